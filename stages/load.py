@@ -1,0 +1,44 @@
+"""Load the data set, check it, and split it into a training and a test table."""
+
+import math
+from dataclasses import replace
+
+from stages import cli, dataset, params, table
+from stages.artifact import TEST, TRAIN
+from stages.cli import InputError
+from stages.table import Table
+
+
+def split(whole: Table, test_size: float, seed: int) -> tuple[Table, Table]:
+    """Split the rows of `whole` at random, `test_size` of them for the test.
+
+    Raises
+    ------
+    InputError
+        Fewer training rows than coefficients, or fewer test rows than the two that R² needs.
+    """
+    from sklearn.model_selection import train_test_split
+
+    n_rows, n_features = whole.X.shape
+    n_test = math.ceil(test_size * n_rows)  # as train_test_split rounds
+    if n_test < 2 or n_rows - n_test <= n_features:
+        raise InputError(
+            f"load.test_size {test_size} leaves {n_rows - n_test} rows for training and {n_test}"
+            f" for the test; at least {n_features + 1} and 2 are needed"
+        )
+    X_train, X_test, y_train, y_test = train_test_split(
+        whole.X, whole.y, test_size=test_size, random_state=seed
+    )
+    return replace(whole, X=X_train, y=y_train), replace(whole, X=X_test, y=y_test)
+
+
+def main() -> None:
+    config = params.read().load
+    whole = dataset.SOURCES[config.dataset]()
+    train, test = split(whole, config.test_size, config.seed)
+    table.write(train, TRAIN)
+    table.write(test, TEST)
+
+
+if __name__ == "__main__":
+    cli.run(main, __doc__)

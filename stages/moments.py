@@ -1,0 +1,42 @@
+"""The moments of the training rows: all that the quantizer needs to know of the data."""
+
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.linear import significant
+
+
+@dataclass(frozen=True, eq=False)
+class Moments:
+    """Means, deviations and correlations, each to 9 significant digits.
+
+    Attributes
+    ----------
+    x_mean : ndarray of shape (n_features,)
+    x_std : ndarray of shape (n_features,)
+        Of the population; 1 for a constant feature, as in scikit-learn's StandardScaler.
+    correlation : ndarray of shape (n_features, n_features)
+    y_mean : float
+    """
+
+    x_mean: NDArray[np.float64]
+    x_std: NDArray[np.float64]
+    correlation: NDArray[np.float64]
+    y_mean: float
+
+    @classmethod
+    def of(cls, X: NDArray[np.float64], y: NDArray[np.float64]) -> Self:
+        """Compute the moments of `X`, of shape (n_rows, n_features), and `y`, of (n_rows,)."""
+        x_mean = X.mean(axis=0)
+        x_std = X.std(axis=0)
+        x_std[X.min(axis=0) == X.max(axis=0)] = 1.0  # where rounding may leave 1e-17, not 0
+        Z = (X - x_mean) / x_std
+        return cls(
+            significant(x_mean),
+            significant(x_std),
+            significant(Z.T @ Z / len(Z)),
+            float(significant(y.mean())),
+        )

@@ -1,0 +1,107 @@
+"""`params.yaml` as one validated object: every value has its type and lies in its range."""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import Field, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from stages.cli import InputError
+
+
+def _rule(text: str, holds: Callable[[Any], bool]) -> Any:
+    """Declare a required field whose value must satisfy `holds`, said to people as `text`."""
+    return field(metadata={"text": text, "holds": holds})
+
+
+def _integer(low: int, high: int) -> Any:
+    # type() and not isinstance(): `bits: yes` is a bool, which must not pass for 1
+    return _rule(f"an integer from {low} to {high}", lambda x: type(x) is int and low <= x <= high)
+
+
+def _number(text: str, holds: Callable[[float], bool]) -> Any:
+    return _rule(text, lambda x: type(x) in (int, float) and math.isfinite(x) and holds(x))
+
+
+def _one_of(*choices: str) -> Any:
+    return _rule(f"one of {', '.join(choices)}", lambda x: x in choices)
+
+
+@dataclass(frozen=True)
+class Load:
+    dataset: str = _one_of("california_housing", "diabetes")
+    test_size: float = _number("a number between 0 and 1, both excluded", lambda x: 0 < x < 1)
+    seed: int = _integer(0, 2**32 - 1)
+
+
+@dataclass(frozen=True)
+class Quantize:
+    bits: int = _integer(1, 16)
+    rounding: str = _one_of("optimal", "nearest")
+
+
+@dataclass(frozen=True)
+class Evaluate:
+    samples: int = _integer(5, 1000)
+    min_r2: float = _number("a number of at most 1", lambda x: x <= 1)
+    max_r2_drop: float = _number("a number of at least 0", lambda x: x >= 0)
+
+
+@dataclass(frozen=True)
+class Params:
+    """All parameters, one section for each stage that has any."""
+
+    load: Load
+    quantize: Quantize
+    evaluate: Evaluate
+
+
+def read(path: Path = Path("params.yaml")) -> Params:
+    """Read and validate a parameter file.
+
+    Raises
+    ------
+    InputError
+        Broken YAML, or a key that is missing, unknown or has a value that its rule forbids.
+    """
+    try:
+        document = yaml.safe_load(path.read_bytes())
+    except yaml.YAMLError as error:
+        raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
+    sections = _known_keys(document, fields(Params), f"{path}: ")
+    values = {}
+    for section in fields(Params):
+        keys = fields(section.type)  # type: ignore[arg-type]
+        values[section.name] = section.type(  # type: ignore[operator]
+            **_checked(sections[section.name], keys, f"{path}: {section.name}.")
+        )
+    return Params(**values)
+
+
+def _known_keys(mapping: Any, expected: tuple[Field[Any], ...], where: str) -> Mapping[str, Any]:
+    """Return `mapping` if its keys are just the `expected` ones."""
+    names = [key.name for key in expected]
+    if not isinstance(mapping, dict):
+        raise InputError(
+            f"{where.rstrip(': .')} must be a mapping with the keys {', '.join(names)}"
+        )
+    for key in mapping:
+        if key not in names:
+            raise InputError(f"{where}{key} is not a known key; there are {', '.join(names)}")
+    for name in names:
+        if name not in mapping:
+            raise InputError(f"{where}{name} is missing")
+    return mapping
+
+
+def _checked(section: Any, keys: tuple[Field[Any], ...], where: str) -> Mapping[str, Any]:
+    """Return `section` if every key is known and every value satisfies its rule."""
+    values = _known_keys(section, keys, where)
+    for key in keys:
+        if not key.metadata["holds"](values[key.name]):
+            raise InputError(
+                f"{where}{key.name} must be {key.metadata['text']}, got {values[key.name]!r}"
+            )
+    return values

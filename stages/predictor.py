@@ -1,0 +1,171 @@
+"""The format of `predictor.json`, which is all that is needed to predict.
+
+Plain JSON, so that nobody has to unpickle a model, and read with the standard library alone, so
+that it costs nothing to start. The document has the fields of `Predictor`, in their order.
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from stages import artifact
+from stages.cli import InputError
+
+FORMAT = "cali-reg predictor"
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Intercept:
+    """The intercept on a grid of its own, in units of the target."""
+
+    code: int
+    scale: float
+    offset: float
+
+    @property
+    def value(self) -> float:
+        return self.offset + self.scale * self.code
+
+
+@dataclass(frozen=True)
+class Feature:
+    """A feature: its range in the training rows, and its weight's exponent and code."""
+
+    name: str
+    min: float
+    max: float
+    exponent: int
+    code: int
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A quantized linear model: ``intercept + Σ weight · feature``.
+
+    Attributes
+    ----------
+    dataset, target, unit : str
+        The data that it was trained on, what it predicts and in which unit.
+    bits : int, 1 to 16
+        Width of a weight's code.
+    rounding : str
+        How the codes were chosen.
+    scale, offset, zero_point : float
+        The grid of the weights; zero_point, ``-offset / scale``, is the code that stands for 0.
+    intercept : Intercept
+    features : tuple of Feature
+        In the order in which a prediction adds them up.
+    metrics : dict
+        What a model card says of the quantized model.
+    """
+
+    dataset: str
+    target: str
+    unit: str
+    bits: int
+    rounding: str
+    scale: float
+    offset: float
+    zero_point: float
+    intercept: Intercept
+    features: tuple[Feature, ...]
+    metrics: Mapping[str, Any]
+
+    @property
+    def coef(self) -> tuple[float, ...]:
+        """The weights, ``2^-exponent · (offset + scale · code)``."""
+        return tuple(
+            math.ldexp(self.offset + self.scale * feature.code, -feature.exponent)
+            for feature in self.features
+        )
+
+
+def save(predictor: Predictor, path: Path) -> None:
+    """Write `predictor` to `path`."""
+    artifact.save_json({"format": FORMAT, "version": VERSION} | asdict(predictor), path)
+
+
+def load(path: Path) -> Predictor:
+    """Read the predictor at `path`.
+
+    Raises
+    ------
+    InputError
+        It is not JSON or not a predictor, its version is unknown, or a field is missing, of the
+        wrong type or out of range.
+    """
+    try:
+        document = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+    except ValueError as error:
+        raise InputError(f"{path}: damaged, not JSON: {error}") from error
+    if not isinstance(document, dict) or document.get("format") != FORMAT:
+        raise InputError(f"{path}: not a predictor, its format must be '{FORMAT}'")
+    if document.get("version") != VERSION:
+        raise InputError(
+            f"{path}: version {document.get('version')} is unknown, this program reads {VERSION}"
+        )
+    values = _fields(Predictor, document, f"{path}: ")
+    values["intercept"] = Intercept(
+        **_fields(Intercept, document["intercept"], f"{path}: intercept.")
+    )
+    values["features"] = tuple(
+        Feature(**_fields(Feature, feature, f"{path}: features[{index}]."))
+        for index, feature in enumerate(document["features"])
+    )
+    predictor = Predictor(**values)
+    _check_ranges(predictor, f"{path}: ")
+    return predictor
+
+
+# what JSON has for a field's type
+_JSON_TYPES: Mapping[Any, tuple[type, ...]] = {
+    str: (str,),
+    int: (int,),
+    float: (int, float),
+    Intercept: (dict,),
+    tuple[Feature, ...]: (list,),
+    Mapping[str, Any]: (dict,),
+}
+
+
+def _fields(kind: type, document: Any, where: str) -> dict[str, Any]:
+    """Take the fields of the dataclass `kind` out of `document`, each of its type."""
+    values = {}
+    for field in fields(kind):
+        allowed = _JSON_TYPES[field.type]
+        value = document.get(field.name) if isinstance(document, dict) else None
+        if type(value) not in allowed:
+            names = " or ".join(kind.__name__ for kind in allowed)
+            raise InputError(f"{where}{field.name} must be of type {names}, got {value!r}")
+        values[field.name] = value
+    return values
+
+
+def _check_ranges(predictor: Predictor, where: str) -> None:
+    if not 1 <= predictor.bits <= 16:
+        raise InputError(f"{where}bits must be from 1 to 16, got {predictor.bits}")
+    if not predictor.features:
+        raise InputError(f"{where}features must not be empty")
+    names = [feature.name for feature in predictor.features]
+    if len(set(names)) < len(names):
+        raise InputError(f"{where}features must have names of their own, got {names}")
+    for feature in predictor.features:
+        if not 0 <= feature.code < 2**predictor.bits:
+            raise InputError(
+                f"{where}code of {feature.name} must be from 0 to {2**predictor.bits - 1},"
+                f" got {feature.code}"
+            )
+    try:
+        finite = all(map(math.isfinite, (*predictor.coef, predictor.intercept.value)))
+    except OverflowError:
+        finite = False
+    if not finite:
+        raise InputError(f"{where}scale, offset and exponents must give finite weights")
+
+
+def _refuse_constant(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number")

@@ -1,0 +1,61 @@
+"""A table of features and a target, kept as Parquet by DuckDB."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.artifact import replacing
+from stages.cli import InputError
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Rows to learn from or to be judged by.
+
+    Attributes
+    ----------
+    X : ndarray of shape (n_rows, n_features)
+        Features, in the units of the data set.
+    y : ndarray of shape (n_rows,)
+        Target, in `unit`.
+    features : tuple of str
+        Names of the columns of `X`.
+    target, unit, dataset : str
+        Name of `y`, its unit, and the data set both come from.
+    """
+
+    X: NDArray[np.float64]
+    y: NDArray[np.float64]
+    features: tuple[str, ...]
+    target: str
+    unit: str
+    dataset: str
+
+
+def write(table: Table, path: Path) -> None:
+    """Write `table` as Parquet: the features, then the target; what it is called as metadata."""
+    columns = dict(zip(table.features, table.X.T, strict=True)) | {table.target: table.y}
+    with replacing(path) as part, duckdb.connect() as connection:
+        connection.register("columns", columns)
+        connection.execute(
+            "COPY columns TO ? (FORMAT parquet, KV_METADATA {target: ?, unit: ?, dataset: ?})",
+            [str(part), table.target, table.unit, table.dataset],
+        )
+
+
+def read(path: Path) -> Table:
+    """Read what `write` wrote."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; `dvc repro` makes it")
+    with duckdb.connect() as connection:
+        columns = connection.read_parquet(str(path)).fetchnumpy()
+        metadata = dict(
+            connection.execute(
+                "SELECT decode(key), decode(value) FROM parquet_kv_metadata(?)", [str(path)]
+            ).fetchall()
+        )
+    y = columns.pop(metadata["target"])
+    return Table(np.column_stack(list(columns.values())), y, tuple(columns), **metadata)
