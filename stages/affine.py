@@ -101,7 +101,16 @@ def quantize_nearest(coef: Floats, sigma: Floats, bits: int) -> QuantizedWeights
     -------
     QuantizedWeights
         Each weight is off by at most ``2^-exponent · scale / 2``, and what 32 bits of offset cost.
+
+    Raises
+    ------
+    ValueError
+        A weight is not finite, a deviation not positive and finite, or the width not supported.
     """
+    _require(np.isfinite(coef), "coef", "finite", coef)
+    _require(np.isfinite(sigma) & (sigma > 0), "sigma", "positive and finite", sigma)
+    if not 1 <= bits <= MAX_BITS:
+        raise ValueError(f"bits must be from 1 to {MAX_BITS}, got {bits}")
     exponents = exponents_of(sigma)
     _, size = np.frexp(np.max(np.abs(np.ldexp(coef, exponents))))
     exponents = exponents - size  # the largest |u| in [½, 1): no weight is out of float32's range
@@ -110,3 +119,8 @@ def quantize_nearest(coef: Floats, sigma: Floats, bits: int) -> QuantizedWeights
     scale = float32((u.max() - u.min()) / (2**bits - 1)) or 1.0
     codes = nearest_codes(u, bits, scale, offset)
     return QuantizedWeights(bits, codes, exponents, scale, offset)
+
+
+def _require(holds: NDArray[np.bool_], name: str, rule: str, values: Floats) -> None:
+    for i in np.flatnonzero(~holds):
+        raise ValueError(f"{name}[{i}] must be {rule}, got {values[i]}")

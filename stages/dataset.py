@@ -12,7 +12,6 @@ import numpy as np
 from stages.cli import InputError
 from stages.table import Table
 
-# Where scikit-learn's cache of California Housing may already lie, first match wins.
 CACHE = "cal_housing_py3.pkz"
 CHECKOUT_HOME = Path("data/scikit_learn_data")
 SHARED_HOME = Path("../shared/scikit_learn_data")
@@ -31,14 +30,8 @@ def california_housing() -> Table:
     InputError
         The table is neither cached nor can it be downloaded, or what was read is not that table.
     """
-    homes = [
-        Path(os.environ.get("SCIKIT_LEARN_DATA", CHECKOUT_HOME)),
-        CHECKOUT_HOME,
-        SHARED_HOME,
-        Path("~/scikit_learn_data").expanduser(),
-    ]
-    cached = next((home for home in homes if (home / CACHE).is_file()), None)
-    bunch = _fetch(cached) if cached else _download(homes)
+    cached = next((home for home in california_homes() if (home / CACHE).is_file()), None)
+    bunch = _fetch(cached) if cached else _download()
     table = Table(
         X=bunch.data,
         y=bunch.target,
@@ -57,6 +50,16 @@ def california_housing() -> Table:
     if digest != CALIFORNIA_SHA256:
         raise InputError(f"{where} the values' SHA-256 is {digest}, not {CALIFORNIA_SHA256}")
     return table
+
+
+def california_homes() -> list[Path]:
+    """Return the folders that may already have scikit-learn's cache, in the order to look."""
+    return [
+        Path(os.environ.get("SCIKIT_LEARN_DATA", CHECKOUT_HOME)).expanduser(),
+        CHECKOUT_HOME,
+        SHARED_HOME,
+        Path("~/scikit_learn_data").expanduser(),
+    ]
 
 
 def diabetes() -> Table:
@@ -91,7 +94,7 @@ def _fetch(home: Path) -> Any:
         ) from error
 
 
-def _download(homes: list[Path]) -> Any:
+def _download() -> Any:
     from sklearn.datasets import fetch_california_housing
 
     for pause in DOWNLOAD_PAUSES:
@@ -100,7 +103,7 @@ def _download(homes: list[Path]) -> Any:
                 return fetch_california_housing(data_home=CHECKOUT_HOME, n_retries=1, delay=pause)
         except OSError as error:  # URLError and TimeoutError too
             failure = error
-    looked = ", ".join(str(home) for home in dict.fromkeys(homes))
+    looked = ", ".join(str(home) for home in dict.fromkeys(california_homes()))
     raise InputError(
         f"California Housing could not be downloaded ({failure}), and there is no {CACHE} in"
         f" {looked}. Fetch {ARCHIVE_URL} elsewhere and save it as {CHECKOUT_HOME}/cal_housing.tgz,"

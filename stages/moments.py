@@ -6,12 +6,12 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.linear import significant
+from stages.linear import MOMENT_DIGITS, significant
 
 
 @dataclass(frozen=True, eq=False)
 class Moments:
-    """Means, deviations and correlations, each to 9 significant digits.
+    """Means and deviations to 12 significant digits, and correlations to 9.
 
     Attributes
     ----------
@@ -35,8 +35,8 @@ class Moments:
         x_std[X.min(axis=0) == X.max(axis=0)] = 1.0  # where rounding may leave 1e-17, not 0
         Z = (X - x_mean) / x_std
         return cls(
-            significant(x_mean),
-            significant(x_std),
+            significant(x_mean, MOMENT_DIGITS),
+            significant(x_std, MOMENT_DIGITS),
             significant(Z.T @ Z / len(Z)),
-            float(significant(y.mean())),
+            float(significant(y.mean(), MOMENT_DIGITS)),
         )

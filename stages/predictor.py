@@ -90,7 +90,12 @@ def save(predictor: Predictor, path: Path) -> None:
 
 
 def load(path: Path) -> Predictor:
-    """Read the predictor at `path`.
+    """Read the predictor at `path`; for errors see `parse`."""
+    return parse(path.read_bytes(), str(path))
+
+
+def parse(text: str | bytes, name: str) -> Predictor:
+    """Read the predictor in `text`, which came from the file `name`.
 
     Raises
     ------
@@ -99,25 +104,25 @@ def load(path: Path) -> Predictor:
         wrong type or out of range.
     """
     try:
-        document = json.loads(path.read_bytes(), parse_constant=_refuse_constant)
+        document = json.loads(text, parse_constant=_refuse_constant)
     except ValueError as error:
-        raise InputError(f"{path}: damaged, not JSON: {error}") from error
+        raise InputError(f"{name}: damaged, not JSON: {error}") from error
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise InputError(f"{path}: not a predictor, its format must be '{FORMAT}'")
+        raise InputError(f"{name}: not a predictor, its format must be '{FORMAT}'")
     if document.get("version") != VERSION:
         raise InputError(
-            f"{path}: version {document.get('version')} is unknown, this program reads {VERSION}"
+            f"{name}: version {document.get('version')} is unknown, this program reads {VERSION}"
         )
-    values = _fields(Predictor, document, f"{path}: ")
+    values = _fields(Predictor, document, f"{name}: ")
     values["intercept"] = Intercept(
-        **_fields(Intercept, document["intercept"], f"{path}: intercept.")
+        **_fields(Intercept, document["intercept"], f"{name}: intercept.")
     )
     values["features"] = tuple(
-        Feature(**_fields(Feature, feature, f"{path}: features[{index}]."))
+        Feature(**_fields(Feature, feature, f"{name}: features[{index}]."))
         for index, feature in enumerate(document["features"])
     )
     predictor = Predictor(**values)
-    _check_ranges(predictor, f"{path}: ")
+    _check_ranges(predictor, f"{name}: ")
     return predictor
 
 

@@ -40,7 +40,7 @@ GRIDS = 60_000  # rounded by nearest-plane
 BETTER_GRIDS = 8_000  # of those, once more after least squares
 KEPT = 40  # of those, refined
 AROUND = range(1, -7, -1)  # exponents tried, from the last with which a grid reaches the weight
-TINY = 1e-99
+SMALLEST_SCALE = 2.0**-99  # weights are about 1; so much less is no grid, nor has float32 it all
 VALUES = 4_096  # of one weight, that enumeration may choose from
 REFINE_NODES = 50_000  # divided by the features: for one enumeration while refining
 PROOF_NODES = 4_000_000  # divided by the features: for the last one, which proves the result
@@ -62,7 +62,8 @@ class Problem:
     reach : ndarray of shape (n,)
         |δ_i| ≤ reach_i · |Rδ|.
     units : ndarray of shape (n, window)
-        σ_i · 2^-e for the exponents e of the window, in ascending order of e.
+        σ_i · 2^-e for the exponents e of the window, in ascending order of e; 0 where that is
+        too small for a float, which leaves the exponent out.
     top : int
         The highest code.
     """
@@ -109,7 +110,14 @@ def quantize_optimal(
     ------
     QuantizedWeights
         Of one more bit each time, as a width starts from what the narrower one came to.
+
+    Raises
+    ------
+    ValueError
+        A number is not finite, or a deviation not positive.
     """
+    if not np.isfinite(correlation).all():
+        raise ValueError("correlation must be finite")
     plain = quantize_nearest(coef, sigma, MAX_BITS).exponents
     spread = int(np.ptp(plain))
     window = 2 ** max(EXPONENT_BITS, spread.bit_length())
@@ -134,6 +142,7 @@ def quantize_optimal(
         )
 
 
+@np.errstate(all="ignore")  # deviations may differ by so much that units overflow or vanish
 def search(problem: Problem, starts: Sequence[Solution]) -> Solution:
     """Find a grid, exponents and codes that cost no more than any of the `starts`."""
     n = len(problem.weights)
@@ -218,7 +227,7 @@ def nearest_plane(
         units = problem.units[i]
         target = problem.weights[i] - residual[i] / (problem.factor[i, i] or 1.0)
         end = np.where(target < 0, -offset, highest)
-        _, last = np.frexp(end * units[0] / np.maximum(np.abs(target), TINY))
+        _, last = np.frexp(end * units[0] / np.maximum(np.abs(target), SMALLEST_SCALE))
         last = np.where(end > 0, last - 1, window)
         nearest = np.full(m, np.inf)
         for k in around:
@@ -262,7 +271,7 @@ def fit_grids(
     b = np.where(unique, (pp * qr - pq * pr) / np.where(unique, determinant, 1.0), 0.0)
     a = (pr - b * pq) / np.where(pp > 0, pp, 1.0)
     loss, fitted = sum(r * r) - a * pr - b * qr, scale - b / problem.top
-    usable = fitted > 0
+    usable = fitted > SMALLEST_SCALE
     return (
         np.where(usable, loss, np.inf),
         np.where(usable, fitted, scale),
@@ -310,6 +319,8 @@ def refine(problem: Problem, start: Solution) -> Solution:
 
 def enumerate_grid(problem: Problem, start: Solution, nodes: int) -> Solution:
     """Find the best codes and exponents for the grid of `start`, visiting at most so many nodes."""
+    if start.loss == 0:
+        return replace(start, optimal=True, nodes=0)
     values, codes, steps, complete = candidates(problem, start)
     indices, proven, visited = closest(
         problem.factor, problem.weights.tolist(), values, start.loss, nodes
@@ -352,7 +363,7 @@ def candidates(
             first = np.ceil(((weight - radius) / units - start.offset) / start.scale)
             last = np.floor(((weight + radius) / units - start.offset) / start.scale)
             first, last = first.clip(0, problem.top + 1), last.clip(-1, problem.top)
-            counts = (last - first + 1).clip(0).astype(np.int64)
+            counts = np.where(units > 0, last - first + 1, 0).clip(0).astype(np.int64)
             if counts.sum() <= VALUES:
                 break
             radius, complete = min(radius, 2.0) / 2, False

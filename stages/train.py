@@ -7,14 +7,14 @@ from numpy.typing import NDArray
 
 from stages import artifact, cli, table
 from stages.artifact import MODEL, TRAIN
-from stages.linear import significant
+from stages.linear import MOMENT_DIGITS, significant
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
 
 def fit(X: NDArray[np.float64], y: NDArray[np.float64]) -> "Pipeline":
-    """Fit a `StandardScaler` and a `LinearRegression`, every learned number to 9 digits.
+    """Fit a `StandardScaler` and a `LinearRegression`, every learned number rounded.
 
     The regression is fitted behind the rounded scaler, so that it belongs to it.
 
@@ -34,7 +34,7 @@ def fit(X: NDArray[np.float64], y: NDArray[np.float64]) -> "Pipeline":
 
     scaler = StandardScaler().fit(X)
     for name in ("mean_", "var_", "scale_"):
-        setattr(scaler, name, significant(getattr(scaler, name)))
+        setattr(scaler, name, significant(getattr(scaler, name), MOMENT_DIGITS))
     regression = LinearRegression().fit(scaler.transform(X), y)
     regression.coef_ = significant(regression.coef_)
     regression.intercept_ = float(significant(regression.intercept_))

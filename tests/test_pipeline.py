@@ -1,0 +1,270 @@
+"""The whole pipeline, run as a person runs it, in a clone of this checkout."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from stages import dataset
+
+pytestmark = pytest.mark.slow
+
+STAGES = ("load", "train", "quantize", "evaluate")
+MADE = ("data", "models", "reports")
+
+
+def run(
+    *command: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    # `python` and `dvc` are those of the environment that runs the tests
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | {"PATH": path} | (env or {}),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def ran_stages(output: str) -> list[str]:
+    return [stage for stage in STAGES if f"Running stage '{stage}'" in output]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {
+        str(path.relative_to(folder)): path.read_bytes()
+        for name in MADE
+        for path in sorted((folder / name).rglob("*"))
+        if path.is_file() and path.name not in (".gitignore", dataset.CACHE)
+    }
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory: pytest.TempPathFactory, california: object) -> Path:
+    """Copy what git would clone, with the table beside it, and commit it."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=Path())
+    for name in listed.stdout.splitlines():
+        if Path(name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(name, folder / name)
+    table = next(home for home in dataset.california_homes() if (home / dataset.CACHE).exists())
+    shutil.copytree(table, folder / "data/scikit_learn_data")
+    for command in (
+        ("init", "-q"),
+        ("config", "user.email", "clone@example.com"),
+        ("config", "user.name", "clone"),
+        ("add", "-A"),
+        ("commit", "-q", "-m", "clone"),
+    ):
+        assert run("git", *command, cwd=folder).returncode == 0
+    # forced, as the reports are committed, and an evaluation that has all its outputs is skipped
+    done = run("dvc", "repro", "--force", cwd=folder)
+    assert ran_stages(done.stdout) == list(STAGES), done.stderr
+    return folder
+
+
+@pytest.fixture
+def checkout(clone: Path) -> Path:
+    """Return the clone as it was committed and reproduced."""
+    run("git", "checkout", "-q", "--", ".", cwd=clone)
+    run("dvc", "checkout", "-q", "--force", cwd=clone)
+    return clone
+
+
+def test_a_fresh_clone_reproduces_the_committed_bytes(clone: Path) -> None:
+    drift = run("git", "status", "--porcelain", cwd=clone)
+    assert drift.stdout == ""
+
+
+def test_a_second_run_does_nothing(checkout: Path) -> None:
+    assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "stages"),
+    [
+        ("bits: 8", "bits: 4", ["quantize", "evaluate"]),
+        ("seed: 42", "seed: 7", list(STAGES)),
+        ("samples: 10", "samples: 11", ["evaluate"]),
+        ("min_r2: 0.5", "min_r2: 0.4", []),
+    ],
+)
+def test_a_parameter_reruns_what_depends_on_it(
+    before: str, after: str, stages: list[str], checkout: Path
+) -> None:
+    change(checkout, before, after)
+    assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == stages
+
+
+def test_a_code_change_reruns_what_depends_on_it(checkout: Path) -> None:
+    with (checkout / "stages/lattice.py").open("a", encoding="utf-8") as module:
+        module.write("# a comment\n")
+    assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == ["quantize", "evaluate"]
+
+
+def change(checkout: Path, before: str, after: str) -> None:
+    path = checkout / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after), encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("bits: 8", "bits: 0", "quantize: params.yaml: quantize.bits must be an integer"),
+        ("seed: 42", "seed: x", "load: params.yaml: load.seed must be an integer"),
+        ("test_size: 0.2", "test_size: 0.9999", "load: load.test_size 0.9999 leaves"),
+    ],
+)
+def test_a_bad_parameter_touches_no_output(
+    before: str, after: str, message: str, checkout: Path
+) -> None:
+    outputs = contents(checkout)
+    change(checkout, before, after)
+    done = run("dvc", "repro", cwd=checkout)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert contents(checkout) == outputs
+
+
+@pytest.mark.parametrize("stage", ["load", "quantize", "evaluate", "gate"])
+def test_broken_parameters_are_told_before_anything_slow(stage: str, checkout: Path) -> None:
+    (checkout / "params.yaml").write_text("load: [", encoding="utf-8")
+    done = run("python", "-m", f"stages.{stage}", cwd=checkout)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{stage}: params.yaml: not valid YAML")
+    assert done.stderr.count("\n") == 1
+    imports = run("python", "-X", "importtime", "-m", f"stages.{stage}", cwd=checkout).stderr
+    assert "numpy" in imports or stage == "gate"
+    assert "sklearn" not in imports
+
+
+@pytest.mark.parametrize("stage", [*STAGES, "gate"])
+def test_help_explains_a_stage(stage: str, checkout: Path) -> None:
+    done = run("python", "-m", f"stages.{stage}", "--help", cwd=checkout)
+    assert done.returncode == 0
+    assert f"usage: python -m stages.{stage}" in done.stdout
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_killed_stage_leaves_every_output_whole(stage: str, checkout: Path) -> None:
+    outputs = contents(checkout)
+    seconds = 0.0
+    while True:  # kill it ever later, until it comes to its end
+        seconds += 0.7
+        process = subprocess.Popen(
+            [sys.executable, "-m", f"stages.{stage}"], cwd=checkout, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+        left = contents(checkout)
+        assert {name: left[name] for name in outputs} == outputs
+        if process.returncode == 0:
+            break
+    assert left == outputs
+
+
+def test_the_gate_stops_what_falls_short_but_not_exploring(checkout: Path) -> None:
+    assert run("python", "-m", "stages.gate", cwd=checkout).returncode == 0
+    change(checkout, "bits: 8", "bits: 1")
+    assert run("dvc", "repro", cwd=checkout).returncode == 0
+    gate = run("python", "-m", "stages.gate", cwd=checkout)
+    assert gate.returncode == 1
+    assert "evaluate.max_r2_drop allows 0.001" in gate.stderr
+
+
+def test_an_experiment_changes_a_parameter(checkout: Path) -> None:
+    done = run("dvc", "exp", "run", "-S", "quantize.bits=4", cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    diff = run("dvc", "metrics", "diff", cwd=checkout)
+    assert "quantization.mse_growth_percent" in diff.stdout
+    params = run("dvc", "params", "diff", cwd=checkout)
+    assert "quantize.bits" in params.stdout
+
+
+def test_a_queue_of_experiments_is_made(checkout: Path) -> None:
+    done = run("dvc", "exp", "run", "--queue", "-S", "quantize.bits=range(1,9)", cwd=checkout)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("Queued experiment") == 8
+    assert run("dvc", "queue", "remove", "--queued", cwd=checkout).returncode == 0
+
+
+def test_diabetes_goes_through_the_whole_pipeline_offline(checkout: Path) -> None:
+    change(checkout, "california_housing", "diabetes")
+    shutil.move(checkout / "data/scikit_learn_data", checkout.parent / "away")
+    try:
+        done = run("dvc", "repro", cwd=checkout)
+    finally:
+        shutil.move(checkout.parent / "away", checkout / "data/scikit_learn_data")
+    assert ran_stages(done.stdout) == list(STAGES)
+    metrics = yaml.safe_load((checkout / "reports/metrics.json").read_text(encoding="utf-8"))
+    assert metrics["quantized"]["test"]["r2"] == pytest.approx(0.4526, abs=1e-3)
+
+
+# OpenBLAS calls the kernel of its Prescott "Katmai"
+KERNELS = {
+    "Prescott": "Katmai",
+    "Nehalem": "Nehalem",
+    "Sandybridge": "Sandybridge",
+    "Haswell": "Haswell",
+}
+KERNEL_IN_USE = """
+import numpy, threadpoolctl
+print(threadpoolctl.threadpool_info()[0]["architecture"])
+"""
+ALL_STAGES = """
+import functools, runpy, sys
+import duckdb
+_, threads, *stages = sys.argv
+duckdb.connect = functools.partial(duckdb.connect, config={"threads": int(threads)})
+for stage in stages:
+    sys.argv = [stage]
+    try:
+        runpy.run_module(f"stages.{stage}", run_name="__main__")
+    except SystemExit as done:
+        assert done.code == 0, stage
+"""
+
+
+# every kernel with both numbers of threads of each, and all pairs of these
+@pytest.mark.parametrize(
+    ("kernel", "blas_threads", "duckdb_threads"),
+    [
+        ("Prescott", 1, 1),
+        ("Prescott", 2, 2),
+        ("Nehalem", 1, 2),
+        ("Nehalem", 2, 1),
+        ("Sandybridge", 1, 1),
+        ("Sandybridge", 2, 2),
+        ("Haswell", 1, 2),
+        ("Haswell", 2, 1),
+    ],
+)
+def test_every_cpu_and_number_of_threads_gives_the_same_bytes(
+    kernel: str, blas_threads: int, duckdb_threads: int, checkout: Path
+) -> None:
+    env = {"OPENBLAS_CORETYPE": kernel, "OPENBLAS_NUM_THREADS": str(blas_threads)}
+    if kernel in ("Prescott", "Nehalem"):  # numpy's own loops, too, as on a CPU without AVX
+        env["NPY_DISABLE_CPU_FEATURES"] = "X86_V4,X86_V3"
+    used = run("python", "-c", KERNEL_IN_USE, cwd=checkout, env=env).stdout.strip()
+    if used != KERNELS[kernel]:
+        pytest.skip(f"OpenBLAS runs {used} where {kernel} was asked for")
+    outputs = contents(checkout)
+    for name in outputs:
+        (checkout / name).unlink()
+    done = run("python", "-c", ALL_STAGES, str(duckdb_threads), *STAGES, cwd=checkout, env=env)
+    assert done.returncode == 0, done.stderr
+    assert contents(checkout) == outputs
