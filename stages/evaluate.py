@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages import artifact, cli, metrics, params, predictor, table
+from stages.affine import float32
 from stages.artifact import (
     METRICS,
     MODEL,
@@ -51,22 +52,39 @@ def judge(test: Table, model: LinearModel, quantized: LinearModel, n_rows: int) 
     return np.column_stack([y, model.predict(X), codes, codes - y]).round(DECIMALS)
 
 
-def sweep(
-    model: LinearModel, train: Table, test: Table, moments: Moments
-) -> Iterator[tuple[str | int | float, ...]]:
-    """Quantize to every width with both ways of rounding; yields rows of `SWEEP_COLUMNS`."""
+def sweep(model: LinearModel, moments: Moments) -> Iterator[tuple[str, int, int, LinearModel]]:
+    """Quantize the weights in every way that `reports/plots/sweep.csv` compares.
+
+    Besides 1 to 16 bits with either rounding: plain float32, and what is often done, 8 bits with
+    a float32 scale for each weight.
+
+    Yields
+    ------
+    rounding, bits, payload_bits, quantized model
+    """
     for rounding in ("optimal", "nearest"):
         for weights in quantize(model.coef, moments, rounding):
-            scores = metrics.compare(model, dequantize(weights, moments), train, test)
-            yield (
-                rounding,
-                weights.bits,
-                weights.payload_bits,
-                scores["quantization"]["mse_growth_percent"],
-                scores["quantized"]["train"]["r2"],
-                scores["quantized"]["test"]["r2"],
-                scores["quantization"]["prediction_difference"]["max"],
-            )
+            yield rounding, weights.bits, weights.payload_bits, dequantize(weights, moments)
+    n = len(model.coef)
+    intercept = float32(model.intercept)
+    rounded = np.array([float32(weight) for weight in model.coef])
+    yield "float32", 32, 32 * (n + 1), LinearModel(rounded, intercept)
+    scales = np.array([float32(abs(weight) / 127) or 1.0 for weight in model.coef])
+    rounded = np.rint(model.coef / scales) * scales
+    yield "a scale each", 8, (8 + 32) * n + 32, LinearModel(rounded, intercept)
+
+
+def losses(
+    model: LinearModel, quantized: LinearModel, train: Table, test: Table
+) -> tuple[float, float, float, float]:
+    """Return the last four of `SWEEP_COLUMNS`."""
+    scores = metrics.compare(model, quantized, train, test)
+    return (
+        scores["quantization"]["mse_growth_percent"],
+        scores["quantized"]["train"]["r2"],
+        scores["quantized"]["test"]["r2"],
+        scores["quantization"]["prediction_difference"]["max"],
+    )
 
 
 def main() -> None:
@@ -104,7 +122,11 @@ def main() -> None:
         )
     ]
     artifact.save_csv(("feature", "model", "effect"), effects, PLOTS / "weights.csv")
-    artifact.save_csv(SWEEP_COLUMNS, sweep(model, train, test, moments), PLOTS / "sweep.csv")
+    compared = [
+        (rounding, bits, payload_bits, *losses(model, one, train, test))
+        for rounding, bits, payload_bits, one in sweep(model, moments)
+    ]
+    artifact.save_csv(SWEEP_COLUMNS, compared, PLOTS / "sweep.csv")
 
 
 if __name__ == "__main__":
