@@ -9,11 +9,12 @@ features. The problem is
 with every c_i in 0 … 2^bits - 1 and every e_i in one window of 2^EXPONENT_BITS integers.
 
 Proven: codes *and* exponents for the grid that ships. On one grid each weight has a finite set of
-values, so `lattice.closest` finds the best of all combinations, unless its budget ends before
-(`optimal` says so). Searched: the grid, which is two real numbers. Thousands of grids are rounded
-at once by nearest-plane; the best are refined by least squares for the grid and enumeration for
-the rest, in turn. No width is worse than a narrower one, whose result its search starts from, nor
-than rounding to nearest or nearest-plane (GPTQ) on the plain grid, which are starts too.
+values, so `lattice.closest` finds the best of all combinations, to within the rounding errors of
+its sums, unless its budget ends before (`optimal` says so). Searched: the grid, which is two real
+numbers. Thousands of grids are rounded at once by nearest-plane; the best are refined by least
+squares for the grid and enumeration for the rest, in turn. No width is worse than a narrower one,
+whose result its search starts from, nor than rounding to nearest or nearest-plane (GPTQ) on the
+plain grid, which are starts too.
 
 Nothing here is random, and nothing that decides uses BLAS: the codes are the same on every CPU.
 """
@@ -74,6 +75,11 @@ class Problem:
     units: Floats
     top: int
 
+    def units_at(self, steps: Integers) -> Floats:
+        """Return the units at positions in the window, `steps` of shape (n, m)."""
+        units: Floats = self.units[np.arange(len(steps))[:, None], steps]
+        return units
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
@@ -90,6 +96,11 @@ class Solution:
     loss: float = math.inf
     optimal: bool = False
     nodes: int = 0
+
+    @property
+    def grid(self) -> tuple[Floats, Floats]:
+        """Scale and offset as arrays of shape (1,)."""
+        return np.array([self.scale]), np.array([self.offset])
 
 
 def quantize_optimal(
@@ -243,6 +254,13 @@ def nearest_plane(
     return codes, steps
 
 
+def nearest_plane_codes(problem: Problem, start: Solution) -> Integers:
+    """Round by nearest-plane on the grid and with the exponents of `start`, as GPTQ does."""
+    units = problem.units_at(start.steps[:, None])
+    codes, _ = nearest_plane(replace(problem, units=units), *start.grid, range(1))
+    return codes[:, 0]
+
+
 def fit_grids(
     problem: Problem, scale: Floats, offset: Floats, codes: Integers, steps: Integers
 ) -> tuple[Floats, Floats, Floats]:
@@ -261,7 +279,7 @@ def fit_grids(
     -------
     loss, scale, offset : ndarray of shape (m,)
     """
-    unit = problem.units[np.arange(len(steps))[:, None], steps]
+    unit = problem.units_at(steps)
     p = apply(problem.factor, unit)
     q = apply(problem.factor, unit * (codes / problem.top))
     r = residuals(problem, scale, offset, codes, steps)
@@ -279,36 +297,11 @@ def fit_grids(
     )
 
 
-def residuals(
-    problem: Problem, scale: Floats, offset: Floats, codes: Integers, steps: Integers
-) -> Floats:
-    """Return R (ŵ - w), of the shape (n, m) of the codes and steps."""
-    unit = problem.units[np.arange(len(steps))[:, None], steps]
-    quantized = unit * (offset + scale * codes)
-    return apply(problem.factor, quantized - problem.weights[:, None])
-
-
-def apply(factor: Floats, columns: Floats) -> Floats:
-    """Multiply two matrices, adding in one order: that of BLAS depends on the CPU."""
-    product = np.zeros_like(columns)
-    for j, column in enumerate(columns):
-        product[: j + 1] += factor[: j + 1, j, None] * column
-    return product
-
-
-def measured(problem: Problem, s: Solution) -> Solution:
-    """Fill in the loss of a solution."""
-    grid = np.array([s.scale]), np.array([s.offset])
-    residual = residuals(problem, *grid, s.codes[:, None], s.steps[:, None])
-    return replace(s, loss=float(np.cumsum(residual * residual)[-1]))
-
-
 def refine(problem: Problem, start: Solution) -> Solution:
     """Fit the grid, and enumerate on it, in turn until neither helps any more."""
     best = start
     while True:
-        grid = np.array([best.scale]), np.array([best.offset])
-        _, scale, offset = fit_grids(problem, *grid, best.codes[:, None], best.steps[:, None])
+        _, scale, offset = fit_grids(problem, *best.grid, best.codes[:, None], best.steps[:, None])
         fitted = replace(best, scale=float32(scale[0]), offset=float32(offset[0]))
         fitted = min(best, measured(problem, fitted), key=lambda s: s.loss)
         better = enumerate_grid(problem, fitted, REFINE_NODES // len(best.codes))
@@ -378,9 +371,24 @@ def candidates(
     return values, codes, steps, complete
 
 
-def nearest_plane_codes(problem: Problem, start: Solution) -> Integers:
-    """Round by nearest-plane on the grid and with the exponents of `start`, as GPTQ does."""
-    units = problem.units[np.arange(len(start.steps)), start.steps]
-    grid = np.array([start.scale]), np.array([start.offset])
-    codes, _ = nearest_plane(replace(problem, units=units[:, None]), *grid, range(1))
-    return codes[:, 0]
+def measured(problem: Problem, s: Solution) -> Solution:
+    """Fill in the loss of a solution."""
+    residual = residuals(problem, *s.grid, s.codes[:, None], s.steps[:, None])
+    return replace(s, loss=float(np.cumsum(residual * residual)[-1]))
+
+
+def residuals(
+    problem: Problem, scale: Floats, offset: Floats, codes: Integers, steps: Integers
+) -> Floats:
+    """Return R (ŵ - w), of the shape (n, m) of the codes and steps."""
+    unit = problem.units_at(steps)
+    quantized = unit * (offset + scale * codes)
+    return apply(problem.factor, quantized - problem.weights[:, None])
+
+
+def apply(factor: Floats, columns: Floats) -> Floats:
+    """Multiply two matrices, adding in one order: that of BLAS depends on the CPU."""
+    product = np.zeros_like(columns)
+    for j, column in enumerate(columns):
+        product[: j + 1] += factor[: j + 1, j, None] * column
+    return product
