@@ -47,15 +47,23 @@ def write(table: Table, path: Path) -> None:
 
 
 def read(path: Path) -> Table:
-    """Read what `write` wrote."""
-    if not path.exists():
-        raise InputError(f"{path} does not exist; `dvc repro` makes it")
-    with duckdb.connect() as connection:
-        columns = connection.read_parquet(str(path)).fetchnumpy()
-        metadata = dict(
-            connection.execute(
-                "SELECT decode(key), decode(value) FROM parquet_kv_metadata(?)", [str(path)]
-            ).fetchall()
-        )
+    """Read what `write` wrote.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it is damaged.
+    """
+    try:
+        with duckdb.connect() as connection:
+            columns = connection.read_parquet(str(path)).fetchnumpy()
+            metadata = dict(
+                connection.execute(
+                    "SELECT decode(key), decode(value) FROM parquet_kv_metadata(?)", [str(path)]
+                ).fetchall()
+            )
+    except duckdb.Error as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{path} cannot be read, `dvc repro` makes it: {reason}") from error
     y = columns.pop(metadata["target"])
     return Table(np.column_stack(list(columns.values())), y, tuple(columns), **metadata)

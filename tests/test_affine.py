@@ -72,19 +72,27 @@ def test_quantize_nearest_keeps_every_weight_to_half_a_step(bits: int, coef: np.
     sigma = np.array([1e-3, 0.5, 1.0, 3.0, 1e4])
     before = coef.copy()
     weights = quantize_nearest(coef, sigma, bits)
-    assert ((weights.codes >= 0) & (weights.codes < 2**bits)).all()
+    assert weights.bits == bits
+    assert weights.codes.dtype == np.int64
+    if len(set(np.ldexp(coef, weights.exponents).astype(np.float32))) > 1:
+        assert (weights.codes.min(), weights.codes.max()) == (0, 2**bits - 1)
     error = np.abs(np.ldexp(weights.coef - coef, weights.exponents))
     # |u| < 1, so that 32 bits of offset and of the whole range cost at most 2^-24 each, twice
     assert (error <= weights.scale / 2 + 2**-22).all()
     assert (coef == before).all()
 
 
-@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("name", ["coef", "sigma"])
-def test_what_is_not_finite_is_refused_by_name(name: str, value: float) -> None:
+@pytest.mark.parametrize(
+    ("name", "rule", "value"),
+    [
+        *(("coef", "finite", value) for value in (np.nan, np.inf, -np.inf)),
+        *(("sigma", "positive and finite", value) for value in (np.nan, np.inf, 0.0, -1.0)),
+    ],
+)
+def test_what_is_not_finite_is_refused_by_name(name: str, rule: str, value: float) -> None:
     arrays = {"coef": np.ones(3), "sigma": np.ones(3)}
     arrays[name][1] = value
-    with pytest.raises(ValueError, match=rf"{name}\[1\] must be .*finite.*, got {value}"):
+    with pytest.raises(ValueError, match=rf"^{name}\[1\] must be {rule}, got {value}$"):
         quantize_nearest(**arrays, bits=8)
 
 

@@ -25,11 +25,12 @@ def brute_force(factor: np.ndarray, target: np.ndarray, values: list[list[float]
     return min(cost(factor, target, np.array(point)) for point in itertools.product(*values))
 
 
+@pytest.mark.parametrize("size", [1e-6, 1, 1e6])
 @pytest.mark.parametrize("n", [1, 2, 5, 30])
-def test_cholesky_is_that_of_lapack(n: int) -> None:
-    C = random_correlation(np.random.default_rng(n), n)
+def test_cholesky_is_that_of_lapack(n: int, size: float) -> None:
+    C = random_correlation(np.random.default_rng(n), n) * size
     before = C.copy()
-    np.testing.assert_allclose(cholesky(C), np.linalg.cholesky(C).T, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(cholesky(C), np.linalg.cholesky(C).T, rtol=1e-9, atol=1e-15)
     assert (before == C).all()
 
 
@@ -98,6 +99,7 @@ def test_of_two_equally_near_values_the_lower_is_taken() -> None:
 
 def test_nothing_is_found_at_or_above_the_bound() -> None:
     assert closest(np.eye(1), [0.5], [[0.0, 1.0]], 0.25, 100) == (None, True, 1)
+    assert closest(np.eye(1), [0.5], [[0.0, 1.0]], 0.26, 100) == ([0], True, 1)
 
 
 def test_the_budget_ends_the_search_and_says_so() -> None:

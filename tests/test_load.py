@@ -161,9 +161,15 @@ def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
     assert [child.name for child in path.parent.iterdir()] == ["toy.parquet"]
 
 
-def test_a_missing_table_says_what_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist; `dvc repro` makes it"):
-        table.read(tmp_path / "none.parquet")
+@pytest.mark.parametrize("content", [None, b"", b"junk"])
+def test_a_missing_or_damaged_table_says_what_makes_it(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "table.parquet"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"table.parquet cannot be read, `dvc repro` makes it: "):
+        table.read(path)
 
 
 def test_split_parts_every_row_once() -> None:
