@@ -14,25 +14,31 @@ def codes_of(values: np.ndarray, scale: float, zero_point: float) -> np.ndarray:
 
 
 def test_raw_features_turn_the_weights_rounding_errors_into_house_prices(trained: Trained) -> None:
-    # raw weights span a factor of 400,000 but share one grid: Population's weight, -2e-6, becomes
-    # 4e-4 and is multiplied by up to 35,682 people
     train, test = trained.train, trained.test
     raw = LinearRegression().fit(train.X, train.y)
     scale = np.ptp(raw.coef_) / 255
     zero_point = -raw.coef_.min() / scale
     coef = (codes_of(raw.coef_, scale, zero_point) - zero_point) * scale
     assert round(r2_score(test.y, test.X @ coef + raw.intercept_), 6) == -0.179884
+    # the cause: raw weights differ by this factor and share one grid, and Population, up to 35,682
+    # people, is multiplied by the error of the smallest
+    sizes = np.abs(raw.coef_)
+    assert round(sizes.max() / sizes.min(), -3) == 386_000
+    assert train.features[sizes.argmin()] == "Population"
+    assert f"{raw.coef_[sizes.argmin()]:.1e}" == "-2.0e-06"
+    assert f"{coef[sizes.argmin()]:.1e}" == "5.4e-04"
 
 
 def test_the_intercept_does_not_fit_the_weights_grid_and_wraps_round(trained: Trained) -> None:
-    # the grid ends at -0.43, the intercept is -37: code -10,300, of which a byte keeps 12
     train, test = trained.train, trained.test
     raw = LinearRegression().fit(train.X, train.y)
     scale = np.ptp(raw.coef_) / 255
     zero_point = -raw.coef_.min() / scale
     coef = (codes_of(raw.coef_, scale, zero_point) - zero_point) * scale
-    code = codes_of(np.array([raw.intercept_]), scale, zero_point).astype(np.int64).astype(np.uint8)
-    intercept = (float(code[0]) - zero_point) * scale
+    code = codes_of(np.array([raw.intercept_]), scale, zero_point).astype(np.int64)
+    byte = code.astype(np.uint8)
+    assert (code[0], byte[0]) == (-7668, 12)  # the cause: the grid has codes from 0 to 255
+    intercept = (float(byte[0]) - zero_point) * scale
     assert round(r2_score(test.y, test.X @ coef + intercept), 4) == -1069.3508
 
 

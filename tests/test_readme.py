@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from stages.search import GRIDS
 from tests.test_pipeline import checkout, clone, run
 
 __all__ = ["checkout", "clone"]  # fixtures
@@ -52,6 +53,7 @@ def test_the_claims_are_those_of_the_reports() -> None:
     assert f"at 8 bits the training MSE grows by {growth['optimal', 8]:.6f} %" in README
     assert f"at 1 bit by {growth['optimal', 1]:.2f} %" in README
     assert f"makes it grow by {growth['nearest', 1]:.0f} %" in README
+    assert f"its best of {GRIDS:,}" in README
     assert METRICS["quantization"]["mse_growth_percent"] == growth["optimal", 8]
     bound = METRICS["quantization"]["prediction_difference"]["bound"]
     assert f"differ by more than {bound:.6f}, in 100,000 dollars" in README
