@@ -1,5 +1,6 @@
 import itertools
 import warnings
+from dataclasses import replace
 from itertools import islice
 from typing import Any
 
@@ -11,7 +12,21 @@ from hypothesis.extra import numpy as hnp
 
 from stages import search
 from stages.affine import MAX_BITS, QuantizedWeights, quantize_nearest
-from stages.search import quantize_optimal
+from stages.lattice import cholesky, reach
+from stages.search import (
+    OCTAVES,
+    VALUES,
+    Problem,
+    Solution,
+    candidates,
+    enumerate_grid,
+    fit_grids,
+    measured,
+    nearest_plane_codes,
+    quantize_optimal,
+    refine,
+    spread_grids,
+)
 from stages.table import Table
 from tests.conftest import Trained, trained_on
 from tests.test_lattice import random_correlation
@@ -93,18 +108,18 @@ def test_no_width_is_worse_than_a_narrower_one_nor_than_nearest_nor_than_nearest
         last = found
 
 
-# growth of the training MSE in percent that DESIGN.md's first attempts reached
-REACH = {8: 0.0001, 4: 0.01, 3: 0.23, 2: 0.34, 1: 1.1}
+# Growth of the training MSE in percent: for 1 to 3 bits the least among 20,000 grids spread at
+# random, each solved by enumeration and refined; beyond, what DESIGN.md asks for.
+BEST_KNOWN = {
+    42: {1: 0.928927, 2: 0.207815, 3: 0.0727002, 4: 0.01, 8: 0.0001},
+    0: {1: 0.604931, 2: 0.146979, 3: 0.0233380, 4: 0.01, 8: 0.0001},
+    7: {1: 0.614066, 2: 0.174937, 3: 0.0266322, 4: 0.01, 8: 0.0001},
+    123: {1: 0.691465, 2: 0.111453, 3: 0.0204905, 4: 0.01, 8: 0.0001},
+}
 
 
 @pytest.mark.parametrize(
-    "seed",
-    [
-        42,
-        pytest.param(0, marks=pytest.mark.slow),
-        pytest.param(7, marks=pytest.mark.slow),
-        pytest.param(123, marks=pytest.mark.slow),
-    ],
+    "seed", [42, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 7, 123))]
 )
 def test_california_loses_next_to_nothing(california: Table, seed: int) -> None:
     trained = trained_on(california, seed)
@@ -115,7 +130,8 @@ def test_california_loses_next_to_nothing(california: Table, seed: int) -> None:
         shift = train.X @ (weights.coef - trained.model.coef)
         percent[weights.bits] = 100 * np.var(shift) / mse  # the refitted intercept takes the mean
         assert weights.optimal
-    assert all(percent[bits] <= limit for bits, limit in REACH.items())
+    for bits, best in BEST_KNOWN[seed].items():
+        assert percent[bits] <= best * (1 + 1e-4)
     assert sorted(percent.values(), reverse=True) == list(percent.values())
 
 
@@ -195,3 +211,141 @@ def test_what_is_not_finite_is_refused_by_name(name: str, value: float) -> None:
     arrays[name].flat[0] = value
     with pytest.raises(ValueError, match=f"{name}.* must be .*finite"):
         next(quantize_optimal(**arrays))
+
+
+def problem_of(seed: int, n: int = 4, bits: int = 2, window: int = 6) -> Problem:
+    rng = np.random.default_rng(seed)
+    factor = cholesky(random_correlation(rng, n))
+    sigma = rng.uniform(0.7, 1.4, size=n)
+    units = np.ldexp(sigma[:, None], 2 - np.arange(window))
+    weights = rng.uniform(-1, 1, size=n)
+    return Problem(weights, factor, reach(factor), units, 2**bits - 1)
+
+
+@pytest.mark.parametrize("sign", [None, 1, -1])
+def test_grids_are_spread_over_what_is_promised(sign: int | None) -> None:
+    problem = problem_of(1)
+    if sign:
+        problem = replace(problem, weights=sign * np.abs(problem.weights))
+    scales, offsets = spread_grids(problem, 20_000)
+    low, high = offsets, offsets + scales * problem.top
+    far, near = np.maximum(np.abs(low), np.abs(high)), np.where(-low > high, -high, low)
+    largest = np.max(np.abs(problem.weights) / problem.units[:, 0])
+    # six octaves, the first of which has the largest weight in it
+    first = 2.0 ** np.floor(np.log2(largest))
+    assert (far >= first).all()
+    assert (far <= first * 2**OCTAVES * (1 + 1e-12)).all()
+    octave = np.floor(np.log2(far / first)).astype(int)
+    share = near / far
+    assert (share >= -1 - 1e-12).all()
+    assert (share <= (1 if sign else 0) + 1e-12).all()
+    # evenly: every octave, both ways round, and every tenth of both ends has its share of the grids
+    for part in (
+        np.bincount(octave, minlength=OCTAVES) / len(scales) * OCTAVES,
+        np.array([np.mean(-low > high), np.mean(-low < high)]) * 2,
+        np.histogram(share, bins=10, range=(-1, 1 if sign else 0))[0] / len(scales) * 10,
+        np.histogram(far / first / 2.0**octave, bins=10, range=(1, 2))[0] / len(scales) * 10,
+    ):
+        np.testing.assert_allclose(part, 1, atol=0.02)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_candidates_are_all_that_can_be_better(seed: int) -> None:
+    problem = problem_of(seed)
+    rng = np.random.default_rng(seed)
+    start = measured(
+        problem,
+        Solution(0.4, -0.7, rng.integers(0, 4, size=4), rng.integers(0, 6, size=4)),
+    )
+    values, codes, steps, complete = candidates(problem, start)
+    assert complete
+    radii = problem.reach * np.sqrt(start.loss)
+    for i, radius in enumerate(radii):
+        every = {
+            (float(problem.units[i, step] * (-0.7 + 0.4 * code)), code, step)
+            for step in range(6)
+            for code in range(4)
+        }
+        near = {value for value, *_ in every if abs(value - problem.weights[i]) <= radius}
+        assert near <= set(values[i])
+        # and hardly more: the margin is for rounding errors alone
+        assert all(abs(value - problem.weights[i]) <= radius * (1 + 1e-8) for value in values[i])
+        assert sorted(set(values[i])) == values[i]
+        assert set(zip(values[i], codes[i].tolist(), steps[i].tolist(), strict=True)) <= every
+        assert codes[i].dtype == np.int64
+
+
+def test_too_many_candidates_are_cut_to_the_nearest_and_nothing_is_proven_then() -> None:
+    problem = replace(problem_of(3, bits=16), reach=np.full(4, np.inf))
+    start = measured(
+        problem, Solution(2.0**-14, -2.0, np.zeros(4, np.int64), np.zeros(4, np.int64))
+    )
+    values, _, _, complete = candidates(problem, start)
+    assert not complete
+    for i in range(4):
+        assert VALUES / 8 <= len(values[i]) <= VALUES
+        assert values[i][0] < problem.weights[i] < values[i][-1]
+    assert not enumerate_grid(problem, start, nodes=10**6).optimal
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_grids_are_fitted_by_least_squares(seed: int) -> None:
+    problem = problem_of(seed, n=6)
+    rng = np.random.default_rng(seed)
+    codes, steps = rng.integers(0, 4, size=(6, 3)), rng.integers(0, 6, size=(6, 3))
+    scale, offset = np.array([0.1, 0.5, 2.0]), np.array([-1.0, 0.0, 1.0])
+    loss, fitted_scale, fitted_offset = fit_grids(problem, scale, offset, codes, steps)
+    for k in range(3):
+        units = problem.units[np.arange(6), steps[:, k]]
+        A = problem.factor @ np.column_stack([units, units * codes[:, k]])
+        (best_offset, best_scale), (residual,), *_ = np.linalg.lstsq(
+            A, problem.factor @ problem.weights
+        )
+        if best_scale > 0:
+            assert fitted_scale[k] == pytest.approx(best_scale, rel=1e-9)
+            assert fitted_offset[k] == pytest.approx(best_offset, rel=1e-9)
+            assert loss[k] == pytest.approx(residual, rel=1e-9)
+        else:  # a grid that runs downwards is none
+            assert (loss[k], fitted_scale[k], fitted_offset[k]) == (np.inf, scale[k], offset[k])
+
+
+def test_codes_that_are_all_equal_fit_one_value() -> None:
+    problem = problem_of(0)
+    codes, steps = np.full((4, 1), 3), np.zeros((4, 1), np.int64)
+    _, scale, offset = fit_grids(problem, np.array([0.25]), np.array([0.0]), codes, steps)
+    units = problem.factor @ problem.units[:, 0]
+    value = units @ (problem.factor @ problem.weights) / (units @ units)
+    assert scale.tolist() == [0.25]
+    assert (offset + 3 * scale).item() == pytest.approx(value, rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_nearest_plane_on_one_exponent_is_gptq(seed: int) -> None:
+    problem = problem_of(seed, n=8, bits=3)
+    steps = np.random.default_rng(seed).integers(0, 6, size=8)
+    start = Solution(0.3, -1.0, np.zeros(8, np.int64), steps)
+    codes = nearest_plane_codes(problem, start)
+    unit = problem.units[np.arange(8), steps] * start.scale
+    C = (problem.factor.T @ problem.factor) * np.outer(unit, unit)
+    target = problem.weights / unit - start.offset / start.scale
+    weights = QuantizedWeights(3, codes, steps, start.scale, start.offset)
+    assert codes.tolist() == nearest_plane(weights, target, C).tolist()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_refining_never_makes_it_worse_and_ends_where_the_grid_is_fitted(seed: int) -> None:
+    problem = problem_of(seed)
+    rng = np.random.default_rng(seed)
+    start = measured(
+        problem, Solution(0.4, -0.7, rng.integers(0, 4, size=4), rng.integers(0, 6, size=4))
+    )
+    refined = refine(problem, start)
+    assert refined.loss < start.loss
+    assert refined.optimal
+    units = problem.units[np.arange(4), refined.steps]
+    delta = units * (refined.offset + refined.scale * refined.codes) - problem.weights
+    assert refined.loss == pytest.approx(np.sum((problem.factor @ delta) ** 2), rel=1e-12)
+    again = fit_grids(problem, *refined.grid, refined.codes[:, None], refined.steps[:, None])
+    assert again[0].item() >= refined.loss * (1 - 1e-5)
+    assert refined.scale == np.float32(refined.scale)
+    assert refined.offset == np.float32(refined.offset)
