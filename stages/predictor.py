@@ -165,11 +165,14 @@ def _check_ranges(predictor: Predictor, where: str) -> None:
                 f" got {feature.code}"
             )
     try:
-        finite = all(map(math.isfinite, (*predictor.coef, predictor.intercept.value)))
+        ranges = (limit for feature in predictor.features for limit in (feature.min, feature.max))
+        finite = all(map(math.isfinite, (*predictor.coef, predictor.intercept.value, *ranges)))
     except OverflowError:
         finite = False
     if not finite:
-        raise InputError(f"{where}scale, offset and exponents must give finite weights")
+        raise InputError(
+            f"{where}scale, offset and exponents must give finite weights, and ranges be finite"
+        )
 
 
 def _refuse_constant(constant: str) -> float:

@@ -1,0 +1,72 @@
+"""The predictor's test of itself, on sample rows whose predictions the pipeline recorded."""
+
+import statistics
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from stages import engine
+from stages.artifact import PREDICTIONS
+from stages.cli import InputError
+from stages.predictor import Predictor
+from stages.source import opened
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+RECORDED = ("actual", "float", "quantized", "error")
+TOLERANCE = 0.5e-6 + 1e-9  # half of the last decimal that was recorded, and what doubles lose
+
+
+def predict(model: Predictor, connection: "DuckDBPyConnection") -> list[tuple[float, ...]]:
+    """Return for each sample row its prediction, its features and what was recorded."""
+    names = (*(feature.name for feature in model.features), *RECORDED)
+    try:
+        file = PREDICTIONS.open("rb")
+    except FileNotFoundError as error:
+        raise InputError(f"{PREDICTIONS} does not exist; `dvc repro` makes it") from error
+    with file, opened(file.fileno(), str(PREDICTIONS), names, connection) as source:
+        columns = (f"CAST(c{source.columns.index(name)} AS DOUBLE)" for name in names)
+        query = engine.sift(source, model, f"p, {', '.join(columns)}")
+        count = engine.run(connection, f"CREATE TEMP TABLE samples AS {query}", model)
+        rows = connection.execute("FROM samples").fetchall()
+    if count.bad or not rows:
+        raise InputError(f"{PREDICTIONS} is damaged; `dvc repro` makes it")
+    return rows
+
+
+def differing(rows: Sequence[tuple[float, ...]]) -> int:
+    """Count the rows whose prediction or error is not the recorded one."""
+    return sum(
+        abs(row[0] - row[-2]) > TOLERANCE or abs(row[0] - row[-4] - row[-1]) > TOLERANCE
+        for row in rows
+    )
+
+
+def report(model: Predictor, rows: Sequence[tuple[float, ...]]) -> str:
+    """Return the rows as a table, and the statistics of the predictions."""
+    predictions = [row[0] for row in rows]
+    features = [feature.name for feature in model.features]
+    headings = (*features, *RECORDED)
+    widths = [max(10, len(heading) + 1) for heading in headings]
+    digits = [4] * len(features) + [6] * len(RECORDED)
+    lines = [
+        f"Sample predictions: [{', '.join(f'{p:.3f}' for p in predictions[:5])}]",
+        f"{model.target}, in {model.unit}:",
+        "".join(f"{name:>{width}}" for name, width in zip(headings, widths, strict=True)),
+    ]
+    for p, *recorded in rows:
+        values = (*recorded[:-2], p, p - recorded[-4])
+        cells = zip(values, widths, digits, strict=True)
+        lines.append("".join(f"{value:{width}.{places}f}" for value, width, places in cells))
+    spread = {
+        "mean": statistics.fmean(predictions),
+        "std": statistics.pstdev(predictions),
+        "min": min(predictions),
+        "max": max(predictions),
+    }
+    for what, of in (
+        (f"these {len(rows)} predictions", spread),
+        ("all test rows, as recorded", model.metrics["test"]),
+    ):
+        lines.append(f"{what}: " + ", ".join(f"{name} {of[name]:.4f}" for name in spread))
+    return "\n".join(lines)
