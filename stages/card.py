@@ -1,11 +1,25 @@
 """The model card: what a predictor says of itself, for people."""
 
+from stages.cli import InputError
 from stages.predictor import Predictor
 from stages.sql import expression
 
 
 def card(predictor: Predictor) -> str:
-    """Return the model card of `predictor` as Markdown."""
+    """Return the model card of `predictor` as Markdown.
+
+    Raises
+    ------
+    InputError
+        The metrics, which nothing but this reads, are not those of a predictor.
+    """
+    try:
+        return _card(predictor)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"the predictor's metrics are damaged: {error!r}") from error
+
+
+def _card(predictor: Predictor) -> str:
     m = predictor.metrics
     lines = [
         f"# {predictor.target}: linear regression, {predictor.bits}-bit weights",

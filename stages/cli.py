@@ -28,7 +28,8 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
     status = 0
     try:
         main()
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
     except (InputError, OSError) as error:
@@ -41,6 +42,7 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
 def _drop_output() -> None:
     """Spare Python the attempt to write, as it exits, what could not be written before."""
     try:
-        sys.stdout.flush()
+        if sys.stdout:
+            sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

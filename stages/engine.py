@@ -5,6 +5,7 @@ So one pass over the rows gives the predictions, and how many rows are bad or ou
 """
 
 import json
+import re
 import sys
 import threading
 import time
@@ -57,8 +58,8 @@ class Count:
 
 
 @contextmanager
-def connected() -> Iterator["DuckDBPyConnection"]:
-    """Start DuckDB, which by itself keeps to the memory and the processors of a container.
+def connected(name: str) -> Iterator["DuckDBPyConnection"]:
+    """Start DuckDB for the table `name`; by itself it keeps to a container's memory and processors.
 
     Raises
     ------
@@ -69,6 +70,8 @@ def connected() -> Iterator["DuckDBPyConnection"]:
 
     with duckdb.connect() as connection:
         connection.execute("SET temp_directory = ''")  # rows stream, and there may be no disk
+        # it would make a TRY_CAST of CSV a CAST, which fails: github.com/duckdb/duckdb/issues/23818
+        connection.execute("SET disabled_optimizers = 'type_pushdown'")
         connection.execute("SET autoinstall_known_extensions = false")
         connection.execute("SET enable_progress_bar = true")  # to be asked for, not to be printed
         connection.execute("SET enable_progress_bar_print = false")
@@ -76,7 +79,7 @@ def connected() -> Iterator["DuckDBPyConnection"]:
         try:
             yield connection
         except duckdb.Error as error:
-            raise InputError(explained(str(error))) from error
+            raise InputError(explained(str(error), name)) from error
 
 
 def sift(
@@ -116,8 +119,8 @@ def sift(
             for index, (x, position) in enumerate(zip(xs, positions, strict=True))
         )
         drop = (
-            f"nextval('bad') <= {LOGGED} AND write_log(CAST(CASE {blame} ELSE json_array(n) END"
-            " AS VARCHAR), log_type := 'bad', level := 'error') IS NOT NULL AND false"
+            f"CASE WHEN nextval('bad') <= {LOGGED} THEN write_log(CAST(CASE {blame} ELSE"
+            " json_array(n) END AS VARCHAR), log_type := 'bad', level := 'error') IS NOT NULL END"
         )
     return f"""
         SELECT {outputs} FROM (
@@ -132,7 +135,11 @@ def sift(
 
 
 def run(
-    connection: "DuckDBPyConnection", statement: str, model: Predictor, skip: bool = False
+    connection: "DuckDBPyConnection",
+    statement: str,
+    source: Source,
+    model: Predictor,
+    skip: bool = False,
 ) -> Count:
     """Execute a statement around a query of `sift`, whose result is one number: of good rows."""
     for name in ("bad", "outside", *(f"outside_{i}" for i in range(len(model.features)))):
@@ -150,7 +157,7 @@ def run(
         row, *blame = min((json.loads(message) for (message,) in logged), key=lambda log: log[0])
         first = (row, model.features[blame[0]].name, blame[1]) if blame else (row, None, None)
     malformed = 0
-    if skip:
+    if source.kind == "csv" and skip:
         rejects = connection.execute("SELECT count(DISTINCT line) FROM reject_errors")
         [(malformed,)] = rejects.fetchall()
     widest = max(range(len(model.features)), key=lambda index: int(counted[f"outside_{index}"]))
@@ -196,7 +203,7 @@ def draw(percent: float) -> bool:
     return True
 
 
-def complaint(count: Count) -> str:
+def complaint(count: Count, kind: str) -> str:
     """Say what is wrong with the first bad row, and how many there are."""
     row, feature, value = count.first or (0, None, None)
     text = value if isinstance(value, str) else json.dumps(value)
@@ -209,21 +216,16 @@ def complaint(count: Count) -> str:
     else:
         what = f"{feature} is {text!r}, must be a finite number"
     plural = "s" if count.bad > 1 else ""
-    return f"row {row:,} below the header: {what} ({count.bad:,} bad row{plural} in all)"
+    where = f"row {row:,}" + (" below the header" if kind == "csv" else "")
+    return f"{where}: {what} ({count.bad:,} bad row{plural} in all)"
 
 
-def explained(message: str) -> str:
+def explained(message: str, name: str) -> str:
     """Shorten a message of DuckDB to one line, without its advice to people who write SQL."""
     if "No space left on device" in message:
-        return "no space left on the disk"
-    for advice in (
-        "Possible fixes",
-        "Possible solution",
-        "Possible Solution",
-        "\n\nLINE ",
-        "\nTry ",
-    ):
+        return "output cannot be written: No space left on device"
+    for advice in ("Possible fixes", "Possible Solution", "\n\nLINE ", "\nTry ", "\n* "):
         message = message.partition(advice)[0]
-    lines = (line.strip() for line in message.partition("Error: ")[2].splitlines())
+    lines = (line.strip() for line in (message.partition("Error: ")[2] or message).splitlines())
     short = (line if len(line) <= 2 * SHOWN else line[: 2 * SHOWN] + "…" for line in lines if line)
-    return "; ".join(short) or message
+    return f"{name}: " + re.sub(r"/dev/fd/\d+", name.replace("\\", r"\\"), "; ".join(short))

@@ -14,7 +14,6 @@ checked before its first row goes to standard output. Only what a pipe brings ca
 
 import argparse
 import csv
-import gzip
 import io
 import os
 import signal
@@ -26,7 +25,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, NoReturn
 
 from stages import artifact, cli, engine, predictor, samples, sql
-from stages.artifact import PREDICTOR
+from stages.artifact import PREDICTIONS, PREDICTOR
 from stages.card import card
 from stages.cli import InputError
 from stages.engine import Count
@@ -37,6 +36,7 @@ from stages.source import Source, opened
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+ROOT = Path(__file__).parent.parent  # files of the user lie in the working directory
 FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "json", ".ndjson": "json"}
 HELD = 1 << 25  # bytes of output that wait for the rest of a pipe to prove good
 
@@ -76,20 +76,16 @@ def header(names: Sequence[str]) -> bytes:
     return line.getvalue().encode()
 
 
-def destination(path: Path) -> tuple[str, bool]:
-    """Return the format that the name of an output file asks for, and whether to gzip it."""
-    gzipped = path.suffix.lower() == ".gz"
-    form = FORMATS.get((path.with_suffix("") if gzipped else path).suffix.lower())
-    if form is None or (gzipped and form == "parquet"):
-        raise InputError(
-            f"--output must end in {', '.join(FORMATS)}, or with .gz in .csv.gz, .jsonl.gz or"
-            f" .ndjson.gz, got {path}"
-        )
+def destination(path: Path) -> str:
+    """Return the format that the name of an output file asks for."""
+    form = FORMATS.get(path.suffix.lower())
+    if form is None:
+        raise InputError(f"--output must end in one of {', '.join(FORMATS)}, got {path}")
     if not path.parent.is_dir():
         raise InputError(f"--output: there is no folder {path.parent}")
     if path.exists() and not path.is_file():
         raise InputError(f"--output: {path} is not a file")
-    return form, gzipped
+    return form
 
 
 def predict(
@@ -100,13 +96,13 @@ def predict(
 
     def execute(query: str, numbered: bool, before: str = "", after: str = "") -> Count:
         rows = engine.sift(source, model, query, skip, numbered)
-        return engine.run(connection, before + rows + after, model, skip)
+        return engine.run(connection, before + rows + after, source, model, skip)
 
     def check(count: Count) -> None:
         if count.bad and not skip:
             if source.seekable:  # the rows were not numbered, which is faster
                 count = execute("count(*)", True)
-            raise InputError(f"{source.name}: {engine.complaint(count)}")
+            raise InputError(f"{source.name}: {engine.complaint(count, source.kind)}")
         if not count.good:
             dropped = count.bad + count.malformed
             what = f"all {dropped:,} rows are bad" if dropped else "there are no rows"
@@ -126,9 +122,8 @@ def predict(
         with relayed(sys.stdout.fileno(), header(names), hold) as pipe:
             return copy(pipe, "csv", ", HEADER false")
 
-    form, gzipped = destination(args.output)
+    form = destination(args.output)
     outputs, names = selection(source, model, args.only, form)
-    packed = ", COMPRESSION gzip" if gzipped else ""
     with artifact.replacing(args.output.resolve()) as part:
         try:
             file = part.open("wb")
@@ -136,11 +131,9 @@ def predict(
             raise InputError(f"{args.output} cannot be written: {error.strerror}") from error
         with file:
             if form != "csv":
-                return copy(part, form, packed)
-            # gzip files one after the other are a gzip file
-            first = gzip.compress(header(names), mtime=0) if gzipped else header(names)
-            with relayed(file.fileno(), first, 0) as pipe:
-                return copy(pipe, "csv", ", HEADER false" + packed)
+                return copy(part, form)
+            with relayed(file.fileno(), header(names), 0) as pipe:
+                return copy(pipe, "csv", ", HEADER false")
 
 
 def warnings(name: str, count: Count) -> list[str]:
@@ -166,7 +159,10 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}") from error
     features = [feature.name for feature in model.features]
-    with engine.connected() as connection, opened(descriptor, name, features, connection) as source:
+    with (
+        engine.connected(name) as connection,
+        opened(descriptor, name, features, connection) as source,
+    ):
         count = predict(source, model, args, connection)
     for line in warnings(name, count):
         print(f"predict: {line}", file=sys.stderr)
@@ -174,8 +170,8 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
 
 def self_test(model: Predictor) -> None:
     """Print the predictions of the sample rows; exit with 1 if they are not those recorded."""
-    with engine.connected() as connection:
-        rows = samples.predict(model, connection)
+    with engine.connected(str(PREDICTIONS)) as connection:
+        rows = samples.predict(ROOT / PREDICTIONS, model, connection)
     print(samples.report(model, rows))
     if differing := samples.differing(rows):
         sys.stdout.flush()
@@ -210,7 +206,7 @@ def parse() -> argparse.Namespace:
         "--output",
         metavar="FILE",
         type=Path,
-        help="write to .csv, .parquet, .jsonl or .ndjson (or .csv.gz, …), whole or not at all;"
+        help="write to a .csv, .parquet, .jsonl or .ndjson file, whole or not at all;"
         " without it CSV goes to standard output",
     )
     parser.add_argument("--only", action="store_true", help="write the predictions alone")
@@ -240,9 +236,9 @@ def main() -> None:
     if sys.stdout is None:
         raise InputError("standard output is closed")
     try:
-        model = predictor.load(PREDICTOR)
+        model = predictor.load(ROOT / PREDICTOR)
     except FileNotFoundError as error:
-        raise InputError(f"{PREDICTOR} does not exist; `dvc repro` makes it") from error
+        raise InputError(f"{ROOT / PREDICTOR} does not exist; `dvc repro` makes it") from error
     if args.sql is not None:
         print(sql.select(model, args.sql))
     elif args.card:

@@ -2,10 +2,11 @@
 
 import statistics
 from collections.abc import Sequence
+from math import nan
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages import engine
-from stages.artifact import PREDICTIONS
 from stages.cli import InputError
 from stages.predictor import Predictor
 from stages.source import opened
@@ -17,20 +18,22 @@ RECORDED = ("actual", "float", "quantized", "error")
 TOLERANCE = 0.5e-6 + 1e-9  # half of the last decimal that was recorded, and what doubles lose
 
 
-def predict(model: Predictor, connection: "DuckDBPyConnection") -> list[tuple[float, ...]]:
-    """Return for each sample row its prediction, its features and what was recorded."""
+def predict(
+    path: Path, model: Predictor, connection: "DuckDBPyConnection"
+) -> list[tuple[float, ...]]:
+    """Return for each row at `path` its prediction, its features and what was recorded."""
     names = (*(feature.name for feature in model.features), *RECORDED)
     try:
-        file = PREDICTIONS.open("rb")
+        file = path.open("rb")
     except FileNotFoundError as error:
-        raise InputError(f"{PREDICTIONS} does not exist; `dvc repro` makes it") from error
-    with file, opened(file.fileno(), str(PREDICTIONS), names, connection) as source:
+        raise InputError(f"{path} does not exist; `dvc repro` makes it") from error
+    with file, opened(file.fileno(), str(path), names, connection) as source:
         columns = (f"CAST(c{source.columns.index(name)} AS DOUBLE)" for name in names)
         query = engine.sift(source, model, f"p, {', '.join(columns)}")
-        count = engine.run(connection, f"CREATE TEMP TABLE samples AS {query}", model)
+        count = engine.run(connection, f"CREATE TEMP TABLE samples AS {query}", source, model)
         rows = connection.execute("FROM samples").fetchall()
     if count.bad or not rows:
-        raise InputError(f"{PREDICTIONS} is damaged; `dvc repro` makes it")
+        raise InputError(f"{path} is damaged; `dvc repro` makes it")
     return rows
 
 
@@ -66,7 +69,7 @@ def report(model: Predictor, rows: Sequence[tuple[float, ...]]) -> str:
     }
     for what, of in (
         (f"these {len(rows)} predictions", spread),
-        ("all test rows, as recorded", model.metrics["test"]),
+        ("all test rows, as recorded", model.metrics.get("test", {})),
     ):
-        lines.append(f"{what}: " + ", ".join(f"{name} {of[name]:.4f}" for name in spread))
+        lines.append(f"{what}: " + ", ".join(f"{name} {of.get(name, nan):.4f}" for name in spread))
     return "\n".join(lines)

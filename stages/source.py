@@ -190,6 +190,8 @@ def _header(head: bytes, name: str, features: Sequence[str]) -> tuple[str, tuple
     if b"\0" in head[:CHUNK] or not headers:
         raise InputError(f"{name} is not a table: neither CSV in UTF-8, Parquet nor JSON lines")
     delimiter = max(headers, key=lambda key: len(set(features).intersection(headers[key])))
+    if "\N{REPLACEMENT CHARACTER}" in "".join(headers[delimiter]):
+        raise InputError(f"{name}: its header is not UTF-8")
     return delimiter, headers[delimiter]
 
 
