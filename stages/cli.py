@@ -2,6 +2,7 @@
 
 import argparse
 import os
+import signal
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -23,7 +24,7 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
     """Run `main` as the program `name`.
 
     Exits with 0 when done, or when nobody reads standard output any more, and with 2 for bad
-    input. A defect of ours keeps its traceback.
+    input, with 130 when interrupted. A defect of ours keeps its traceback.
     """
     status = 0
     try:
@@ -32,6 +33,8 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
             sys.stdout.flush()
     except BrokenPipeError:
         _drop_output()
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGINT)  # threads that are at work would not let Python end
     except (InputError, OSError) as error:
         print(f"{name}: {error}", file=sys.stderr)
         status = 2

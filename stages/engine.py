@@ -68,18 +68,18 @@ def connected(name: str) -> Iterator["DuckDBPyConnection"]:
     """
     import duckdb
 
-    with duckdb.connect() as connection:
-        connection.execute("SET temp_directory = ''")  # rows stream, and there may be no disk
-        # it would make a TRY_CAST of CSV a CAST, which fails: github.com/duckdb/duckdb/issues/23818
-        connection.execute("SET disabled_optimizers = 'type_pushdown'")
-        connection.execute("SET autoinstall_known_extensions = false")
-        connection.execute("SET enable_progress_bar = true")  # to be asked for, not to be printed
-        connection.execute("SET enable_progress_bar_print = false")
-        connection.execute("CALL enable_logging(level = 'error')")
-        try:
-            yield connection
-        except duckdb.Error as error:
-            raise InputError(explained(str(error), name)) from error
+    connection = duckdb.connect()
+    connection.execute("SET temp_directory = ''")  # rows stream, and there may be no disk
+    # it would make a TRY_CAST of CSV a CAST, which fails: github.com/duckdb/duckdb/issues/23818
+    connection.execute("SET disabled_optimizers = 'type_pushdown'")
+    connection.execute("SET autoinstall_known_extensions = false")
+    connection.execute("SET enable_progress_bar = true")  # to be asked for, not to be printed
+    connection.execute("SET enable_progress_bar_print = false")
+    connection.execute("CALL enable_logging(level = 'error')")
+    try:
+        yield connection
+    except duckdb.Error as error:
+        raise InputError(explained(str(error), name)) from error
 
 
 def sift(
@@ -184,9 +184,6 @@ def attended(connection: "DuckDBPyConnection", statement: str) -> list[Any]:
             if sys.stderr.isatty() and time.monotonic() - began > PATIENCE:
                 drawn = draw(connection.query_progress()) or drawn
     finally:
-        if worker.is_alive():
-            connection.interrupt()
-            worker.join(5)
         if drawn:
             print("\r\x1b[K", end="", file=sys.stderr, flush=True)
     if failures:

@@ -21,8 +21,7 @@ import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from stages import artifact, cli, engine, predictor, samples, sql
 from stages.artifact import PREDICTIONS, PREDICTOR
@@ -231,8 +230,7 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _stop)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.stdout is None:
         raise InputError("standard output is closed")
     try:
@@ -249,10 +247,6 @@ def main() -> None:
         raise InputError("there is no FILE, and nothing is piped in")
     else:
         self_test(model)
-
-
-def _stop(number: int, _: FrameType | None) -> NoReturn:
-    sys.exit(128 + number)
 
 
 if __name__ == "__main__":
