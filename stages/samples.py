@@ -48,19 +48,19 @@ def differing(rows: Sequence[tuple[float, ...]]) -> int:
 def report(model: Predictor, rows: Sequence[tuple[float, ...]]) -> str:
     """Return the rows as a table, and the statistics of the predictions."""
     predictions = [row[0] for row in rows]
-    features = [feature.name for feature in model.features]
-    headings = (*features, *RECORDED)
-    widths = [max(10, len(heading) + 1) for heading in headings]
-    digits = [4] * len(features) + [6] * len(RECORDED)
+    digits = [4] * len(model.features) + [6] * len(RECORDED)
+    table = [[*(feature.name for feature in model.features), *RECORDED]]
+    for p, *recorded in rows:
+        values = (*recorded[:-2], p, p - recorded[-4])
+        table.append([f"{value:.{n}f}" for value, n in zip(values, digits, strict=True)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         f"Sample predictions: [{', '.join(f'{p:.3f}' for p in predictions[:5])}]",
         f"{model.target}, in {model.unit}:",
-        "".join(f"{name:>{width}}" for name, width in zip(headings, widths, strict=True)),
     ]
-    for p, *recorded in rows:
-        values = (*recorded[:-2], p, p - recorded[-4])
-        cells = zip(values, widths, digits, strict=True)
-        lines.append("".join(f"{value:{width}.{places}f}" for value, width, places in cells))
+    for cells in table:
+        padded = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        lines.append("  ".join(padded))
     spread = {
         "mean": statistics.fmean(predictions),
         "std": statistics.pstdev(predictions),
