@@ -1,0 +1,102 @@
+"""Compare predict with pandas and scikit-learn, as whole processes: time, CPU and peak memory.
+
+Needs `dvc repro` and pandas. Runs are interleaved, and the medians compared.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import duckdb
+
+from stages import sql
+from stages.artifact import MODEL, TEST
+
+PANDAS = """
+import sys, joblib, pandas
+rows = pandas.read_csv(sys.argv[1])
+model = joblib.load(sys.argv[2])
+rows["prediction"] = model.predict(rows[sys.argv[4:]].to_numpy())
+rows.to_csv(sys.argv[3], index=False)
+"""
+
+
+class Cost(NamedTuple):
+    """What a process took: seconds, seconds of CPU, and MB of memory at its peak."""
+
+    wall: float
+    cpu: float
+    peak: float
+
+
+def measure(command: Sequence[str]) -> Cost:
+    """Run a process, which must succeed."""
+    began = time.perf_counter()
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603
+    assert process.stderr is not None  # noqa: S101
+    message = process.stderr.read().decode()
+    _, status, used = os.wait4(process.pid, 0)
+    wall = time.perf_counter() - began
+    if status:
+        sys.exit(f"{' '.join(command[:3])} failed: {message}")
+    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def make(rows: int, path: Path, features: Sequence[str]) -> None:
+    """Write a CSV of so many rows: the test rows, again and again."""
+    names = ", ".join(map(sql.identifier, features))
+    duckdb.execute(
+        f"COPY (SELECT {names} FROM {sql.literal(str(TEST))}, range(?) LIMIT ?) TO ?",  # noqa: S608
+        [rows // 4000 + 1, rows, str(path)],
+    )
+
+
+def median(costs: Sequence[Cost]) -> Cost:
+    return Cost(*map(statistics.median, zip(*costs, strict=True)))
+
+
+def line(what: str, cost: Cost) -> str:
+    return f"{what:28} {cost.wall:8.2f} s {cost.cpu:8.2f} s CPU {cost.peak:8.0f} MB"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5, help="of which the medians are taken")
+    parser.add_argument("--most", type=int, default=20_000_000, help="rows of the longest table")
+    args = parser.parse_args()
+    described = duckdb.execute(f"DESCRIBE FROM {sql.literal(str(TEST))}").fetchall()
+    features = [row[0] for row in described[:-1]]  # the last is the target
+
+    with tempfile.TemporaryDirectory(dir=".") as folder:
+        table, out = Path(folder, "houses.csv"), Path(folder, "out.csv")
+        predict = [sys.executable, "-m", "stages.predict", str(table), "--output", str(out)]
+        pandas = [sys.executable, "-c", PANDAS, str(table), str(MODEL), str(out), *features]
+        for rows in (1, 2_000_000):
+            make(rows, table, features)
+            costs: tuple[list[Cost], list[Cost]] = ([], [])
+            for _ in range(args.rounds):
+                for command, taken in zip((predict, pandas), costs, strict=True):
+                    taken.append(measure(command))
+            ours, theirs = map(median, costs)
+            print(f"{rows:,} row{'s' if rows > 1 else ''}, medians of {args.rounds} rounds")
+            print(line("  predict", ours))
+            print(line("  pandas and scikit-learn", theirs))
+            ratios = (f"{b / a:.1f}" for a, b in zip(ours, theirs, strict=True))
+            print("  ratio: time {}, CPU {}, memory {}".format(*ratios), flush=True)
+        print("peak memory of predict")
+        rows = args.most // 100
+        while rows <= args.most:
+            make(rows, table, features)
+            print(line(f"  {rows:,} rows", measure(predict)), flush=True)
+            rows *= 10
+
+
+if __name__ == "__main__":
+    main()
