@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 PATIENCE = 2.0  # seconds before there is a progress bar
+MEMORY = 1 << 29  # bytes for each thread; a container may allow less
 SHOWN = 80  # characters of a value in a message
 LOGGED = 1000  # bad rows
 
@@ -69,6 +70,12 @@ def connected(name: str) -> Iterator["DuckDBPyConnection"]:
     import duckdb
 
     connection = duckdb.connect()
+    # with the memory of the whole machine DuckDB would read far ahead of what it has written
+    [(memory,)] = connection.execute(
+        "SELECT least(parse_formatted_bytes(current_setting('memory_limit')),"
+        f" {MEMORY} * current_setting('threads'))"
+    ).fetchall()
+    connection.execute(f"SET memory_limit = '{memory} B'")
     connection.execute("SET temp_directory = ''")  # rows stream, and there may be no disk
     # it would make a TRY_CAST of CSV a CAST, which fails: github.com/duckdb/duckdb/issues/23818
     connection.execute("SET disabled_optimizers = 'type_pushdown'")

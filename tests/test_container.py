@@ -1,0 +1,267 @@
+"""Builds the image and runs it with Docker: `pytest -m container`, after `dvc repro`."""
+
+import hashlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from stages import predictor, sql
+from stages.artifact import PREDICTOR
+
+pytestmark = pytest.mark.container
+
+REPOSITORY = Path(__file__).parent.parent
+BASE = "python:3.11-slim-bookworm"
+IMAGE = "cali-reg:test"
+LOCKED = (  # what a careful administrator gives
+    "--read-only --network none --cap-drop ALL --security-opt no-new-privileges"
+    " --memory 512m --memory-swap 512m --cpus 1 --user 12345:12345"
+).split()
+ARGUMENTS = {"SOURCE": "somewhere", "REVISION": "0123abc", "VERSION": "1.2.3"}
+HEADER = "MedInc,HouseAge,AveRooms,AveBedrms,Population,AveOccup,Latitude,Longitude"
+ROW = "8.3252,41,6.98,1.02,322,2.56,37.88,-122.23"
+
+
+def docker(*args: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    return subprocess.run(["docker", *args], input=data or b"", capture_output=True)
+
+
+def build(tag: str, context: Path = REPOSITORY) -> subprocess.CompletedProcess[bytes]:
+    given = [
+        word for name, value in ARGUMENTS.items() for word in ("--build-arg", f"{name}={value}")
+    ]
+    return docker("build", "--network", "host", "--no-cache", *given, "-t", tag, str(context))
+
+
+@pytest.fixture(scope="module")
+def image() -> str:
+    built = build(IMAGE)
+    assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
+    return IMAGE
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Iterator[Path]:
+    """Make a folder that any user can write to."""
+    tmp_path.chmod(0o777)
+    yield tmp_path
+    shutil.rmtree(tmp_path, ignore_errors=True)
+
+
+def run(
+    image: str, *command: str, folder: Path | None = None, data: bytes | None = None
+) -> subprocess.CompletedProcess[bytes]:
+    """Run the image locked down."""
+    volume = ["-v", f"{folder}:/data"] if folder else []
+    stdin = ["-i"] if data is not None else []
+    return docker("run", "--rm", *stdin, *LOCKED, *volume, image, *command, data=data)
+
+
+def outside(*args: str) -> bytes:
+    """Run predict on this machine."""
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.predict", *args],
+        cwd=REPOSITORY,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+    )
+    return done.stdout
+
+
+def test_the_image_tests_itself(image: str) -> None:
+    for command in ([], ["predict"]):
+        for options in ([], LOCKED):
+            done = docker("run", "--rm", *options, image, *command)
+            assert done.returncode == 0, done.stderr
+            assert done.stdout.startswith(b"Sample predictions: [")
+            assert done.stdout == outside()
+    for option in ("--card", "--sql=houses"):
+        assert run(image, "predict", option).stdout == outside(option)
+
+
+def test_predictions_are_those_made_outside(image: str, folder: Path) -> None:
+    table = folder / "houses.csv"
+    duckdb.execute("COPY (FROM 'data/test.parquet') TO ?", [str(table)])
+    duckdb.execute("COPY (FROM 'data/test.parquet') TO ?", [str(folder / "houses.parquet")])
+    expected = outside(str(table))
+    assert run(image, "predict", "houses.csv", folder=folder).stdout == expected
+    assert run(image, "predict", data=table.read_bytes()).stdout == expected
+    done = run(
+        image, "predict", "/data/houses.parquet", "--output", "/data/out.parquet", folder=folder
+    )
+    assert done.returncode == 0, done.stderr
+    rows = duckdb.execute("SELECT prediction FROM read_parquet(?)", [str(folder / "out.parquet")])
+    there = [line.rsplit(b",", 1)[1] for line in expected.splitlines()[1:]]
+    assert [row[0] for row in rows.fetchall()] == [float(value) for value in there]
+    assert (folder / "out.parquet").stat().st_uid == 12345
+    parquet = (folder / "houses.parquet").read_bytes()
+    assert run(image, "predict", "--only", data=parquet).stdout.split()[1:] == there
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty"),
+        (HEADER, "no rows"),
+        ("a,b\n1,2\n", "missing; found a, b"),
+        (f"{HEADER}\n{ROW}\n{ROW}x\n", "row 2 below the header: Longitude is '-122.23x'"),
+        (f"{HEADER}\n{ROW},1\n", "Line: 2"),
+        ("\0\1\2", "not a table"),
+    ],
+)
+def test_bad_input_is_one_line_and_leaves_nothing(
+    image: str, folder: Path, text: str, message: str
+) -> None:
+    (folder / "houses.csv").write_text(text)
+    for done in (
+        run(image, "predict", "houses.csv", "--output", "out.csv", folder=folder),
+        run(image, "predict", data=text.encode()),
+    ):
+        assert done.returncode == 2
+        assert done.stdout == b""
+        assert done.stderr.count(b"\n") == 1
+        assert message in done.stderr.decode()
+    assert [path.name for path in folder.iterdir()] == ["houses.csv"]
+
+
+def test_a_folder_that_is_not_writable(image: str, folder: Path) -> None:
+    (folder / "houses.csv").write_text(f"{HEADER}\n{ROW}\n")
+    done = run(image, "predict", "/data/houses.csv", "--output", "/tmp/out.csv", folder=folder)  # noqa: S108
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"Read-only file system" in done.stderr
+    folder.chmod(0o755)
+    done = run(image, "predict", "houses.csv", "--output", "out.csv", folder=folder)
+    assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
+    assert b"Permission denied" in done.stderr
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
+def test_a_full_disk_leaves_nothing(image: str, folder: Path, form: str) -> None:
+    table = str(folder / "houses.csv")
+    duckdb.execute("COPY (SELECT * FROM 'data/test.parquet', range(20)) TO ?", [table])
+    command = f"predict /data/houses.csv --output /small/out.{form}; echo $?; ls -a /small"
+    size = "64k" if form == "parquet" else "1m"
+    done = docker(
+        *("run", "--rm", *LOCKED, "-v", f"{folder}:/data"),
+        *("--tmpfs", f"/small:size={size},mode=1777", image, "sh", "-c", command),
+    )
+    assert done.stdout.split() == [b"2", b".", b".."], done.stderr
+    assert done.stderr.count(b"\n") == 1
+    assert b"No space left on device" in done.stderr
+
+
+def test_stopping_it_leaves_nothing(image: str, folder: Path) -> None:
+    duckdb.execute(
+        "COPY (SELECT * FROM 'data/test.parquet', range(1000)) TO ? (FORMAT parquet)",
+        [str(folder / "houses.parquet")],
+    )
+    name = f"cali-reg-stopped-{os.getpid()}"
+    command = ("predict", "houses.parquet", "--output", "out.csv")
+    started = docker("run", "-d", "--name", name, *LOCKED, "-v", f"{folder}:/data", IMAGE, *command)
+    assert started.returncode == 0, started.stderr
+    try:
+        while not (folder / "out.csv.part").exists():
+            assert not (folder / "out.csv").exists()
+        docker("stop", "-t", "5", name)
+        [state] = json.loads(docker("inspect", name).stdout)
+        assert state["State"]["ExitCode"] == 130
+        assert [path.name for path in folder.iterdir()] == ["houses.parquet"]
+    finally:
+        docker("rm", "-f", name)
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_20_million_rows_in_512_mb(image: str, folder: Path, form: str) -> None:
+    names = ", ".join(HEADER.split(","))
+    duckdb.execute(
+        f"COPY (SELECT {names} FROM 'data/test.parquet', range(5000) LIMIT 20000000) TO ?",
+        [str(folder / f"houses.{form}")],
+    )
+    command = ("predict", f"houses.{form}", "--only", "--output", f"out.{form}")
+    done = run(image, *command, folder=folder)
+    assert done.returncode == 0, done.stderr
+    model = predictor.load(REPOSITORY / PREDICTOR)
+    expression = sql.expression(model, [feature.name for feature in model.features])
+    rows = "FROM read_csv(?)" if form == "csv" else "FROM read_parquet(?)"
+    # in order too: a sum in which each row has a weight of its own
+    weighted = "count(*), sum(({}) * (n % 1009)) FROM (SELECT *, row_number() OVER () AS n {})"
+    files = (expression, folder / f"houses.{form}"), ("prediction", folder / f"out.{form}")
+    (count, total), (counted, summed) = (
+        duckdb.execute("SELECT " + weighted.format(what, rows), [str(path)]).fetchall()[0]
+        for what, path in files
+    )
+    assert counted == count == 20_000_000
+    assert summed == pytest.approx(total, rel=1e-9)
+
+
+def contents(image: str) -> dict[str, tuple[object, ...]]:
+    """Return all that the files of an image have but their times."""
+    name = docker("create", image).stdout.decode().strip()
+    try:
+        archive = docker("export", name).stdout
+    finally:
+        docker("rm", name)
+    files: dict[str, tuple[object, ...]] = {}
+    with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
+        for member in tar:
+            file = tar.extractfile(member) if member.isreg() else None
+            content = hashlib.sha256(file.read()).hexdigest() if file else member.linkname
+            files[member.name] = (member.type, member.mode, member.uid, member.gid, content)
+    return files
+
+
+def test_what_is_in_the_image(image: str) -> None:
+    first = contents(image)
+    again = "cali-reg:again"
+    assert build(again).returncode == 0
+    try:
+        assert contents(again) == first
+    finally:
+        docker("rmi", again)
+    added = first.keys() - contents(BASE).keys()
+    assert {name.split("/")[0] for name in added} == {"opt", "data"}
+    tops = {name.split("/")[2] for name in added if name.startswith("opt/cali-reg/")}
+    packages = {"duckdb", "_duckdb-stubs", "adbc_driver_duckdb", "pycache"}
+    rest = {top for top in tops if not top.startswith(("_duckdb.cpython", "duckdb-"))}
+    assert rest == packages | {"LICENSE", "bin", "models", "reports", "stages"}
+    assert not [name for name in added if "pip" in name.lower().split("/")]
+
+
+def test_the_image_is_small_and_labelled(image: str) -> None:
+    [inspected] = json.loads(docker("inspect", image).stdout)
+    [base] = json.loads(docker("inspect", BASE).stdout)
+    assert inspected["Size"] - base["Size"] <= 100e6
+    assert inspected["Config"]["User"] not in ("", "0", "root", "0:0")
+    labels = inspected["Config"]["Labels"]
+    for name, value in ARGUMENTS.items():
+        assert labels[f"org.opencontainers.image.{name.lower()}"] == value
+    assert labels["org.opencontainers.image.licenses"] == "MIT"
+    wanted = next(
+        line for line in (REPOSITORY / "requirements.txt").open() if line.startswith("duckdb==")
+    )
+    done = docker("run", "--rm", image, "python", "-c", "import duckdb; print(duckdb.__version__)")
+    assert wanted.split()[0] == f"duckdb=={done.stdout.decode().strip()}"
+
+
+@pytest.mark.parametrize("missing", [["models"], ["reports"], ["models", "reports"]])
+def test_missing_models_are_a_build_error_that_says_what_to_do(
+    tmp_path: Path, missing: Sequence[str]
+) -> None:
+    tracked = ("Dockerfile", ".dockerignore", "requirements.txt", "LICENSE", "stages")
+    for name in (*tracked, "models", "reports"):
+        source = REPOSITORY / name
+        if name not in missing:
+            (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    built = build("cali-reg:missing", tmp_path)
+    assert built.returncode != 0
+    assert b"run 'dvc repro'" in built.stdout + built.stderr
