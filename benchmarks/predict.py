@@ -19,6 +19,7 @@ from stages.artifact import MODEL, TEST
 MAKE = """
 import sys, duckdb
 test, rows, path = sys.argv[1:]
+duckdb.execute("SET enable_progress_bar = false")
 repeated = duckdb.sql(f"SELECT * EXCLUDE range FROM '{test}', range({int(rows) // 4000 + 1})")
 repeated.limit(int(rows)).write_csv(path)
 """

@@ -22,10 +22,11 @@ pytestmark = pytest.mark.container
 REPOSITORY = Path(__file__).parent.parent
 BASE = "python:3.11-slim-bookworm"
 IMAGE = "cali-reg:test"
-LOCKED = (  # what a careful administrator gives
-    "--read-only --network none --cap-drop ALL --security-opt no-new-privileges"
-    " --memory 512m --memory-swap 512m --cpus 1 --user 12345:12345"
-).split()
+LOCKED = [
+    *("--read-only", "--network", "none", "--cap-drop", "ALL"),
+    *("--security-opt", "no-new-privileges", "--user", "12345:12345"),
+    *("--memory", "512m", "--memory-swap", "512m", "--cpus", "1"),
+]
 ARGUMENTS = {"SOURCE": "somewhere", "REVISION": "0123abc", "VERSION": "1.2.3"}
 HEADER = "MedInc,HouseAge,AveRooms,AveBedrms,Population,AveOccup,Latitude,Longitude"
 ROW = "8.3252,41,6.98,1.02,322,2.56,37.88,-122.23"
