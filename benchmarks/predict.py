@@ -43,7 +43,7 @@ class Cost(NamedTuple):
 def measure(command: Sequence[str]) -> Cost:
     """Run a process, which must succeed."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)  # noqa: S603
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     assert process.stderr is not None  # noqa: S101
     message = process.stderr.read().decode()
     _, status, used = os.wait4(process.pid, 0)
@@ -59,7 +59,7 @@ def make(rows: int, path: Path) -> None:
     Another process does it: the peak of a process counts from its fork, so this one stays small.
     """
     run = [sys.executable, "-c", MAKE, str(TEST), str(rows), str(path)]
-    subprocess.run(run, check=True)  # noqa: S603
+    subprocess.run(run, check=True)
 
 
 def median(costs: Sequence[Cost]) -> Cost:

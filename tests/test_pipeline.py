@@ -27,6 +27,7 @@ def run(
         command,
         cwd=cwd,
         env=os.environ | {"PATH": path} | (env or {}),
+        stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
         check=False,
