@@ -107,10 +107,12 @@ def quantize_nearest(coef: Floats, sigma: Floats, bits: int) -> QuantizedWeights
     ValueError
         A weight is not finite, a deviation not positive and finite, or the width not supported.
     """
+    if coef.shape != sigma.shape:
+        raise ValueError(f"sigma must have the shape of coef, {coef.shape}, got {sigma.shape}")
     _require(np.isfinite(coef), "coef", "finite", coef)
     _require(np.isfinite(sigma) & (sigma > 0), "sigma", "positive and finite", sigma)
-    if not 1 <= bits <= MAX_BITS:
-        raise ValueError(f"bits must be from 1 to {MAX_BITS}, got {bits}")
+    if type(bits) is not int or not 1 <= bits <= MAX_BITS:
+        raise ValueError(f"bits must be an integer from 1 to {MAX_BITS}, got {bits}")
     exponents = exponents_of(sigma)
     _, size = np.frexp(np.max(np.abs(np.ldexp(coef, exponents))))
     exponents = exponents - size  # the largest |u| in [½, 1): no weight is out of float32's range

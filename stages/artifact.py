@@ -7,6 +7,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stages.cli import InputError
+
 TRAIN = Path("data/train.parquet")
 TEST = Path("data/test.parquet")
 MODEL = Path("models/model.joblib")
@@ -57,4 +59,7 @@ def load_joblib(path: Path) -> Any:
     """Unpickle what an earlier stage wrote; never a file from elsewhere."""
     import joblib
 
-    return joblib.load(path)
+    try:
+        return joblib.load(path)
+    except Exception as error:  # unpickling damaged bytes may raise anything
+        raise InputError(f"{path} cannot be read, `dvc repro` makes it: {error!r}") from error

@@ -13,8 +13,6 @@ from stages.cli import InputError
 from stages.table import Table
 
 CACHE = "cal_housing_py3.pkz"
-CHECKOUT_HOME = Path("data/scikit_learn_data")
-SHARED_HOME = Path("../shared/scikit_learn_data")
 ARCHIVE_URL = "https://ndownloader.figshare.com/files/5976036"
 DOWNLOAD_PAUSES = (1, 2, 4)  # seconds to wait after a failed try
 
@@ -40,7 +38,7 @@ def california_housing() -> Table:
         unit="100,000 US dollars of 1990",
         dataset="california_housing",
     )
-    where = f"{(cached or CHECKOUT_HOME) / CACHE} is not California Housing, delete it:"
+    where = f"{(cached or download_home()) / CACHE} is not California Housing, delete it:"
     if table.X.shape != CALIFORNIA_SHAPE:
         raise InputError(f"{where} {table.X.shape} rows and features, not {CALIFORNIA_SHAPE}")
     values = np.column_stack([table.X, table.y])
@@ -52,14 +50,28 @@ def california_housing() -> Table:
     return table
 
 
+def checkout() -> Path:
+    """Return the checkout, also from the workspace below `.dvc` where DVC runs an experiment."""
+    here = Path.cwd()
+    return next((folder.parent for folder in here.parents if folder.name == ".dvc"), Path())
+
+
+def download_home() -> Path:
+    """Return the folder that a download goes to."""
+    return checkout() / "data/scikit_learn_data"
+
+
 def california_homes() -> list[Path]:
     """Return the folders that may already have scikit-learn's cache, in the order to look."""
-    return [
-        Path(os.environ.get("SCIKIT_LEARN_DATA", CHECKOUT_HOME)).expanduser(),
-        CHECKOUT_HOME,
-        SHARED_HOME,
-        Path("~/scikit_learn_data").expanduser(),
+    configured = os.environ.get("SCIKIT_LEARN_DATA")
+    homes = [
+        *([Path(configured)] if configured else []),
+        download_home(),
+        checkout() / "../shared/scikit_learn_data",
+        Path("~/scikit_learn_data"),
     ]
+    # of os, as that of Path raises an error where there is no such user
+    return [Path(os.path.expanduser(home)) for home in homes]  # noqa: PTH111
 
 
 def diabetes() -> Table:
@@ -87,25 +99,26 @@ def _fetch(home: Path) -> Any:
     from sklearn.datasets import fetch_california_housing
 
     try:
-        return fetch_california_housing(data_home=home, download_if_missing=False)
+        bunch = fetch_california_housing(data_home=home, download_if_missing=False)
+        bunch.data, bunch.target = (np.asarray(a, np.float64) for a in (bunch.data, bunch.target))
     except Exception as error:  # unpickling damaged bytes may raise anything
-        raise InputError(
-            f"{home / CACHE} cannot be read, delete it: {type(error).__name__}: {error}"
-        ) from error
+        raise InputError(f"{home / CACHE} cannot be read, delete it: {error!r}") from error
+    return bunch
 
 
 def _download() -> Any:
     from sklearn.datasets import fetch_california_housing
 
+    home = download_home()
     for pause in DOWNLOAD_PAUSES:
         try:
             with warnings.catch_warnings(action="ignore"):
-                return fetch_california_housing(data_home=CHECKOUT_HOME, n_retries=1, delay=pause)
+                return fetch_california_housing(data_home=home, n_retries=1, delay=pause)
         except OSError as error:  # URLError and TimeoutError too
             failure = error
-    looked = ", ".join(str(home) for home in dict.fromkeys(california_homes()))
+    looked = ", ".join(map(str, california_homes()))
     raise InputError(
         f"California Housing could not be downloaded ({failure}), and there is no {CACHE} in"
-        f" {looked}. Fetch {ARCHIVE_URL} elsewhere and save it as {CHECKOUT_HOME}/cal_housing.tgz,"
+        f" {looked}. Fetch {ARCHIVE_URL} elsewhere and save it as {home}/cal_housing.tgz,"
         " or set load.dataset to diabetes in params.yaml, which needs no download."
     ) from failure

@@ -1,6 +1,6 @@
 """Evaluate the float and the quantized model: metrics, sample predictions and plots."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -19,9 +19,11 @@ from stages.artifact import (
     TRAIN,
     UNQUANT_PARAMS,
 )
+from stages.cli import InputError
 from stages.linear import LinearModel
 from stages.metrics import DECIMALS
 from stages.moments import Moments
+from stages.predictor import Predictor
 from stages.quantize import dequantize, quantize
 from stages.table import Table
 
@@ -39,17 +41,17 @@ SWEEP_COLUMNS = (
 )
 
 
-def judge(test: Table, model: LinearModel, quantized: LinearModel, n_rows: int) -> NDArray[Any]:
-    """Predict the first test rows: actual value, float and quantized prediction, and its error.
+def judge(test: Table, model: LinearModel, quantized: LinearModel) -> NDArray[np.float64]:
+    """Predict the test rows: actual value, float and quantized prediction, and its error.
 
     Returns
     -------
-    ndarray of shape (at most n_rows, 4)
-        In the unit of the target, to 6 decimals.
+    ndarray of shape (n_rows, 4)
+        In the unit of the target, to 6 decimals; the error is predicted - actual.
     """
-    y, X = test.y[:n_rows], test.X[:n_rows]
-    codes = quantized.predict(X)
-    return np.column_stack([y, model.predict(X), codes, codes - y]).round(DECIMALS)
+    predicted = quantized.predict(test.X)
+    columns = [test.y, model.predict(test.X), predicted, predicted - test.y]
+    return np.column_stack(columns).round(DECIMALS)
 
 
 def sweep(model: LinearModel, moments: Moments) -> Iterator[tuple[str, int, int, LinearModel]]:
@@ -74,59 +76,83 @@ def sweep(model: LinearModel, moments: Moments) -> Iterator[tuple[str, int, int,
     yield "a scale each", 8, (8 + 32) * n + 32, LinearModel(rounded, intercept)
 
 
-def losses(
-    model: LinearModel, quantized: LinearModel, train: Table, test: Table
-) -> tuple[float, float, float, float]:
-    """Return the last four of `SWEEP_COLUMNS`."""
-    scores = metrics.compare(model, quantized, train, test)
-    return (
-        scores["quantization"]["mse_growth_percent"],
-        scores["quantized"]["train"]["r2"],
-        scores["quantized"]["test"]["r2"],
-        scores["quantization"]["prediction_difference"]["max"],
-    )
+def sweep_rows(
+    model: LinearModel, moments: Moments, train: Table, test: Table
+) -> Iterator[tuple[str | int | float, ...]]:
+    """Score what `sweep` yields; rows of `SWEEP_COLUMNS`."""
+    for rounding, bits, payload_bits, quantized in sweep(model, moments):
+        scores = metrics.compare(model, quantized, train, test)
+        yield (
+            rounding,
+            bits,
+            payload_bits,
+            scores["quantization"]["mse_growth_percent"],
+            scores["quantized"]["train"]["r2"],
+            scores["quantized"]["test"]["r2"],
+            scores["quantization"]["prediction_difference"]["max"],
+        )
+
+
+def effects(
+    model: LinearModel, quantized: LinearModel, features: Iterable[str], moments: Moments
+) -> Iterator[tuple[str, str, float]]:
+    """Yield what one standard deviation of each feature adds to the prediction of either model.
+
+    Weights themselves have the units of their features, so one picture cannot show them all.
+    """
+    for name, shown in (("float", model), ("quantized", quantized)):
+        per_deviation = (shown.coef * moments.x_std).round(DECIMALS).tolist()
+        for feature, effect in zip(features, per_deviation, strict=True):
+            yield feature, name, effect
+
+
+def report(
+    model: LinearModel, shipped: Predictor, train: Table, test: Table, sizes: Mapping[str, int]
+) -> dict[str, Any]:
+    """Lay out `reports/metrics.json`."""
+    scores = metrics.compare(model, dequantized(shipped), train, test)
+    for name in ("optimal", "nodes", "payload_bits"):
+        scores["quantization"][name] = shipped.metrics[name]
+    return scores | {"bytes": dict(sizes)}
+
+
+def dequantized(shipped: Predictor) -> LinearModel:
+    """Return the model that a predictor holds."""
+    return LinearModel(np.array(shipped.coef), shipped.intercept.value)
+
+
+def load_predictor(test: Table) -> Predictor:
+    """Load the predictor, which must have been made for the table `test`."""
+    shipped = predictor.load(PREDICTOR)
+    names = tuple(feature.name for feature in shipped.features)
+    if (shipped.dataset, names) != (test.dataset, test.features):
+        raise InputError(f"{PREDICTOR} is for another table than {TEST}; `dvc repro` makes both")
+    return shipped
 
 
 def main() -> None:
     samples = params.read().evaluate.samples
     train, test = table.read(TRAIN), table.read(TEST)
     model = LinearModel(**artifact.load_joblib(UNQUANT_PARAMS))
-    shipped = predictor.load(PREDICTOR)
-    quantized = LinearModel(np.array(shipped.coef), shipped.intercept.value)
+    shipped = load_predictor(test)
+    quantized = dequantized(shipped)
     moments = Moments.of(train.X, train.y)
-
-    scores = metrics.compare(model, quantized, train, test)
-    for name in ("optimal", "nodes", "payload_bits"):
-        scores["quantization"][name] = shipped.metrics[name]
-    scores["bytes"] = {
+    sizes = {
         path.name.replace(".", "_"): path.stat().st_size
         for path in (MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR)
     }
-    artifact.save_json(scores, METRICS)
+    rows = judge(test, model, quantized)
+    sample_rows = np.column_stack([test.X, rows])[:samples]
 
-    rows = judge(test, model, quantized, samples)
+    artifact.save_json(report(model, shipped, train, test, sizes), METRICS)
+    artifact.save_csv(test.features + SAMPLE_COLUMNS, sample_rows.tolist(), PREDICTIONS)
+    artifact.save_csv(SAMPLE_COLUMNS, rows[:PLOT_ROWS].tolist(), PLOTS / "predictions.csv")
     artifact.save_csv(
-        test.features + SAMPLE_COLUMNS,
-        np.column_stack([test.X[:samples], rows]).tolist(),
-        PREDICTIONS,
+        ("feature", "model", "effect"),
+        effects(model, quantized, test.features, moments),
+        PLOTS / "weights.csv",
     )
-    artifact.save_csv(
-        SAMPLE_COLUMNS, judge(test, model, quantized, PLOT_ROWS).tolist(), PLOTS / "predictions.csv"
-    )
-    # per standard deviation of the feature: raw weights differ by a factor of 100,000
-    effects = [
-        (feature, name, effect)
-        for name, scored in (("float", model), ("quantized", quantized))
-        for feature, effect in zip(
-            test.features, (scored.coef * moments.x_std).round(DECIMALS).tolist(), strict=True
-        )
-    ]
-    artifact.save_csv(("feature", "model", "effect"), effects, PLOTS / "weights.csv")
-    compared = [
-        (rounding, bits, payload_bits, *losses(model, one, train, test))
-        for rounding, bits, payload_bits, one in sweep(model, moments)
-    ]
-    artifact.save_csv(SWEEP_COLUMNS, compared, PLOTS / "sweep.csv")
+    artifact.save_csv(SWEEP_COLUMNS, sweep_rows(model, moments, train, test), PLOTS / "sweep.csv")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from typing import Any
 
 from stages import cli, params
 from stages.artifact import METRICS
+from stages.cli import InputError
 from stages.params import Evaluate
 
 
@@ -24,7 +25,10 @@ def shortfalls(metrics: Mapping[str, Any], limits: Evaluate) -> list[str]:
 
 def main() -> None:
     limits = params.read().evaluate
-    lines = shortfalls(json.loads(METRICS.read_bytes()), limits)
+    try:
+        lines = shortfalls(json.loads(METRICS.read_bytes()), limits)
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{METRICS} is damaged, `dvc repro` makes it: {error!r}") from error
     for line in lines:
         print(f"gate: {line}", file=sys.stderr)
     if lines:

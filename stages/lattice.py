@@ -22,13 +22,15 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-SINGULAR = 1e-8  # a pivot below this share of its diagonal is what 9-digit correlations leave of 0
+SMALLEST_PIVOT = 1e-8  # of correlations, which have 9 digits: less than that is their rounding
 
 
 def cholesky(correlation: Floats) -> Floats:
-    """Factor a positive semidefinite matrix.
+    """Factor a positive semidefinite matrix, its smallest pivots raised to a positive number.
 
-    By elementwise products alone, and not by LAPACK, whose last bits depend on the CPU.
+    So directions in which the features do not vary, as with a feature that is there twice, cost a
+    little and not nothing, and every weight stays near its target. By elementwise products alone,
+    and not by LAPACK, whose last bits depend on the CPU.
 
     Parameters
     ----------
@@ -37,27 +39,25 @@ def cholesky(correlation: Floats) -> Floats:
     Returns
     -------
     ndarray of shape (n, n)
-        Upper triangular R with RᵀR = correlation; a vanishing pivot leaves a row of zeros.
+        Upper triangular R with a positive diagonal and RᵀR = correlation, but for raised pivots.
     """
     rest = correlation.copy()
     factor = np.zeros_like(rest)
     for i in range(len(rest)):
-        if rest[i, i] > SINGULAR * correlation[i, i]:
-            factor[i, i:] = rest[i, i:] / math.sqrt(rest[i, i])
-            rest[i:, i:] -= factor[i, i:, None] * factor[i, i:]
+        pivot = max(rest[i, i], SMALLEST_PIVOT)
+        factor[i, i:] = rest[i, i:] / math.sqrt(pivot)
+        factor[i, i] = math.sqrt(pivot)
+        rest[i:, i:] -= factor[i, i:, None] * factor[i, i:]
     return factor
 
 
 def reach(factor: Floats) -> Floats:
     """Return how far each δ_i can be from 0 while |Rδ| ≤ 1: the bounding box of an ellipsoid.
 
-    By Cauchy–Schwarz |δ_i| = |eᵢᵀR⁻¹ · Rδ| ≤ |row i of R⁻¹|; without an inverse it is infinite.
+    By Cauchy–Schwarz |δ_i| = |eᵢᵀR⁻¹ · Rδ| ≤ |row i of R⁻¹|.
     """
-    n = len(factor)
-    if not np.all(np.diag(factor)):
-        return np.full(n, np.inf)
-    inverse = np.eye(n)
-    for i in reversed(range(n)):
+    inverse = np.eye(len(factor))
+    for i in reversed(range(len(factor))):
         inverse[i] /= factor[i, i]
         inverse[:i] -= factor[:i, i, None] * inverse[i]
     norms: Floats = np.sqrt(sum((inverse * inverse).T))
@@ -82,7 +82,7 @@ def closest(
     Parameters
     ----------
     factor : ndarray of shape (n, n)
-        R, upper triangular.
+        R, upper triangular with a positive diagonal.
     target : n numbers
     values : n ascending lists without duplicates
     bound : float
@@ -101,9 +101,8 @@ def closest(
     """
     n = len(target)
     pivots = np.diag(factor).tolist()
-    # a row without a pivot is all zero: any value costs nothing there, the target is its centre
     rows = [
-        [(j, row[j] / pivot) for j in range(i + 1, n) if row[j]]
+        [(j, row[j] / pivot) for j in range(i + 1, n)]
         for i, (row, pivot) in enumerate(zip(factor.tolist(), pivots, strict=True))
     ]
     centres, delta, indices = [0.0] * n, [0.0] * n, [0] * n

@@ -1,14 +1,17 @@
 """`params.yaml` as one validated object: every value has its type and lies in its range."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import Field, dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Any
 
-import yaml
+# what DVC reads it with: to YAML 1.1, as PyYAML has it, 1e-3 is a text and 010 is eight
+from ruamel.yaml import YAML
 
 from stages.cli import InputError
+
+SHOWN = 80  # characters of a value in a message
 
 
 def _rule(text: str, holds: Callable[[Any], bool]) -> Any:
@@ -17,12 +20,12 @@ def _rule(text: str, holds: Callable[[Any], bool]) -> Any:
 
 
 def _integer(low: int, high: int) -> Any:
-    # type() and not isinstance(): `bits: yes` is a bool, which must not pass for 1
+    # type() and not isinstance(): `bits: true` is a bool, which must not pass for 1
     return _rule(f"an integer from {low} to {high}", lambda x: type(x) is int and low <= x <= high)
 
 
 def _number(text: str, holds: Callable[[float], bool]) -> Any:
-    return _rule(text, lambda x: type(x) in (int, float) and math.isfinite(x) and holds(x))
+    return _rule(text, lambda x: type(x) in (int, float) and abs(x) < inf and holds(x))
 
 
 def _one_of(*choices: str) -> Any:
@@ -67,8 +70,10 @@ def read(path: Path = Path("params.yaml")) -> Params:
         Broken YAML, or a key that is missing, unknown or has a value that its rule forbids.
     """
     try:
-        document = yaml.safe_load(path.read_bytes())
-    except yaml.YAMLError as error:
+        document = YAML(typ="safe", pure=True).load(path.read_bytes())
+    except OSError:
+        raise
+    except Exception as error:  # the parser has an error of its own for each kind of nonsense
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     sections = _known_keys(document, fields(Params), f"{path}: ")
     values = {}
@@ -85,11 +90,15 @@ def _known_keys(mapping: Any, expected: tuple[Field[Any], ...], where: str) -> M
     names = [key.name for key in expected]
     if not isinstance(mapping, dict):
         raise InputError(
-            f"{where.rstrip(': .')} must be a mapping with the keys {', '.join(names)}"
+            f"{where.rstrip(': .')} must be a mapping with the keys {', '.join(names)},"
+            f" got {_shown(mapping)}"
         )
     for key in mapping:
         if key not in names:
-            raise InputError(f"{where}{key} is not a known key; there are {', '.join(names)}")
+            raise InputError(
+                f"{where}{_shown(key)} is not a known key, there are {', '.join(names)};"
+                f" its value is {_shown(mapping[key])}"
+            )
     for name in names:
         if name not in mapping:
             raise InputError(f"{where}{name} is missing")
@@ -102,6 +111,14 @@ def _checked(section: Any, keys: tuple[Field[Any], ...], where: str) -> Mapping[
     for key in keys:
         if not key.metadata["holds"](values[key.name]):
             raise InputError(
-                f"{where}{key.name} must be {key.metadata['text']}, got {values[key.name]!r}"
+                f"{where}{key.name} must be {key.metadata['text']}, got {_shown(values[key.name])}"
             )
     return values
+
+
+def _shown(value: Any) -> str:
+    try:
+        text = repr(value)
+    except ValueError:  # an integer of thousands of digits
+        return "a number that is too long to show"
+    return text if len(text) <= SHOWN else text[:SHOWN] + "…"

@@ -155,10 +155,14 @@ def _check_ranges(predictor: Predictor, where: str) -> None:
         raise InputError(f"{where}bits must be from 1 to 16, got {predictor.bits}")
     if not predictor.features:
         raise InputError(f"{where}features must not be empty")
+    if predictor.scale <= 0:
+        raise InputError(f"{where}scale must be positive, got {predictor.scale}")
     names = [feature.name for feature in predictor.features]
     if len(set(names)) < len(names):
         raise InputError(f"{where}features must have names of their own, got {names}")
     for feature in predictor.features:
+        if feature.min > feature.max:
+            raise InputError(f"{where}min of {feature.name} must not be above its max")
         if not 0 <= feature.code < 2**predictor.bits:
             raise InputError(
                 f"{where}code of {feature.name} must be from 0 to {2**predictor.bits - 1},"

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from stages import artifact, cli, metrics, params, predictor, table
 from stages.affine import MAX_BITS, QuantizedWeights, quantize_nearest
 from stages.artifact import MODEL, PREDICTOR, QUANT_PARAMS, TEST, TRAIN, UNQUANT_PARAMS
+from stages.cli import InputError
 from stages.linear import LinearModel, significant
 from stages.moments import Moments
 from stages.predictor import Feature, Intercept, Predictor
@@ -84,7 +85,10 @@ def to_predictor(
 def main() -> None:
     config = params.read().quantize
     train, test = table.read(TRAIN), table.read(TEST)
-    model = fold(artifact.load_joblib(MODEL))
+    pipeline = artifact.load_joblib(MODEL)
+    if pipeline.n_features_in_ != len(train.features):
+        raise InputError(f"{MODEL} is for another table than {TRAIN}; `dvc repro` makes both")
+    model = fold(pipeline)
     moments = Moments.of(train.X, train.y)
     widths = quantize(model.coef, moments, config.rounding)
     weights = next(islice(widths, config.bits - 1, None))

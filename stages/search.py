@@ -59,7 +59,7 @@ class Problem:
     weights : ndarray of shape (n,)
         On standardised features, scaled by a power of two to about 1.
     factor : ndarray of shape (n, n)
-        R, upper triangular.
+        R, upper triangular with a positive diagonal.
     reach : ndarray of shape (n,)
         |δ_i| ≤ reach_i · |Rδ|.
     units : ndarray of shape (n, window)
@@ -120,7 +120,8 @@ def quantize_optimal(
     Yields
     ------
     QuantizedWeights
-        Of one more bit each time, as a width starts from what the narrower one came to.
+        Of one more bit each time, as a width starts from what the narrower one came to. Up to
+        8 features a width takes about 0.15 seconds, and up to 300 about 0.7.
 
     Raises
     ------
@@ -129,6 +130,8 @@ def quantize_optimal(
     """
     if not np.isfinite(correlation).all():
         raise ValueError("correlation must be finite")
+    if correlation.shape != (len(coef), len(coef)):
+        raise ValueError(f"correlation must have the shape of coef twice, got {correlation.shape}")
     plain = quantize_nearest(coef, sigma, MAX_BITS).exponents
     spread = int(np.ptp(plain))
     window = 2 ** max(EXPONENT_BITS, spread.bit_length())
@@ -157,7 +160,7 @@ def quantize_optimal(
 def search(problem: Problem, starts: Sequence[Solution]) -> Solution:
     """Find a grid, exponents and codes that cost no more than any of the `starts`."""
     n = len(problem.weights)
-    share = min(1.0, 320 / (n * (n + 32)))  # of the work, which grows as n²: all of it up to n = 8
+    share = min(1.0, 320 / (n * (n + 32)))  # all grids for 8 features; the work grows as n² each
     scales, offsets = spread_grids(problem, max(64, int(GRIDS * share)))
     for keep in (max(32, int(BETTER_GRIDS * share)), 4 * KEPT):
         scales, offsets, codes, steps = round_grids(problem, scales, offsets, keep)
@@ -219,6 +222,8 @@ def nearest_plane(
 ) -> tuple[Integers, Integers]:
     """Round weight after weight on many grids at once, passing each error on to the next.
 
+    A tie between two codes goes to the even one, between exponents to the first in `around`.
+
     Parameters
     ----------
     problem : Problem
@@ -236,7 +241,9 @@ def nearest_plane(
     highest = offset + scale * problem.top
     for i in reversed(range(n)):
         units = problem.units[i]
-        target = problem.weights[i] - residual[i] / (problem.factor[i, i] or 1.0)
+        target = problem.weights[i] - residual[i] / problem.factor[i, i]
+        # the end of the grid on the target's side of 0, and the last position in the window at
+        # which that end is still beyond the target; if no value has its sign, the smallest unit
         end = np.where(target < 0, -offset, highest)
         _, last = np.frexp(end * units[0] / np.maximum(np.abs(target), SMALLEST_SCALE))
         last = np.where(end > 0, last - 1, window)
@@ -287,7 +294,7 @@ def fit_grids(
     determinant = pp * qq - pq * pq
     unique = determinant > 1e-12 * pp * qq  # not for a single weight, or codes that are all equal
     b = np.where(unique, (pp * qr - pq * pr) / np.where(unique, determinant, 1.0), 0.0)
-    a = (pr - b * pq) / np.where(pp > 0, pp, 1.0)
+    a = (pr - b * pq) / pp
     loss, fitted = sum(r * r) - a * pr - b * qr, scale - b / problem.top
     usable = fitted > SMALLEST_SCALE
     return (
@@ -305,7 +312,7 @@ def refine(problem: Problem, start: Solution) -> Solution:
         fitted = replace(best, scale=float32(scale[0]), offset=float32(offset[0]))
         fitted = min(best, measured(problem, fitted), key=lambda s: s.loss)
         better = enumerate_grid(problem, fitted, REFINE_NODES // len(best.codes))
-        if not better.loss < best.loss * (1 - 1e-6):
+        if not better.loss < best.loss * (1 - 1e-6):  # or it could go on in ever smaller steps
             return better
         best = better
 
@@ -350,7 +357,7 @@ def candidates(
     codes: list[Integers] = []
     steps: list[Integers] = []
     complete = True
-    radii = problem.reach * (math.sqrt(start.loss) * (1 + 1e-9))
+    radii = problem.reach * (math.sqrt(start.loss) * (1 + 1e-9))  # more than rounding errors take
     for weight, radius, units in zip(problem.weights, radii, problem.units, strict=True):
         while True:
             first = np.ceil(((weight - radius) / units - start.offset) / start.scale)

@@ -40,10 +40,13 @@ def write(table: Table, path: Path) -> None:
     columns = dict(zip(table.features, table.X.T, strict=True)) | {table.target: table.y}
     with replacing(path) as part, duckdb.connect() as connection:
         connection.register("columns", columns)
-        connection.execute(
-            "COPY columns TO ? (FORMAT parquet, KV_METADATA {target: ?, unit: ?, dataset: ?})",
-            [str(part), table.target, table.unit, table.dataset],
-        )
+        try:
+            connection.execute(
+                "COPY columns TO ? (FORMAT parquet, KV_METADATA {target: ?, unit: ?, dataset: ?})",
+                [str(part), table.target, table.unit, table.dataset],
+            )
+        except duckdb.IOException as error:
+            raise InputError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
 
 
 def read(path: Path) -> Table:
@@ -62,8 +65,8 @@ def read(path: Path) -> Table:
                     "SELECT decode(key), decode(value) FROM parquet_kv_metadata(?)", [str(path)]
                 ).fetchall()
             )
-    except duckdb.Error as error:
+        y = columns.pop(metadata["target"])
+    except (duckdb.Error, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} cannot be read, `dvc repro` makes it: {reason}") from error
-    y = columns.pop(metadata["target"])
     return Table(np.column_stack(list(columns.values())), y, tuple(columns), **metadata)

@@ -96,10 +96,15 @@ def test_what_is_not_finite_is_refused_by_name(name: str, rule: str, value: floa
         quantize_nearest(**arrays, bits=8)
 
 
-@pytest.mark.parametrize("bits", [0, 17, -1])
+@pytest.mark.parametrize("bits", [0, 17, -1, 2.5, True])
 def test_widths_beyond_1_to_16_are_refused(bits: int) -> None:
-    with pytest.raises(ValueError, match=f"bits must be from 1 to 16, got {bits}"):
+    with pytest.raises(ValueError, match=f"^bits must be an integer from 1 to 16, got {bits}$"):
         quantize_nearest(np.ones(2), np.ones(2), bits)
+
+
+def test_arrays_of_different_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"sigma must have the shape of coef, \(3,\), got \(1,\)"):
+        quantize_nearest(np.ones(3), np.ones(1), 8)
 
 
 def test_the_payload_counts_everything_that_is_needed_to_predict() -> None:

@@ -1,6 +1,7 @@
 """Hold dvc.yaml to the code: DVC reruns a stage only for what it was told of."""
 
 import ast
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -87,10 +88,20 @@ def test_what_a_stage_makes_stays_when_it_fails(stage: str) -> None:
         assert options.get("cache", True) is not path.startswith("reports/")
 
 
+def test_the_lock_is_of_this_code() -> None:
+    lock = yaml.safe_load(Path("dvc.lock").read_text(encoding="utf-8"))
+    for stage in lock["stages"].values():
+        for dep in stage["deps"]:
+            if dep["path"].startswith(("stages/", "requirements.txt")):
+                digest = hashlib.md5(Path(dep["path"]).read_bytes(), usedforsecurity=False)
+                assert dep["md5"] == digest.hexdigest(), f"{dep['path']}: run dvc repro"
+
+
 def test_every_plot_has_its_data_from_a_stage_and_a_title() -> None:
     outs = {path for stage in PIPELINE["stages"].values() for path in paths(stage["outs"])}
     for plot in PIPELINE["plots"]:
         ((_, options),) = plot.items()
         assert options["title"]
         assert options["x_label"]
+        assert options["y_label"]
         assert {*options["x"], *options["y"]} <= outs

@@ -2,8 +2,10 @@ import io
 import shutil
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 from urllib.error import URLError
 
+import duckdb
 import joblib
 import numpy as np
 import pytest
@@ -86,6 +88,16 @@ def test_no_table_and_no_network_is_one_message(nowhere: Path) -> None:
     assert "\n" not in message
 
 
+def test_an_experiment_s_workspace_finds_what_its_checkout_has(
+    nowhere: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(cache.parent, nowhere / "data/scikit_learn_data")
+    workspace = nowhere / ".dvc/tmp/exps/tmp123"
+    workspace.mkdir(parents=True)
+    monkeypatch.chdir(workspace)
+    assert len(dataset.california_housing().y) == 20_640
+
+
 def test_a_download_is_tried_again(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     tries = []
 
@@ -121,6 +133,7 @@ def one_value_missing(raw: np.ndarray) -> np.ndarray:
         (lambda raw: bytes_of(raw)[:10_000], "cannot be read, delete it"),
         (lambda raw: b"", "cannot be read, delete it"),
         (lambda raw: b"junk", "cannot be read, delete it"),
+        (lambda raw: bytes_of(np.full(raw.shape, "x", dtype=object)), "cannot be read, delete it"),
         (lambda raw: bytes_of(raw[:, :4]), "cannot be read, delete it"),
         (lambda raw: bytes_of(raw[:-1]), "20639, 8) rows and features, not (20640, 8)"),
         (lambda raw: bytes_of(np.column_stack([raw, raw])), "(20640, 17) rows and features"),
@@ -170,6 +183,23 @@ def test_a_missing_or_damaged_table_says_what_makes_it(
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"table.parquet cannot be read, `dvc repro` makes it: "):
         table.read(path)
+
+
+def test_a_folder_that_cannot_be_written_to_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("duckdb.connect", lambda: FullDisk())
+    with pytest.raises(InputError, match=r"toy.parquet cannot be written: no space"):
+        table.write(TOY, tmp_path / "toy.parquet")
+    assert list(tmp_path.iterdir()) == []
+
+
+class FullDisk(MagicMock):
+    def __enter__(self) -> "FullDisk":
+        return self
+
+    def execute(self, *_: object) -> None:
+        raise duckdb.IOException("no space")
 
 
 def test_split_parts_every_row_once() -> None:

@@ -196,6 +196,11 @@ def test_an_experiment_changes_a_parameter(checkout: Path) -> None:
     assert "quantize.bits" in params.stdout
 
 
+def test_an_experiment_in_a_workspace_of_its_own_finds_the_table(checkout: Path) -> None:
+    done = run("dvc", "exp", "run", "--temp", "-S", "load.seed=7", cwd=checkout)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_queue_of_experiments_is_made(checkout: Path) -> None:
     done = run("dvc", "exp", "run", "--queue", "-S", "quantize.bits=range(1,9)", cwd=checkout)
     assert done.returncode == 0, done.stderr

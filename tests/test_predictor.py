@@ -86,8 +86,8 @@ def test_codes_survive_the_file(data: st.DataObject) -> None:
     n = data.draw(st.integers(1, 5))
     codes = data.draw(st.lists(st.integers(0, 2**bits - 1), min_size=n, max_size=n))
     exponents = data.draw(st.lists(st.integers(-40, 40), min_size=n, max_size=n))
-    scale, offset = (data.draw(st.floats(-8, 8, width=32)) for _ in range(2))
-    weights = QuantizedWeights(bits, np.array(codes), np.array(exponents), scale or 1.0, offset)
+    scale, offset = (data.draw(st.floats(2**-20, 8, width=32)) for _ in range(2))
+    weights = QuantizedWeights(bits, np.array(codes), np.array(exponents), scale, -offset)
     features = zip("abcde", [0.0] * n, [1.0] * n, exponents, codes, strict=False)
     document = json.loads(TEXT) | {
         "bits": bits,
@@ -123,6 +123,8 @@ def damaged(keys: tuple[Any, ...], value: Any) -> str:
         (damaged(("bits",), 8.0), "bits must be of type int, got 8.0"),
         (damaged(("bits",), 17), "bits must be from 1 to 16, got 17"),
         (damaged(("scale",), "1"), "scale must be of type int or float, got '1'"),
+        (damaged(("scale",), -1), "scale must be positive, got -1"),
+        (damaged(("features", 0, "min"), 2.0), "min of a must not be above its max"),
         (damaged(("scale",), True), "scale must be of type int or float, got True"),
         (damaged(("scale",), 1e308), "must give finite weights"),
         (damaged(("features", 0, "exponent"), -5000), "must give finite weights"),

@@ -2,6 +2,7 @@ import itertools
 import warnings
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from stages.search import (
     spread_grids,
 )
 from stages.table import Table
-from tests.conftest import Trained, trained_on
+from tests.conftest import trained_on
 from tests.test_lattice import random_correlation
 
 
@@ -132,13 +133,9 @@ def test_california_loses_next_to_nothing(california: Table, seed: int) -> None:
         assert weights.optimal
     for bits, best in BEST_KNOWN[seed].items():
         assert percent[bits] <= best * (1 + 1e-4)
+    shown = " | ".join(f"{percent[bits]:.2g} %" for bits in (1, 2, 3, 4, 8))
+    assert f"| {seed} | {shown} |" in Path("README.md").read_text(encoding="utf-8")
     assert sorted(percent.values(), reverse=True) == list(percent.values())
-
-
-def test_the_result_is_the_same_every_time(trained: Trained) -> None:
-    arguments = trained.model.coef, trained.moments.x_std, trained.moments.correlation
-    one, other = (quantize(*arguments, bits=2)[-1] for _ in range(2))
-    assert str(vars(one)) == str(vars(other))
 
 
 @pytest.mark.parametrize(
@@ -151,6 +148,8 @@ def test_the_result_is_the_same_every_time(trained: Trained) -> None:
         ([0.0, 1.0], [1.0, 1.0], np.eye(2)),
         ([0.5, 0.25], [1.0, 1.0], np.ones((2, 2))),  # a feature twice
         ([0.5, 0.0], [1.0, 1.0], [[1.0, 0.0], [0.0, 0.0]]),  # a constant feature
+        ([0.3, -0.7], [1.0, 1.0], [[1.0, 1 - 2e-9], [1 - 2e-9, 1.0]]),  # almost twice
+        ([3.3, -2.7], [1.0, 1.7], [[1.0, 1 - 4e-9], [1 - 4e-9, 1.0]]),
         ([1e150, -3e149], [1.0, 1.0], [[1.0, 0.5], [0.5, 1.0]]),
         ([1e-150, -3e-149], [1.0, 1.0], [[1.0, 0.5], [0.5, 1.0]]),
         ([1e150, -3e-150], [1e-150, 1e150], [[1.0, 0.5], [0.5, 1.0]]),
@@ -166,6 +165,9 @@ def test_degenerate_weights_have_a_result(coef: Any, sigma: Any, C: Any) -> None
     assert np.isfinite(losses).all()
     assert all(b <= a * (1 + 1e-9) + 1e-30 for a, b in itertools.pairwise(losses))
     assert losses[-1] <= 1e-4
+    for weights, loss in zip(results, losses, strict=True):
+        plain = growth(quantize_nearest(*arrays[:2], weights.bits), *arrays) / size**2
+        assert loss <= plain * (1 + 1e-9) + 1e-30
     assert all(weights.scale > 0 for weights in results)
 
 
@@ -188,14 +190,14 @@ def test_any_weights_are_quantized_no_worse_than_to_nearest(coef: np.ndarray, se
 
 def test_too_many_features_for_a_proof_say_so_and_still_beat_nearest_plane() -> None:
     rng = np.random.default_rng(0)
-    n = 60
-    X = rng.normal(size=(500, n)) @ rng.normal(size=(n, n)) * 0.3 + rng.normal(size=(500, n))
+    n = 200
+    X = rng.normal(size=(1000, n)) @ rng.normal(size=(n, n)) * 0.3 + rng.normal(size=(1000, n))
     C = np.asarray(np.corrcoef(X.T))
     coef, sigma = rng.normal(size=n), np.ones(n)
-    weights = quantize(coef, sigma, C, bits=2)[-1]
+    weights = quantize(coef, sigma, C, bits=1)[-1]
     assert not weights.optimal
-    assert weights.nodes == search.PROOF_NODES // n
-    plain = quantize_nearest(coef, sigma, 2)
+    assert 10_000 < weights.nodes < 1_000_000
+    plain = quantize_nearest(coef, sigma, 1)
     target = (np.ldexp(coef, plain.exponents) - plain.offset) / plain.scale
     codes = nearest_plane(plain, target, C)
     unit = np.ldexp(1.0, -int(plain.exponents[0]))
