@@ -15,7 +15,8 @@ def split(whole: Table, test_size: float, seed: int) -> tuple[Table, Table]:
     Raises
     ------
     InputError
-        Fewer training rows than coefficients, or fewer test rows than the two that R² needs.
+        Fewer training rows than coefficients, fewer test rows than the two that R² needs, or a
+        part in which the target is constant.
     """
     from sklearn.model_selection import train_test_split
 
@@ -29,6 +30,11 @@ def split(whole: Table, test_size: float, seed: int) -> tuple[Table, Table]:
     X_train, X_test, y_train, y_test = train_test_split(
         whole.X, whole.y, test_size=test_size, random_state=seed
     )
+    for part, y in (("training", y_train), ("test", y_test)):
+        if y.min() == y.max():
+            raise InputError(
+                f"{whole.target} is {y[0]} in all {part} rows: there is nothing to learn"
+            )
     return replace(whole, X=X_train, y=y_train), replace(whole, X=X_test, y=y_test)
 
 

@@ -1,5 +1,6 @@
 import io
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import MagicMock
@@ -212,6 +213,12 @@ def test_split_parts_every_row_once() -> None:
 
 def test_another_seed_splits_otherwise() -> None:
     assert split(TOY, 0.25, 1)[1].y.tolist() != split(TOY, 0.25, 2)[1].y.tolist()
+
+
+@pytest.mark.parametrize(("y", "part"), [([5.0] * 12, "training"), ([1.0] + [5.0] * 11, "test")])
+def test_a_constant_target_is_refused(y: list[float], part: str) -> None:
+    with pytest.raises(InputError, match=rf"^ü is 5.0 in all {part} rows"):
+        split(replace(TOY, y=np.array(y)), 0.25, seed=1)
 
 
 @pytest.mark.parametrize("test_size", [0.01, 0.9])
