@@ -33,7 +33,7 @@ def split(whole: Table, test_size: float, seed: int) -> tuple[Table, Table]:
     for part, y in (("training", y_train), ("test", y_test)):
         if y.min() == y.max():
             raise InputError(
-                f"{whole.target} is {y[0]} in all {part} rows: there is nothing to learn"
+                f"{whole.target} is {y[0]} in all {part} rows, so that R² is undefined"
             )
     return replace(whole, X=X_train, y=y_train), replace(whole, X=X_test, y=y_test)
 
