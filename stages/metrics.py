@@ -57,20 +57,22 @@ def compare(
 
     `prediction_difference.bound` holds for every input within the features' training range.
     """
+    before, after = (
+        {"train": scored.predict(train.X), "test": scored.predict(test.X)}
+        for scored in (model, quantized)
+    )
     scores: dict[str, Any] = {
         name: {
-            "train": regression(train.y, scored.predict(train.X)),
-            "test": regression(test.y, scored.predict(test.X)),
+            "train": regression(train.y, predicted["train"]),
+            "test": regression(test.y, predicted["test"]),
         }
-        for name, scored in (("float", model), ("quantized", quantized))
+        for name, predicted in (("float", before), ("quantized", after))
     }
     coef_error = np.abs(quantized.coef - model.coef)
-    difference = np.abs(quantized.predict(test.X) - model.predict(test.X))
+    difference = np.abs(after["test"] - before["test"])
     bound = largest_difference(model, quantized, train.X.min(axis=0), train.X.max(axis=0))
     scores["quantization"] = {
-        "mse_growth_percent": mse_growth_percent(
-            train.y, model.predict(train.X), quantized.predict(train.X)
-        ),
+        "mse_growth_percent": mse_growth_percent(train.y, before["train"], after["train"]),
         "r2_drop": round(
             scores["float"]["test"]["r2"] - scores["quantized"]["test"]["r2"], DECIMALS
         ),

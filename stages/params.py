@@ -69,10 +69,9 @@ def read(path: Path = Path("params.yaml")) -> Params:
     InputError
         Broken YAML, or a key that is missing, unknown or has a value that its rule forbids.
     """
+    text = path.read_bytes()
     try:
-        document = YAML(typ="safe", pure=True).load(path.read_bytes())
-    except OSError:
-        raise
+        document = YAML(typ="safe", pure=True).load(text)
     except Exception as error:  # the parser has an error of its own for each kind of nonsense
         raise InputError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from error
     sections = _known_keys(document, fields(Params), f"{path}: ")
