@@ -19,6 +19,8 @@ METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.csv")
 PLOTS = Path("reports/plots")
 
+SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the features in PREDICTIONS
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:

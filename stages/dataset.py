@@ -3,12 +3,14 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from stages import raw, table
 from stages.cli import InputError
 from stages.table import Table
 
@@ -93,6 +95,53 @@ SOURCES: Mapping[str, Callable[[], Table]] = {
     "california_housing": california_housing,
     "diabetes": diabetes,
 }
+
+
+def read(name: str, target: str | None, features: Sequence[str] | None, unit: str | None) -> Table:
+    """Read the data set `name`, with the target and the features that are asked for.
+
+    Parameters
+    ----------
+    name : str
+        One of `SOURCES`, or files below `data/raw`.
+    target, features, unit : str, sequence of str, str
+        None stands for what the data set says, and for all columns but the target.
+
+    Raises
+    ------
+    InputError
+        It cannot be read, or has no such columns.
+    """
+    if features and target in features:
+        raise InputError(f"load.features must not have the target, {target}")
+    if name in SOURCES:
+        found = select(SOURCES[name](), target, features)
+    elif raw.FOLDER in Path(os.path.normpath(name)).parents:
+        found = raw.read(name, target, features)
+    else:
+        raise InputError(
+            f"load.dataset must be {', '.join(SOURCES)} or files below {raw.FOLDER}, which may"
+            f" have wildcards, got {name!r}"
+        )
+    return replace(found, unit=unit or found.unit)
+
+
+def select(whole: Table, target: str | None, features: Sequence[str] | None) -> Table:
+    """Make a table of other columns; None stands for its own target, and for all other columns."""
+    columns = dict(zip(whole.features, whole.X.T, strict=True)) | {whole.target: whole.y}
+    target = target or whole.target
+    features = features or [name for name in columns if name != target]
+    unknown = [name for name in (*features, target) if name not in columns]
+    if unknown:
+        raise InputError(f"{whole.dataset} has no column {unknown[0]}, only {', '.join(columns)}")
+    return Table(
+        X=np.array([columns[name] for name in features]).T,
+        y=columns[target],
+        features=tuple(features),
+        target=target,
+        unit=whole.unit if target == whole.target else table.OWN_UNIT,
+        dataset=whole.dataset,
+    )
 
 
 def _fetch(home: Path) -> Any:

@@ -138,7 +138,7 @@ def sift(
             WHEN isfinite(p) AND {" AND ".join(inside)} THEN true
             WHEN isfinite(p) THEN nextval('outside') + {" + ".join(tally)} > 0
             ELSE {drop}
-        END"""  # noqa: S608
+        END"""
 
 
 def run(
@@ -210,18 +210,28 @@ def draw(percent: float) -> bool:
 def complaint(count: Count, kind: str) -> str:
     """Say what is wrong with the first bad row, and how many there are."""
     row, feature, value = count.first or (0, None, None)
-    text = value if isinstance(value, str) else json.dumps(value)
-    if len(text) > SHOWN:
-        text = text[:SHOWN] + "…"
     if feature is None:
         what = "the prediction is too large for a number"
-    elif value is None:
-        what = f"{feature} is empty, must be a number"
     else:
-        what = f"{feature} is {text!r}, must be a finite number"
-    plural = "s" if count.bad > 1 else ""
-    where = f"row {row:,}" + (" below the header" if kind == "csv" else "")
-    return f"{where}: {what} ({count.bad:,} bad row{plural} in all)"
+        what = f"{feature} is {shown(value)}, must be a finite number"
+    return f"{located(row, kind)}: {what} ({plural(count.bad, 'bad row')} in all)"
+
+
+def located(row: int, kind: str) -> str:
+    """Say which row it is, counted from 1."""
+    return f"row {row:,}" + (" below the header" if kind == "csv" else "")
+
+
+def plural(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def shown(value: Any) -> str:
+    """Return a value of a table for people, not longer than they want to read."""
+    if value is None:
+        return "empty"
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    return repr(text if len(text) <= SHOWN else text[:SHOWN] + "…")
 
 
 def explained(message: str, name: str) -> str:

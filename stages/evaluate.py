@@ -15,6 +15,7 @@ from stages.artifact import (
     PREDICTIONS,
     PREDICTOR,
     QUANT_PARAMS,
+    SAMPLE_COLUMNS,
     TEST,
     TRAIN,
     UNQUANT_PARAMS,
@@ -29,7 +30,6 @@ from stages.table import Table
 
 PLOT_ROWS = 1000  # enough for a picture; the split has shuffled the rows
 
-SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")
 SWEEP_COLUMNS = (
     "rounding",
     "bits",
@@ -47,11 +47,12 @@ def judge(test: Table, model: LinearModel, quantized: LinearModel) -> NDArray[np
     Returns
     -------
     ndarray of shape (n_rows, 4)
-        In the unit of the target, to 6 decimals; the error is predicted - actual.
+        In the unit of the target, what is calculated to 6 decimals; the error is
+        predicted - actual.
     """
     predicted = quantized.predict(test.X)
-    columns = [test.y, model.predict(test.X), predicted, predicted - test.y]
-    return np.column_stack(columns).round(DECIMALS)
+    calculated = np.column_stack([model.predict(test.X), predicted, predicted - test.y])
+    return np.column_stack([test.y, calculated.round(DECIMALS)])
 
 
 def sweep(model: LinearModel, moments: Moments) -> Iterator[tuple[str, int, int, LinearModel]]:

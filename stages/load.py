@@ -1,6 +1,9 @@
 """Load the data set, check it, and split it into a training and a test table."""
 
+import hashlib
 import math
+import sys
+from collections.abc import Iterator
 from dataclasses import replace
 
 from stages import cli, dataset, params, table
@@ -38,10 +41,25 @@ def split(whole: Table, test_size: float, seed: int) -> tuple[Table, Table]:
     return replace(whole, X=X_train, y=y_train), replace(whole, X=X_test, y=y_test)
 
 
+def remarks(train: Table) -> Iterator[str]:
+    """Name features from which there is nothing to learn: those constant, or there twice."""
+    same: dict[bytes, list[str]] = {}
+    for name, values in zip(train.features, train.X.T, strict=True):
+        if values.min() == values.max():
+            yield f"{name} is {values[0]} in all training rows: it teaches nothing"
+        else:
+            same.setdefault(hashlib.sha256(values.tobytes()).digest(), []).append(name)
+    for names in same.values():
+        if len(names) > 1:
+            yield f"{', '.join(names)} are the same in all training rows: they share one weight"
+
+
 def main() -> None:
     config = params.read().load
-    whole = dataset.SOURCES[config.dataset]()
+    whole = dataset.read(config.dataset, config.target, config.features, config.unit)
     train, test = split(whole, config.test_size, config.seed)
+    for remark in remarks(train):
+        print(f"load: {remark}", file=sys.stderr)
     table.write(train, TRAIN)
     table.write(test, TEST)
 

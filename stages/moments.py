@@ -33,7 +33,8 @@ class Moments:
         x_mean = X.mean(axis=0)
         x_std = X.std(axis=0)
         x_std[X.min(axis=0) == X.max(axis=0)] = 1.0  # where rounding may leave 1e-17, not 0
-        Z = (X - x_mean) / x_std
+        Z = X - x_mean
+        Z /= x_std
         return cls(
             significant(x_mean, MOMENT_DIGITS),
             significant(x_std, MOMENT_DIGITS),

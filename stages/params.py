@@ -1,6 +1,6 @@
 """`params.yaml` as one validated object: every value has its type and lies in its range."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from math import inf
 from pathlib import Path
@@ -32,9 +32,27 @@ def _one_of(*choices: str) -> Any:
     return _rule(f"one of {', '.join(choices)}", lambda x: x in choices)
 
 
+def _is_text(value: Any) -> bool:
+    return type(value) is str and value != ""
+
+
+def _text_or_null(text: str) -> Any:
+    return _rule(f"{text}, or null", lambda x: x is None or _is_text(x))
+
+
+def _columns_or_null() -> Any:
+    def holds(value: Any) -> bool:
+        return type(value) is list and all(map(_is_text, value)) and 0 < len(value) == len({*value})
+
+    return _rule("a list of different columns, or null", lambda x: x is None or holds(x))
+
+
 @dataclass(frozen=True)
 class Load:
-    dataset: str = _one_of("california_housing", "diabetes")
+    dataset: str = _rule("the name of a data set, or a file", _is_text)
+    target: str | None = _text_or_null("the name of a column")
+    features: Sequence[str] | None = _columns_or_null()
+    unit: str | None = _text_or_null("a text")
     test_size: float = _number("a number between 0 and 1, both excluded", lambda x: 0 < x < 1)
     seed: int = _integer(0, 2**32 - 1)
 

@@ -23,11 +23,15 @@ if TYPE_CHECKING:
 
 
 def fold(pipeline: "Pipeline") -> LinearModel:
-    """Fold the scaler into the regression: (x - μ) / σ · w + b = x · w/σ + (b - Σ μ · w/σ)."""
+    """Fold the scaler into the regression: (x - μ) / σ · w + b = x · w/σ + (b - Σ μ · w/σ).
+
+    The intercept is not rounded again, for with a feature that is far from 0 but varies little it
+    is far larger than what it predicts.
+    """
     scaler, regression = pipeline["scaler"], pipeline["regression"]
     coef = significant(regression.coef_ / scaler.scale_)
-    intercept = regression.intercept_ - sum((coef * scaler.mean_).tolist())
-    return LinearModel(coef, float(significant(intercept)))
+    intercept = math.fsum([regression.intercept_, *(-coef * scaler.mean_).tolist()])
+    return LinearModel(coef, intercept)
 
 
 def quantize(

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages import engine
+from stages.artifact import SAMPLE_COLUMNS
 from stages.cli import InputError
 from stages.predictor import Predictor
 from stages.source import opened
@@ -14,15 +15,15 @@ from stages.source import opened
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-RECORDED = ("actual", "float", "quantized", "error")
-TOLERANCE = 0.5e-6 + 1e-9  # half of the last decimal that was recorded, and what doubles lose
+HALF = 0.5e-6  # of the last decimal that was recorded
+LOST = 1e-14  # by doubles, as a share of their size
 
 
 def predict(
     path: Path, model: Predictor, connection: "DuckDBPyConnection"
 ) -> list[tuple[float, ...]]:
     """Return for each row at `path` its prediction, its features and what was recorded."""
-    names = (*(feature.name for feature in model.features), *RECORDED)
+    names = (*(feature.name for feature in model.features), *SAMPLE_COLUMNS)
     try:
         file = path.open("rb")
     except FileNotFoundError as error:
@@ -39,17 +40,20 @@ def predict(
 
 def differing(rows: Sequence[tuple[float, ...]]) -> int:
     """Count the rows whose prediction or error is not the recorded one."""
-    return sum(
-        abs(row[0] - row[-2]) > TOLERANCE or abs(row[0] - row[-4] - row[-1]) > TOLERANCE
-        for row in rows
-    )
+    count = 0
+    for prediction, *_, actual, _, quantized, error in rows:
+        tolerance = HALF + LOST * (1 + abs(prediction) + abs(actual))
+        count += (
+            abs(prediction - quantized) > tolerance or abs(prediction - actual - error) > tolerance
+        )
+    return count
 
 
 def report(model: Predictor, rows: Sequence[tuple[float, ...]]) -> str:
     """Return the rows as a table, and the statistics of the predictions."""
     predictions = [row[0] for row in rows]
-    digits = [4] * len(model.features) + [6] * len(RECORDED)
-    table = [[*(feature.name for feature in model.features), *RECORDED]]
+    digits = [4] * len(model.features) + [6] * len(SAMPLE_COLUMNS)
+    table = [[*(feature.name for feature in model.features), *SAMPLE_COLUMNS]]
     for p, *recorded in rows:
         values = (*recorded[:-2], p, p - recorded[-4])
         table.append([f"{value:.{n}f}" for value, n in zip(values, digits, strict=True)])

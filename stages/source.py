@@ -211,7 +211,7 @@ def _described(
             f", compression = '{'gzip' if gzipped else 'none'}'"
         )
     rows = connection.execute(
-        f"DESCRIBE SELECT * FROM read_{kind}({literal(path)}{options})"  # noqa: S608
+        f"DESCRIBE SELECT * FROM read_{kind}({literal(path)}{options})"
     ).fetchall()
     columns = tuple(row[0] for row in rows)
     types = tuple(row[1] for row in rows)
@@ -253,15 +253,19 @@ def _check(columns: Sequence[str], name: str, features: Sequence[str]) -> None:
     """Refuse a header that does not name every feature, or any column twice."""
     missing = [feature for feature in features if feature not in columns]
     if missing:
-        found = ", ".join(map(_shown, columns[:LISTED]))
-        more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
         plural = "s" if len(missing) > 1 else ""
-        names = ", ".join(map(_shown, missing))
-        raise InputError(f"{name}: column{plural} {names} missing; found {found}{more}")
+        raise InputError(
+            f"{name}: column{plural} {listed(missing)} missing; found {listed(columns)}"
+        )
     repeated = sorted({column for column in columns if columns.count(column) > 1})
     if repeated:
-        names = ", ".join(map(_shown, repeated[:LISTED]))
-        raise InputError(f"{name}: more than one column is called {names}")
+        raise InputError(f"{name}: more than one column is called {listed(repeated)}")
+
+
+def listed(columns: Sequence[str]) -> str:
+    """List names of columns for people, not all if there are many."""
+    more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
+    return ", ".join(map(_shown, columns[:LISTED])) + more
 
 
 def _shown(column: str) -> str:

@@ -1,5 +1,6 @@
 """A table of features and a target, kept as Parquet by DuckDB."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +10,8 @@ from numpy.typing import NDArray
 
 from stages.artifact import replacing
 from stages.cli import InputError
+
+OWN_UNIT = "its own unit"  # of a target whose unit nobody has told
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,14 +62,28 @@ def read(path: Path) -> Table:
     """
     try:
         with duckdb.connect() as connection:
-            columns = connection.read_parquet(str(path)).fetchnumpy()
+            relation = connection.read_parquet(str(path))
+            names = relation.columns
+            values = columns(relation, names)
             metadata = dict(
                 connection.execute(
                     "SELECT decode(key), decode(value) FROM parquet_kv_metadata(?)", [str(path)]
                 ).fetchall()
             )
-        y = columns.pop(metadata["target"])
+        if metadata["target"] != names[-1]:
+            raise KeyError(metadata["target"])
     except (duckdb.Error, KeyError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} cannot be read, `dvc repro` makes it: {reason}") from error
-    return Table(np.column_stack(list(columns.values())), y, tuple(columns), **metadata)
+    return Table(values[:-1].T, values[-1], tuple(names[:-1]), **metadata)
+
+
+def columns(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> NDArray[np.float64]:
+    """Fetch columns of numbers, as an ndarray of shape (n_columns, n_rows).
+
+    One at a time, for DuckDB holds all of a result once more as it hands it over.
+    """
+    values = np.empty((len(names), len(relation)))
+    for row, name in zip(values, names, strict=True):
+        row[:] = relation[name].fetchnumpy()[name]
+    return values

@@ -35,8 +35,10 @@ def fit(X: NDArray[np.float64], y: NDArray[np.float64]) -> "Pipeline":
     scaler = StandardScaler().fit(X)
     for name in ("mean_", "var_", "scale_"):
         setattr(scaler, name, significant(getattr(scaler, name), MOMENT_DIGITS))
-    regression = LinearRegression().fit(scaler.transform(X), y)
+    # a copy of X is what was just made; scikit-learn would make another
+    regression = LinearRegression(copy_X=False).fit(scaler.transform(X), y)
     regression.coef_ = significant(regression.coef_)
+    regression.coef_[X.min(axis=0) == X.max(axis=0)] = 0.0  # where the fit leaves 1e-16
     regression.intercept_ = float(significant(regression.intercept_))
     # by-products of the fit that no prediction needs; of a singular table they are rounding noise
     del regression.singular_, regression.rank_

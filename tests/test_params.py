@@ -6,7 +6,7 @@ from stages import params
 from stages.cli import InputError
 
 VALID = """\
-load: {dataset: diabetes, test_size: 0.25, seed: 0}
+load: {dataset: diabetes, target: null, features: null, unit: null, test_size: 0.25, seed: 0}
 quantize: {bits: 1, rounding: nearest}
 evaluate: {samples: 5, min_r2: -1, max_r2_drop: 0}
 """
@@ -20,7 +20,7 @@ def read(text: str, folder: Path) -> params.Params:
 
 def test_values_are_typed(tmp_path: Path) -> None:
     assert read(VALID, tmp_path) == params.Params(
-        params.Load("diabetes", 0.25, 0),
+        params.Load("diabetes", None, None, None, 0.25, 0),
         params.Quantize(1, "nearest"),
         params.Evaluate(5, -1, 0),
     )
@@ -44,10 +44,12 @@ def test_the_project_s_own_file_is_valid() -> None:
         ("0.25", "1", "load.test_size must be a number between 0 and 1, both excluded, got 1"),
         ("0.25", ".nan", "load.test_size must be a number between 0 and 1, both excluded, got nan"),
         ("seed: 0", "seed: -1", "load.seed must be an integer from 0 to 4294967295, got -1"),
-        (
-            "diabetes",
-            "iris",
-            "load.dataset must be one of california_housing, diabetes, got 'iris'",
+        ("diabetes", "7", "load.dataset must be the name of a data set, or a file, got 7"),
+        ("target: null", "target: ''", "load.target must be the name of a column, or null, got ''"),
+        ("unit: null", "unit: 5", "load.unit must be a text, or null, got 5"),
+        *(
+            ("features: null", f"features: {value}", "must be a list of different columns, or null")
+            for value in ("[]", "a", "[a, 5]", "[a, a]", "[a, '']", "[[a]]", "{a: b}")
         ),
         ("samples: 5", "samples: 4", "evaluate.samples must be an integer from 5 to 1000, got 4"),
         ("min_r2: -1", "min_r2: 1.1", "evaluate.min_r2 must be a number of at most 1, got 1.1"),
@@ -69,7 +71,7 @@ def test_the_project_s_own_file_is_valid() -> None:
         ("seed: 0", "seed: " + "[" * 3000, "not valid YAML"),
         ("seed: 0", "seed: " + "9" * 5000, "not valid YAML"),
         ("0.25", "9" * 400, "load.test_size must be a number between 0 and 1, both excluded"),
-        ("diabetes", "x" * 10**5, "must be one of california_housing, diabetes, got 'xxx"),
+        ("bits: 1", "bits: " + "x" * 10**5, "must be an integer from 1 to 16, got 'xxx"),
         ("diabetes", "!!python/object/apply:os.getcwd []", "not valid YAML"),
     ],
 )

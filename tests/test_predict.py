@@ -363,7 +363,7 @@ def test_16_bits_stay_within_the_bound_of_scikit_learn(run: Run, root: Path) -> 
 
 BAD = [
     ("abc", "'abc', must be a finite number"),
-    ("", "is empty, must be a number"),
+    ("", "is empty, must be a finite number"),
     (" ", "' ', must be a finite number"),
     ("nan", "'nan', must be a finite number"),
     ("inf", "'inf', must be a finite number"),

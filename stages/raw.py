@@ -1,0 +1,156 @@
+"""Read a table of your own from `data/raw`: numbers, in files of any kind that `predict` reads."""
+
+import sys
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from stages import engine, source, table
+from stages.artifact import SAMPLE_COLUMNS
+from stages.cli import InputError
+from stages.source import NUMERIC, Source
+from stages.sql import identifier
+from stages.table import Table
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
+LARGEST = 1e100  # of a value, so that squares can be added up
+
+
+def read(pattern: str, target: str | None, features: Sequence[str] | None) -> Table:
+    """Read the files that match `pattern`, one below the other, as one table.
+
+    Parameters
+    ----------
+    pattern : str
+        A path below `data/raw`, which may have wildcards.
+    target : str, or None
+        The column to predict; for None the error lists what there is.
+    features : sequence of str, or None
+        The columns to predict from; None for all others that hold numbers, and then those left
+        out are named on standard error.
+
+    Raises
+    ------
+    InputError
+        There is no such file or column, or one of the values is not a number.
+    """
+    paths = find(pattern)
+    with engine.connected(pattern) as connection:
+        connection.execute("RESET memory_limit")  # the whole table is going to be in memory
+        with opened(paths[0], [target] if target else [], connection) as first:
+            if target is None:
+                raise InputError(
+                    f"load.target must name the column of {paths[0]} to predict, one of"
+                    f" {source.listed(first.columns)}"
+                )
+            names = [*(features or candidates(first, target)), target]
+        check_names(names, paths[0])
+        ends = gather(paths, names, connection)
+        [found] = connection.execute("SELECT count(COLUMNS(*)) FROM numbers").fetchall()
+        numbers = dict(zip(names, found, strict=True))
+        if features is None:
+            names = [name for name in names if numbers[name] or name == target]
+            left_out = [name for name in first.columns if name not in names]
+            if left_out:
+                what = f"left out, as they hold no numbers: {source.listed(left_out)}"
+                print(f"load: {paths[0]}: {what}", file=sys.stderr)
+        if names == [target]:
+            raise InputError(f"{paths[0]}: no column but {target} holds numbers")
+        for name in names:
+            if numbers[name] < ends[-1]:
+                raise InputError(complaint(name, paths, ends, connection))
+        values = table.columns(connection.table("numbers"), names)
+    return Table(values[:-1].T, values[-1], tuple(names[:-1]), target, table.OWN_UNIT, pattern)
+
+
+def find(pattern: str) -> list[Path]:
+    """Return the files that match, in the order of their names."""
+    paths = [Path(pattern)] if Path(pattern).exists() else Path().glob(pattern)
+    files = sorted(path for path in paths if path.is_file())
+    if not files:
+        raise InputError(f"load.dataset: no file matches {pattern}")
+    return files
+
+
+@contextmanager
+def opened(path: Path, names: Sequence[str], connection: "DuckDBPyConnection") -> Iterator[Source]:
+    """Open a file, which must have columns of these names."""
+    with path.open("rb") as file, source.opened(file.fileno(), str(path), names, connection) as it:
+        yield it
+
+
+def candidates(first: Source, target: str) -> list[str]:
+    """Return the columns that may be features, of numbers by their type or, as in CSV, of text."""
+    columns = zip(first.columns, first.types, strict=True)
+    return [name for name, kind in columns if name not in ("", target) and NUMERIC.match(kind)]
+
+
+def check_names(names: Sequence[str], path: Path) -> None:
+    """Refuse names that would be taken for one another further on."""
+    for name in names[:-1]:
+        if name in SAMPLE_COLUMNS:
+            raise InputError(
+                f"{path}: no feature can be called {name}, as reports/predictions.csv has such a"
+                " column: rename it, or list others in load.features"
+            )
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            raise InputError(
+                f"{path}: {other} and {name} differ in case alone, which SQL does not see: rename"
+                " one, or leave it out of load.features"
+            )
+
+
+def gather(
+    paths: Sequence[Path], names: Sequence[str], connection: "DuckDBPyConnection"
+) -> list[int]:
+    """Collect the columns `names` of all files in the table `numbers`.
+
+    What is not a number, or too large, becomes NULL there.
+
+    Returns
+    -------
+    list of int
+        How many rows there are up to the end of each file.
+    """
+    columns = ", ".join(f"{identifier(name)} DOUBLE" for name in names)
+    connection.execute(f"CREATE TEMP TABLE numbers ({columns})")
+    ends = [0]
+    for path in paths:
+        with opened(path, names, connection) as it:
+            casts = [f"TRY_CAST(c{it.columns.index(name)} AS DOUBLE)" for name in names]
+            values = ", ".join(
+                f"CASE WHEN abs({cast}) <= {LARGEST} THEN {cast} END" for cast in casts
+            )
+            [(added,)] = connection.execute(
+                f"INSERT INTO numbers SELECT {values} FROM {it.relation(skip=False)}"
+            ).fetchall()
+        ends.append(ends[-1] + added)
+    return ends[1:]
+
+
+def complaint(
+    name: str, paths: Sequence[Path], ends: Sequence[int], connection: "DuckDBPyConnection"
+) -> str:
+    """Say which value of a column is the first that is not a number, and how many there are."""
+    [(first, bad)] = connection.execute(
+        f"SELECT min(rowid), count(*) FROM numbers WHERE {identifier(name)} IS NULL"
+    ).fetchall()
+    part = bisect_right(ends, first)
+    row = first - (ends[part - 1] if part else 0)
+    with opened(paths[part], [name], connection) as it:
+        column = f"c{it.columns.index(name)}"
+        [(value,)] = connection.execute(
+            f"SELECT {column} FROM {it.relation(skip=False)} LIMIT 1 OFFSET {row}"
+        ).fetchall()
+    return (
+        f"{paths[part]}: {engine.located(row + 1, it.kind)}: {name} is {engine.shown(value)}, must"
+        f" be a number of at most {LARGEST:g} ({engine.plural(bad, 'bad row')} in all)"
+    )
