@@ -40,10 +40,12 @@ class Cost(NamedTuple):
     peak: float
 
 
-def measure(command: Sequence[str]) -> Cost:
-    """Run a process, which must succeed."""
+def measure(command: Sequence[str], folder: Path = Path()) -> Cost:
+    """Run a process in `folder`, which must succeed."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
     assert process.stderr is not None  # noqa: S101
     message = process.stderr.read().decode()
     _, status, used = os.wait4(process.pid, 0)

@@ -19,6 +19,7 @@ METRICS = Path("reports/metrics.json")
 PREDICTIONS = Path("reports/predictions.csv")
 PLOTS = Path("reports/plots")
 
+DECIMALS = 6  # of the reports
 SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the features in PREDICTIONS
 
 

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from stages import artifact, cli, metrics, params, predictor, table
 from stages.affine import float32
 from stages.artifact import (
+    DECIMALS,
     METRICS,
     MODEL,
     PLOTS,
@@ -22,7 +23,6 @@ from stages.artifact import (
 )
 from stages.cli import InputError
 from stages.linear import LinearModel
-from stages.metrics import DECIMALS
 from stages.moments import Moments
 from stages.predictor import Predictor
 from stages.quantize import dequantize, quantize
@@ -67,14 +67,16 @@ def sweep(model: LinearModel, moments: Moments) -> Iterator[tuple[str, int, int,
     """
     for rounding in ("optimal", "nearest"):
         for weights in quantize(model.coef, moments, rounding):
-            yield rounding, weights.bits, weights.payload_bits, dequantize(weights, moments)
+            yield rounding, weights.bits, weights.payload_bits, dequantize(weights, model, moments)
     n = len(model.coef)
-    intercept = float32(model.intercept)
-    rounded = np.array([float32(weight) for weight in model.coef])
-    yield "float32", 32, 32 * (n + 1), LinearModel(rounded, intercept)
-    scales = np.array([float32(abs(weight) / 127) or 1.0 for weight in model.coef])
-    rounded = np.rint(model.coef / scales) * scales
-    yield "a scale each", 8, (8 + 32) * n + 32, LinearModel(rounded, intercept)
+    with np.errstate(over="ignore", invalid="ignore"):  # not all weights are in float32's range
+        intercept = float32(model.intercept)
+        rounded = np.array([float32(weight) for weight in model.coef])
+        scales = np.array([float32(abs(weight) / 127) or 1.0 for weight in model.coef])
+        scaled = np.rint(model.coef / scales) * scales
+    if np.isfinite([*rounded, *scaled, intercept]).all():
+        yield "float32", 32, 32 * (n + 1), LinearModel(rounded, intercept)
+        yield "a scale each", 8, (8 + 32) * n + 32, LinearModel(scaled, intercept)
 
 
 def sweep_rows(
@@ -137,7 +139,7 @@ def main() -> None:
     model = LinearModel(**artifact.load_joblib(UNQUANT_PARAMS))
     shipped = load_predictor(test)
     quantized = dequantized(shipped)
-    moments = Moments.of(train.X, train.y)
+    moments = Moments.of(train.X)
     sizes = {
         path.name.replace(".", "_"): path.stat().st_size
         for path in (MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR)

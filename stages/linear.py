@@ -50,11 +50,17 @@ class LinearModel:
 def largest_difference(
     one: LinearModel, other: LinearModel, low: NDArray[np.float64], high: NDArray[np.float64]
 ) -> float:
-    """Return max |one(x) - other(x)| over the box low ≤ x ≤ high.
+    """Return a bound of |one(x) - other(x)| over the box low ≤ x ≤ high.
 
     The difference is linear in x, so a corner attains its maximum: with the weights' differences
-    δ and the intercepts' δ₀ it is |δ₀ + Σ δ_j · centre_j| + Σ |δ_j| · halfwidth_j.
+    δ and the intercepts' δ₀ it is |δ₀ + Σ δ_j · centre_j| + Σ |δ_j| · halfwidth_j. To that comes
+    what rounding can add to two sums of n + 1 terms (Higham, Accuracy and Stability of Numerical
+    Algorithms, 2002, section 3.1), which matters only for features that are far from 0.
     """
     delta = one.coef - other.coef
     centre = sum((delta * (low + high) / 2).tolist(), one.intercept - other.intercept)
-    return float(abs(centre) + sum((np.abs(delta) * (high - low) / 2).tolist()))
+    spread = sum((np.abs(delta) * (high - low) / 2).tolist())
+    furthest = np.maximum(np.abs(low), np.abs(high))
+    size = sum(abs(m.intercept) + sum((np.abs(m.coef) * furthest).tolist()) for m in (one, other))
+    rounding = (len(delta) + 2) * np.finfo(np.float64).eps * size
+    return float(abs(centre) + spread + rounding)

@@ -7,9 +7,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from stages import cli, dataset, params, table
-from stages.artifact import TEST, TRAIN
+from stages.artifact import DECIMALS, TEST, TRAIN
 from stages.cli import InputError
 from stages.table import Table
+
+SMALL = 0.01  # deviation of a target
 
 
 def split(whole: Table, test_size: float, seed: int) -> tuple[Table, Table]:
@@ -34,15 +36,21 @@ def split(whole: Table, test_size: float, seed: int) -> tuple[Table, Table]:
         whole.X, whole.y, test_size=test_size, random_state=seed
     )
     for part, y in (("training", y_train), ("test", y_test)):
-        if y.min() == y.max():
+        if y.min() == y.max() or y.var() == 0:  # or so small that squares are too small for a float
             raise InputError(
-                f"{whole.target} is {y[0]} in all {part} rows, so that R² is undefined"
+                f"{whole.dataset}: {whole.target} is {y[0]} in all {part} rows, so that R² is"
+                " undefined"
             )
     return replace(whole, X=X_train, y=y_train), replace(whole, X=X_test, y=y_test)
 
 
 def remarks(train: Table) -> Iterator[str]:
-    """Name features from which there is nothing to learn: those constant, or there twice."""
+    """Tell of features that are constant, or there twice, and of a target in too large a unit."""
+    if train.y.std() < SMALL:
+        yield (
+            f"{train.target} varies by {train.y.std():.2g} only, and reports have {DECIMALS}"
+            " decimals: choose a smaller unit"
+        )
     same: dict[bytes, list[str]] = {}
     for name, values in zip(train.features, train.X.T, strict=True):
         if values.min() == values.max():

@@ -5,10 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.artifact import DECIMALS
 from stages.linear import LinearModel, largest_difference
 from stages.table import Table
-
-DECIMALS = 6
 
 Floats = NDArray[np.float64]
 
@@ -42,11 +41,13 @@ def mse_growth_percent(y: Floats, before: Floats, after: Floats) -> float:
     """Return by how many percent the MSE of the predictions `after` exceeds that of `before`.
 
     With the error e and its change d, (e + d)² - e² = d (2e + d): taken so, small growth does not
-    drown in the difference of two almost equal numbers. To 4 significant digits.
+    drown in the difference of two almost equal numbers. To 4 significant digits. A perfect fit
+    counts as one with an R² of 1 - 1e-12, for growth to be a number.
     """
     error = before - y
     change = after - before
-    growth = np.mean(change * (2 * error + change)) / np.mean(error**2)
+    mse = max(np.mean(error**2), 1e-12 * np.var(y))
+    growth = np.mean(change * (2 * error + change)) / mse
     return float(f"{100 * growth:.4g}")
 
 

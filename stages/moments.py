@@ -17,27 +17,26 @@ class Moments:
     ----------
     x_mean : ndarray of shape (n_features,)
     x_std : ndarray of shape (n_features,)
-        Of the population; 1 for a constant feature, as in scikit-learn's StandardScaler.
+        Of the population; 1 for a constant feature, as in scikit-learn's StandardScaler, and for
+        one whose deviation is too small for a float.
     correlation : ndarray of shape (n_features, n_features)
-    y_mean : float
     """
 
     x_mean: NDArray[np.float64]
     x_std: NDArray[np.float64]
     correlation: NDArray[np.float64]
-    y_mean: float
 
     @classmethod
-    def of(cls, X: NDArray[np.float64], y: NDArray[np.float64]) -> Self:
-        """Compute the moments of `X`, of shape (n_rows, n_features), and `y`, of (n_rows,)."""
+    def of(cls, X: NDArray[np.float64]) -> Self:
+        """Compute the moments of `X`, of shape (n_rows, n_features)."""
         x_mean = X.mean(axis=0)
         x_std = X.std(axis=0)
-        x_std[X.min(axis=0) == X.max(axis=0)] = 1.0  # where rounding may leave 1e-17, not 0
+        x_std[X.min(axis=0) == X.max(axis=0)] = 0.0  # where rounding may leave 1e-17
+        x_std[x_std == 0] = 1.0
         Z = X - x_mean
         Z /= x_std
         return cls(
             significant(x_mean, MOMENT_DIGITS),
             significant(x_std, MOMENT_DIGITS),
             significant(Z.T @ Z / len(Z)),
-            float(significant(y.mean(), MOMENT_DIGITS)),
         )

@@ -43,13 +43,15 @@ def quantize(
     return quantize_optimal(coef, moments.x_std, moments.correlation)
 
 
-def dequantize(weights: QuantizedWeights, moments: Moments) -> LinearModel:
-    """Return the model that the codes stand for, its intercept refitted for them.
+def dequantize(weights: QuantizedWeights, model: LinearModel, moments: Moments) -> LinearModel:
+    """Return the model that the codes for the weights of `model` stand for.
 
-    argmin_b Σ (b + x · coef - y)² = mean(y) - Σ coef_j · mean(x_j)
+    Its intercept is refitted: argmin_b Σ (b + x · v̂ - y)² = mean(y) - Σ v̂_j · mean(x_j), which
+    is that of `model` + Σ (v_j - v̂_j) · mean(x_j). So taken, it loses nothing to large means.
     """
     coef = weights.coef
-    return LinearModel(coef, math.fsum([moments.y_mean, *(-coef * moments.x_mean).tolist()]))
+    shift = (model.coef - coef) * moments.x_mean
+    return LinearModel(coef, math.fsum([model.intercept, *shift.tolist()]))
 
 
 def to_predictor(
@@ -93,10 +95,10 @@ def main() -> None:
     if pipeline.n_features_in_ != len(train.features):
         raise InputError(f"{MODEL} is for another table than {TRAIN}; `dvc repro` makes both")
     model = fold(pipeline)
-    moments = Moments.of(train.X, train.y)
+    moments = Moments.of(train.X)
     widths = quantize(model.coef, moments, config.rounding)
     weights = next(islice(widths, config.bits - 1, None))
-    quantized = dequantize(weights, moments)
+    quantized = dequantize(weights, model, moments)
     scores = metrics.compare(model, quantized, train, test)
     artifact.save_joblib(vars(model), UNQUANT_PARAMS)
     artifact.save_joblib(vars(weights) | {"intercept": quantized.intercept}, QUANT_PARAMS)

@@ -38,7 +38,8 @@ def fit(X: NDArray[np.float64], y: NDArray[np.float64]) -> "Pipeline":
     # a copy of X is what was just made; scikit-learn would make another
     regression = LinearRegression(copy_X=False).fit(scaler.transform(X), y)
     regression.coef_ = significant(regression.coef_)
-    regression.coef_[X.min(axis=0) == X.max(axis=0)] = 0.0  # where the fit leaves 1e-16
+    # a constant feature has no weight, where the fit may leave 1e-16
+    regression.coef_[(X.min(axis=0) == X.max(axis=0)) | (scaler.var_ == 0)] = 0.0
     regression.intercept_ = float(significant(regression.intercept_))
     # by-products of the fit that no prediction needs; of a singular table they are rounding noise
     del regression.singular_, regression.rank_

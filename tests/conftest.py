@@ -26,7 +26,7 @@ class Trained:
 def trained_on(whole: Table, seed: int) -> Trained:
     train, test = split(whole, test_size=0.2, seed=seed)
     model = fold(fit(train.X, train.y))
-    return Trained(train, test, model, Moments.of(train.X, train.y))
+    return Trained(train, test, model, Moments.of(train.X))
 
 
 @pytest.fixture(scope="session")

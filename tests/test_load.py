@@ -217,7 +217,7 @@ def test_another_seed_splits_otherwise() -> None:
 
 @pytest.mark.parametrize(("y", "part"), [([5.0] * 12, "training"), ([1.0] + [5.0] * 11, "test")])
 def test_a_constant_target_is_refused(y: list[float], part: str) -> None:
-    with pytest.raises(InputError, match=rf"^ü is 5.0 in all {part} rows"):
+    with pytest.raises(InputError, match=rf"^toy: ü is 5.0 in all {part} rows"):
         split(replace(TOY, y=np.array(y)), 0.25, seed=1)
 
 

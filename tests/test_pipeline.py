@@ -220,6 +220,29 @@ def test_diabetes_goes_through_the_whole_pipeline_offline(checkout: Path) -> Non
     assert metrics["quantized"]["test"]["r2"] == pytest.approx(0.4526, abs=1e-3)
 
 
+def test_dvc_sees_a_table_of_one_s_own_change(checkout: Path) -> None:
+    table = checkout / "data/raw/plants.csv"
+    table.write_text("age,height\n" + "".join(f"{i},{2 * i + i % 3}\n" for i in range(50)))
+    change(checkout, "california_housing", "data/raw/plants.csv")
+    change(checkout, "target: null", "target: height")
+    try:
+        assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == list(STAGES)
+        assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == []
+        with table.open("a") as file:
+            file.write("50,101\n")
+        assert "data/raw" in run("dvc", "status", cwd=checkout).stdout
+        assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == list(STAGES)
+        # in DVC's cache instead of git, and back from there
+        assert run("dvc", "add", "data/raw/plants.csv", cwd=checkout).returncode == 0
+        assert run("git", "check-ignore", "data/raw/plants.csv", cwd=checkout).returncode == 0
+        assert run("dvc", "repro", cwd=checkout).returncode == 0
+        table.unlink()
+        assert run("dvc", "checkout", "data/raw/plants.csv.dvc", cwd=checkout).returncode == 0
+        assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == []
+    finally:
+        run("git", "clean", "-fdxq", "data/raw", cwd=checkout)
+
+
 # OpenBLAS calls the kernel of its Prescott "Katmai"
 KERNELS = {
     "Prescott": "Katmai",

@@ -337,9 +337,9 @@ def test_16_bits_stay_within_the_bound_of_scikit_learn(run: Run, root: Path) -> 
     table = Table(data.data, data.target, names, "y", "points", "diabetes")
     pipeline = train.fit(table.X, table.y)
     model = quantize.fold(pipeline)
-    moments = Moments.of(table.X, table.y)
+    moments = Moments.of(table.X)
     weights = list(quantize.quantize(model.coef, moments, "nearest"))[15]
-    quantized = quantize.dequantize(weights, moments)
+    quantized = quantize.dequantize(weights, model, moments)
     scores = metrics.compare(model, quantized, table, table)
     shipped = quantize.to_predictor(weights, quantized.intercept, table, "nearest", scores)
     saved = (root / "models/predictor.json").read_bytes()

@@ -5,6 +5,7 @@ import gzip
 import json
 import subprocess
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -242,7 +243,7 @@ def test_one_feature() -> None:
     y = 3 - 0.25 * x + rng.normal(0, 0.1, 200)
     write_csv(np.column_stack([x, y]).tolist(), header=["x", "y"])
     metrics = run(target="y")
-    assert metrics["quantization"]["mse_growth_percent"] < 1e-9  # one weight is the grid's offset
+    assert abs(metrics["quantization"]["mse_growth_percent"]) < 1e-9  # the offset is the weight
     [line] = predicted("data/raw/t.csv", "--only").splitlines()[1:2]
     learned = duckdb.read_parquet(str(TRAIN)).fetchnumpy()
     slope, intercept = least_squares(learned["x"][:, None], learned["y"])
@@ -304,6 +305,32 @@ def test_constant_and_duplicate_features_are_told(capsys: pytest.CaptureFixture[
     ]
     assert metrics["quantization"]["mse_growth_percent"] < 1e-3
     assert "all 10 predictions are those" in predicted()
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit"),
+    [(1.0, 1.0), (1e-200, 1.0), (1e-310, 1.0), (1e99, 1.0), (1e-40, 1.0), (1.0, 1e99), (1e9, 1e-9)],
+)
+def test_numbers_of_any_size_go_through(factor: float, unit: float) -> None:
+    rng = np.random.default_rng(5)
+    x, z, noise = rng.normal(size=(3, 100))
+    write_csv(
+        np.column_stack([x * factor, z, unit * (x + z + 0.1 * noise)]).tolist(),
+        header=["x", "z", "y"],
+    )
+    with warnings.catch_warnings(action="error"):
+        metrics = run(target="y")
+    # squares of 1e-200 are 0, so that x is taken for a constant
+    assert metrics["float"]["test"]["r2"] > (0.3 if factor < 1e-150 else 0.98)
+    assert metrics["quantization"]["mse_growth_percent"] < 1e-6
+
+
+def test_a_target_in_too_large_a_unit_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv([[i, i % 2 * 1e-8] for i in range(20)], header=["x", "y"])
+    run(target="y")
+    assert capsys.readouterr().err == (
+        "load: y varies by 5e-09 only, and reports have 6 decimals: choose a smaller unit\n"
+    )
 
 
 @pytest.mark.slow
