@@ -48,7 +48,7 @@ def _card(predictor: Predictor) -> str:
     lines += [
         "",
         f"- against the float model: training MSE {m['mse_growth_percent']:+g} %,"
-        f" test R² {-m['r2_drop']:+g}",
+        f" test R² {0 - m['r2_drop']:+g}",
         f"- predictions differ from the float model's by {difference['max']:g} at most on the"
         f" test rows, and by no more than {difference['bound']:g} anywhere in the training range",
         f"- {predictor.target} = "

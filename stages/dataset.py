@@ -86,7 +86,7 @@ def diabetes() -> Table:
         y=bunch.target,
         features=tuple(bunch.feature_names),
         target="progression",
-        unit="disease progression after one year",
+        unit="points of the study's score, one year on",
         dataset="diabetes",
     )
 

@@ -52,11 +52,11 @@ def differing(rows: Sequence[tuple[float, ...]]) -> int:
 def report(model: Predictor, rows: Sequence[tuple[float, ...]]) -> str:
     """Return the rows as a table, and the statistics of the predictions."""
     predictions = [row[0] for row in rows]
-    digits = [4] * len(model.features) + [6] * len(SAMPLE_COLUMNS)
+    formats = [".6g"] * len(model.features) + [".6f"] * len(SAMPLE_COLUMNS)
     table = [[*(feature.name for feature in model.features), *SAMPLE_COLUMNS]]
     for p, *recorded in rows:
         values = (*recorded[:-2], p, p - recorded[-4])
-        table.append([f"{value:.{n}f}" for value, n in zip(values, digits, strict=True)])
+        table.append([format(value, form) for value, form in zip(values, formats, strict=True)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         f"Sample predictions: [{', '.join(f'{p:.3f}' for p in predictions[:5])}]",
