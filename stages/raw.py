@@ -64,6 +64,11 @@ def read(pattern: str, target: str | None, features: Sequence[str] | None) -> Ta
         for name in names:
             if numbers[name] < ends[-1]:
                 raise InputError(complaint(name, paths, ends, connection))
+            if name in SAMPLE_COLUMNS and name != target:
+                raise InputError(
+                    f"{paths[0]}: no feature can be called {name}, as reports/predictions.csv has"
+                    " such a column: rename it, or list others in load.features"
+                )
         values = table.columns(connection.table("numbers"), names)
     return Table(values[:-1].T, values[-1], tuple(names[:-1]), target, table.OWN_UNIT, pattern)
 
@@ -91,13 +96,7 @@ def candidates(first: Source, target: str) -> list[str]:
 
 
 def check_names(names: Sequence[str], path: Path) -> None:
-    """Refuse names that would be taken for one another further on."""
-    for name in names[:-1]:
-        if name in SAMPLE_COLUMNS:
-            raise InputError(
-                f"{path}: no feature can be called {name}, as reports/predictions.csv has such a"
-                " column: rename it, or list others in load.features"
-            )
+    """Refuse names that SQL would take for one another."""
     seen: dict[str, str] = {}
     for name in names:
         other = seen.setdefault(name.casefold(), name)
