@@ -12,6 +12,7 @@ from tests.test_pipeline import change, checkout, clone, run
 
 __all__ = ["checkout", "clone"]  # fixtures
 
+README = Path("README.md").read_text(encoding="utf-8")
 TEXT = Path(".github/workflows/ci.yml").read_text(encoding="utf-8")
 WORKFLOW: dict[Any, Any] = yaml.safe_load(TEXT)
 JOBS: dict[str, dict[str, Any]] = WORKFLOW["jobs"]
@@ -23,9 +24,8 @@ def inputs(action: str) -> list[dict[str, Any]]:
 
 
 def test_what_the_readme_runs_from_nothing_is_what_ci_runs_first() -> None:
-    readme = Path("README.md").read_text(encoding="utf-8")
     first = [next(step["run"] for step in job["steps"] if "run" in step) for job in JOBS.values()]
-    assert sorted(first[:2]) == sorted(re.findall(r"^python3 -m venv .+$", readme, re.M))
+    assert sorted(first[:2]) == sorted(re.findall(r"^python3 -m venv .+$", README, re.M))
 
 
 def test_the_jobs_run_in_sequence_and_not_for_ever() -> None:
@@ -61,6 +61,7 @@ def test_only_what_is_tested_is_pushed_and_only_from_main() -> None:
     login, _, push = last
     assert [step for step in STEPS if "if" in step] == last
     assert login["if"] == "github.event_name == 'push' && vars.DOCKERHUB_USERNAME != ''"
+    assert all(f"`{name}`" in README for name in re.findall(r"(?:vars|secrets)\.(\w+)", TEXT))
     assert push["if"] == f"steps.{login['id']}.outcome == 'success'"
     assert "secrets." not in TEXT.replace(login["with"]["password"], "")
     given = push["with"]
