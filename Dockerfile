@@ -1,14 +1,14 @@
 # The predictor, and nothing else: build with `docker build -t cali-reg .` after `dvc repro`.
-ARG BASE=python:3.11-slim-bookworm
+FROM python:3.11-slim-bookworm AS base
 
-FROM ${BASE} AS build
+FROM base AS build
 WORKDIR /opt/cali-reg
 ENV PYTHONPATH=/opt/cali-reg PYTHONPYCACHEPREFIX=/opt/cali-reg/pycache PYTHONDONTWRITEBYTECODE=1
 
 # the patterns let a missing file through, to where it is reported
 COPY requirements.txt LICENSE models/predictor.jso[n] reports/predictions.cs[v] /tmp/context/
-RUN cd /tmp/context && for file in predictor.json predictions.csv; do \
-      test -f "$file" || { echo "$file is missing: run 'dvc repro' before 'docker build'" >&2; exit 1; }; \
+RUN for file in predictor.json predictions.csv; do \
+      test -f "/tmp/context/$file" || { echo "$file is missing: run 'dvc repro' before 'docker build'" >&2; exit 1; }; \
     done
 
 # DuckDB at the version, and with the hashes, that requirements.txt has for it
@@ -29,7 +29,7 @@ RUN mkdir bin models reports \
  && chmod -R a+rX,go-w . && chmod a+x bin/predict \
  && bin/predict < /dev/null
 
-FROM ${BASE}
+FROM base
 COPY --from=build /opt/cali-reg /opt/cali-reg
 ENV PATH=/opt/cali-reg/bin:$PATH PYTHONPATH=/opt/cali-reg \
     PYTHONPYCACHEPREFIX=/opt/cali-reg/pycache PYTHONDONTWRITEBYTECODE=1

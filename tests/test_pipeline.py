@@ -150,7 +150,7 @@ def test_broken_parameters_are_told_before_anything_slow(stage: str, checkout: P
     assert "sklearn" not in imports
 
 
-@pytest.mark.parametrize("stage", [*STAGES, "gate"])
+@pytest.mark.parametrize("stage", [*STAGES, "gate", "pictures"])
 def test_help_explains_a_stage(stage: str, checkout: Path) -> None:
     done = run("python", "-m", f"stages.{stage}", "--help", cwd=checkout)
     assert done.returncode == 0
@@ -294,6 +294,7 @@ def test_every_cpu_and_number_of_threads_gives_the_same_bytes(
     outputs = contents(checkout)
     for name in outputs:
         (checkout / name).unlink()
-    done = run("python", "-c", ALL_STAGES, str(duckdb_threads), *STAGES, cwd=checkout, env=env)
+    stages = (*STAGES, "pictures")
+    done = run("python", "-c", ALL_STAGES, str(duckdb_threads), *stages, cwd=checkout, env=env)
     assert done.returncode == 0, done.stderr
     assert contents(checkout) == outputs

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from stages import pictures
 from stages.search import GRIDS
 from tests.test_pipeline import checkout, clone, run
 
@@ -30,9 +32,12 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
-def test_the_diagram_is_that_of_dvc() -> None:
+def test_the_diagrams_are_those_of_dvc_and_ci() -> None:
     dag = run("dvc", "dag", "--mermaid", cwd=Path())
-    assert blocks("mermaid") == [dag.stdout.rstrip() + "\n"]
+    pipeline, ci = blocks("mermaid")
+    assert pipeline == dag.stdout.rstrip() + "\n"
+    workflow = yaml.safe_load(Path(".github/workflows/ci.yml").read_text(encoding="utf-8"))
+    assert re.findall(r"\w+_\w+", ci) == list(workflow["jobs"])
 
 
 def test_the_table_of_both_models_is_that_of_the_reports() -> None:
@@ -105,9 +110,15 @@ def test_the_curve_never_rises_and_is_never_above_nearest() -> None:
     assert all(one <= other for one, other in zip(optimal, nearest, strict=True))
 
 
+def test_every_picture_is_shown_and_described() -> None:
+    shown = dict(re.findall(r"^!\[(.+)\]\((.+)\)$", README, re.MULTILINE))
+    assert sorted(shown.values()) == sorted(f"reports/pictures/{name}" for name in pictures.PLOTS)
+    assert "`python -m stages.pictures`" in README
+
+
 def test_every_file_that_is_linked_exists() -> None:
     for target in re.findall(r"\]\(([^)#]+)\)", README):
-        if "://" not in target:
+        if not target.startswith("../../actions/"):  # a page of GitHub
             assert Path(target).exists(), target
 
 

@@ -1,0 +1,89 @@
+"""Hold the workflow to what its linters do not know."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from stages import dataset
+from tests.test_pipeline import change, checkout, clone, run
+
+__all__ = ["checkout", "clone"]  # fixtures
+
+README = Path("README.md").read_text(encoding="utf-8")
+TEXT = Path(".github/workflows/ci.yml").read_text(encoding="utf-8")
+WORKFLOW: dict[Any, Any] = yaml.safe_load(TEXT)
+JOBS: dict[str, dict[str, Any]] = WORKFLOW["jobs"]
+STEPS: list[dict[str, Any]] = [step for job in JOBS.values() for step in job["steps"]]
+
+
+def inputs(action: str) -> list[dict[str, Any]]:
+    return [step["with"] for step in STEPS if step.get("uses", "").startswith(f"{action}@")]
+
+
+def test_what_the_readme_runs_from_nothing_is_what_ci_runs_first() -> None:
+    first = [next(step["run"] for step in job["steps"] if "run" in step) for job in JOBS.values()]
+    assert sorted(first[:2]) == sorted(re.findall(r"^python3 -m venv .+$", README, re.M))
+
+
+def test_the_jobs_run_in_sequence_and_not_for_ever() -> None:
+    assert list(JOBS) == ["test_suite", "train_and_quantize", "build_and_test_container"]
+    assert [job.get("needs") for job in JOBS.values()] == [None, *list(JOBS)[:-1]]
+    assert all(job["timeout-minutes"] <= 20 for job in JOBS.values())
+    assert WORKFLOW["concurrency"]["cancel-in-progress"].count("== 'pull_request'") == 1
+
+
+def test_nothing_has_more_rights_than_to_read() -> None:
+    assert WORKFLOW["permissions"] == {"contents": "read"}
+    assert not any("permissions" in job for job in JOBS.values())
+    assert all(given["persist-credentials"] is False for given in inputs("actions/checkout"))
+
+
+def test_actions_are_pinned_and_each_to_one_version() -> None:
+    used = re.findall(r"\buses: (.+)", TEXT)
+    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line) for line in used)
+    assert len(set(used)) == len({line.partition("@")[0] for line in used})
+
+
+def test_the_cache_holds_the_table_that_is_expected() -> None:
+    wanted = {
+        "path": str(dataset.download_home()),
+        "key": f"california-housing-{dataset.CALIFORNIA_SHA256[:12]}",
+    }
+    assert inputs("actions/cache") == [wanted] * 2
+
+
+def test_only_what_is_tested_is_pushed_and_only_from_main() -> None:
+    assert WORKFLOW[True]["push"] == {"branches": ["main"]}  # `on`, in YAML 1.1
+    last = JOBS["build_and_test_container"]["steps"][-3:]
+    login, _, push = last
+    assert [step for step in STEPS if "if" in step] == last
+    assert login["if"] == "github.event_name == 'push' && vars.DOCKERHUB_USERNAME != ''"
+    assert all(f"`{name}`" in README for name in re.findall(r"(?:vars|secrets)\.(\w+)", TEXT))
+    assert push["if"] == f"steps.{login['id']}.outcome == 'success'"
+    assert "secrets." not in TEXT.replace(login["with"]["password"], "")
+    given = push["with"]
+    arguments = re.findall("^ARG (.+)=", Path("Dockerfile").read_text(encoding="utf-8"), re.M)
+    assert re.findall(r"^(\w+)=", given["build-args"], re.M) == arguments
+    assert (given["context"], given["provenance"], given["sbom"]) == (".", "mode=max", True)
+
+
+@pytest.mark.slow
+def test_the_summary_says_what_changed(checkout: Path) -> None:
+    github = {"GITHUB_SERVER_URL": "https://git.example", "GITHUB_REPOSITORY": "owner/name"}
+    alone = run(".ci/summary", cwd=checkout)
+    assert alone.returncode == 0, alone.stderr
+    assert alone.stdout.count("Nothing changed.") == 2
+
+    change(checkout, "bits: 8", "bits: 4")
+    assert run("dvc", "repro", cwd=checkout).returncode == 0
+    run("git", "rm", "-q", "--cached", "-r", "reports/pictures", cwd=checkout)
+    run("git", "commit", "-q", "-a", "-m", "4 bits", cwd=checkout)
+    text = run(".ci/summary", cwd=checkout, env=github).stdout
+    assert re.search(r"\| params.yaml +\| quantize.bits +\| 8 +\| 4 +\|", text)
+    assert re.search(r"\| quantization.payload_bits +\| 240 +\| 208 +\| -32 +\|", text)
+    base = run("git", "rev-parse", "HEAD^", cwd=checkout).stdout.strip()
+    url = f"https://git.example/owner/name/raw/{base}/reports/pictures/quantization.svg"
+    assert f"({url}?sanitize=true) | no picture |" in text
