@@ -17,8 +17,7 @@ class Moments:
     ----------
     x_mean : ndarray of shape (n_features,)
     x_std : ndarray of shape (n_features,)
-        Of the population; 1 for a constant feature, as in scikit-learn's StandardScaler, and for
-        one whose deviation is too small for a float.
+        Of the population; 1 for a constant feature, as in scikit-learn's StandardScaler.
     correlation : ndarray of shape (n_features, n_features)
     """
 
@@ -31,8 +30,7 @@ class Moments:
         """Compute the moments of `X`, of shape (n_rows, n_features)."""
         x_mean = X.mean(axis=0)
         x_std = X.std(axis=0)
-        x_std[X.min(axis=0) == X.max(axis=0)] = 0.0  # where rounding may leave 1e-17
-        x_std[x_std == 0] = 1.0
+        x_std[X.min(axis=0) == X.max(axis=0)] = 1.0  # where rounding may leave 1e-17, not 0
         Z = X - x_mean
         Z /= x_std
         return cls(

@@ -33,7 +33,7 @@ def _one_of(*choices: str) -> Any:
 
 
 def _is_text(value: Any) -> bool:
-    return type(value) is str and value != ""
+    return type(value) is str and value != "" and value.isprintable()
 
 
 def _text_or_null(text: str) -> Any:

@@ -1,4 +1,4 @@
-"""Read a table of your own from `data/raw`: numbers, in files of any kind that `predict` reads."""
+"""Read a table of your own from `data/raw`: numbers, in CSV or Parquet."""
 
 import sys
 from bisect import bisect_right
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
-LARGEST = 1e100  # of a value, so that squares can be added up
+SMALLEST, LARGEST = 1e-100, 1e100  # sizes of a value, so that squares can be added up
 
 
 def read(pattern: str, target: str | None, features: Sequence[str] | None) -> Table:
@@ -51,6 +51,8 @@ def read(pattern: str, target: str | None, features: Sequence[str] | None) -> Ta
             names = [*(features or candidates(first, target)), target]
         check_names(names, paths[0])
         ends = gather(paths, names, connection)
+        if not ends[-1]:
+            raise InputError(f"{pattern} has no rows")
         [found] = connection.execute("SELECT count(COLUMNS(*)) FROM numbers").fetchall()
         numbers = dict(zip(names, found, strict=True))
         if features is None:
@@ -58,9 +60,9 @@ def read(pattern: str, target: str | None, features: Sequence[str] | None) -> Ta
             left_out = [name for name in first.columns if name not in names]
             if left_out:
                 what = f"left out, as they hold no numbers: {source.listed(left_out)}"
-                print(f"load: {paths[0]}: {what}", file=sys.stderr)
+                print(f"load: {pattern}: {what}", file=sys.stderr)
         if names == [target]:
-            raise InputError(f"{paths[0]}: no column but {target} holds numbers")
+            raise InputError(f"{pattern}: no column but {target} holds numbers")
         for name in names:
             if numbers[name] < ends[-1]:
                 raise InputError(complaint(name, paths, ends, connection))
@@ -74,9 +76,12 @@ def read(pattern: str, target: str | None, features: Sequence[str] | None) -> Ta
 
 
 def find(pattern: str) -> list[Path]:
-    """Return the files that match, in the order of their names."""
-    paths = [Path(pattern)] if Path(pattern).exists() else Path().glob(pattern)
-    files = sorted(path for path in paths if path.is_file())
+    """Return the files that match, in the order of their names, but for those of git and DVC."""
+    try:
+        paths = [Path(pattern)] if Path(pattern).exists() else list(Path().glob(pattern))
+    except ValueError as error:
+        raise InputError(f"load.dataset: {pattern}: {error}") from error
+    files = sorted(p for p in paths if p.is_file() and p.name[0] != "." and p.suffix != ".dvc")
     if not files:
         raise InputError(f"load.dataset: no file matches {pattern}")
     return files
@@ -86,6 +91,8 @@ def find(pattern: str) -> list[Path]:
 def opened(path: Path, names: Sequence[str], connection: "DuckDBPyConnection") -> Iterator[Source]:
     """Open a file, which must have columns of these names."""
     with path.open("rb") as file, source.opened(file.fileno(), str(path), names, connection) as it:
+        if it.kind == "json":
+            raise InputError(f"{path} is JSON, must be CSV or Parquet")
         yield it
 
 
@@ -96,10 +103,12 @@ def candidates(first: Source, target: str) -> list[str]:
 
 
 def check_names(names: Sequence[str], path: Path) -> None:
-    """Refuse names that SQL would take for one another."""
+    """Refuse names that cannot be printed in a line, or that SQL would take for one another."""
     seen: dict[str, str] = {}
     for name in names:
-        other = seen.setdefault(name.casefold(), name)
+        if not name.isprintable():
+            raise InputError(f"{path}: {name!r} cannot be the name of a column, it does not print")
+        other = seen.setdefault(name.lower(), name)
         if other != name:
             raise InputError(
                 f"{path}: {other} and {name} differ in case alone, which SQL does not see: rename"
@@ -112,7 +121,7 @@ def gather(
 ) -> list[int]:
     """Collect the columns `names` of all files in the table `numbers`.
 
-    What is not a number, or too large, becomes NULL there.
+    What is not a number, or not of ordinary size, becomes NULL there.
 
     Returns
     -------
@@ -126,7 +135,8 @@ def gather(
         with opened(path, names, connection) as it:
             casts = [f"TRY_CAST(c{it.columns.index(name)} AS DOUBLE)" for name in names]
             values = ", ".join(
-                f"CASE WHEN abs({cast}) <= {LARGEST} THEN {cast} END" for cast in casts
+                f"CASE WHEN {x} = 0 OR abs({x}) BETWEEN {SMALLEST} AND {LARGEST} THEN {x} END"
+                for x in casts
             )
             [(added,)] = connection.execute(
                 f"INSERT INTO numbers SELECT {values} FROM {it.relation(skip=False)}"
@@ -140,7 +150,8 @@ def complaint(
 ) -> str:
     """Say which value of a column is the first that is not a number, and how many there are."""
     [(first, bad)] = connection.execute(
-        f"SELECT min(rowid), count(*) FROM numbers WHERE {identifier(name)} IS NULL"
+        "SELECT min(row), count(*) FROM (SELECT row_number() OVER () - 1 AS row,"
+        f" {identifier(name)} AS x FROM numbers) WHERE x IS NULL"
     ).fetchall()
     part = bisect_right(ends, first)
     row = first - (ends[part - 1] if part else 0)
@@ -149,7 +160,8 @@ def complaint(
         [(value,)] = connection.execute(
             f"SELECT {column} FROM {it.relation(skip=False)} LIMIT 1 OFFSET {row}"
         ).fetchall()
+    where = f"{paths[part]}: {engine.located(row + 1, it.kind)}"
     return (
-        f"{paths[part]}: {engine.located(row + 1, it.kind)}: {name} is {engine.shown(value)}, must"
-        f" be a number of at most {LARGEST:g} ({engine.plural(bad, 'bad row')} in all)"
+        f"{where}: {name} is {engine.shown(value)}, must be 0 or a number of size {SMALLEST:g} to"
+        f" {LARGEST:g} ({engine.plural(bad, 'bad row')} in all)"
     )

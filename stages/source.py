@@ -208,6 +208,7 @@ def _described(
     if kind == "json":  # all of it, for a column may begin to exist in the last line
         options = (
             ", format = 'newline_delimited', ignore_errors = true, sample_size = -1"
+            ", map_inference_threshold = -1, field_appearance_threshold = 0"
             f", compression = '{'gzip' if gzipped else 'none'}'"
         )
     rows = connection.execute(

@@ -1,5 +1,6 @@
 """Fit the linear regression on standardised features."""
 
+import sys
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,17 +39,23 @@ def fit(X: NDArray[np.float64], y: NDArray[np.float64]) -> "Pipeline":
     # a copy of X is what was just made; scikit-learn would make another
     regression = LinearRegression(copy_X=False).fit(scaler.transform(X), y)
     regression.coef_ = significant(regression.coef_)
-    # a constant feature has no weight, where the fit may leave 1e-16
-    regression.coef_[(X.min(axis=0) == X.max(axis=0)) | (scaler.var_ == 0)] = 0.0
+    regression.coef_[X.min(axis=0) == X.max(axis=0)] = 0.0  # where the fit may leave 1e-16
     regression.intercept_ = float(significant(regression.intercept_))
-    # by-products of the fit that no prediction needs; of a singular table they are rounding noise
-    del regression.singular_, regression.rank_
+    del regression.singular_  # no prediction needs it, and of a singular table it is rounding noise
     return Pipeline([("scaler", scaler), ("regression", regression)])
 
 
 def main() -> None:
     train = table.read(TRAIN)
-    artifact.save_joblib(fit(train.X, train.y), MODEL)
+    pipeline = fit(train.X, train.y)
+    n_features, rank = len(train.features), pipeline["regression"].rank_
+    if rank < n_features:
+        print(
+            f"train: the {n_features} features have rank {rank}: some follow from others, to a"
+            " millionth, so of the weights that fit equally well these are the smallest",
+            file=sys.stderr,
+        )
+    artifact.save_joblib(pipeline, MODEL)
 
 
 if __name__ == "__main__":

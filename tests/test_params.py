@@ -46,6 +46,7 @@ def test_the_project_s_own_file_is_valid() -> None:
         ("seed: 0", "seed: -1", "load.seed must be an integer from 0 to 4294967295, got -1"),
         ("diabetes", "7", "load.dataset must be the name of a data set, or a file, got 7"),
         ("target: null", "target: ''", "load.target must be the name of a column, or null, got ''"),
+        ("target: null", 'target: "a\\nb"', "load.target must be the name of a column, or null"),
         ("unit: null", "unit: 5", "load.unit must be a text, or null, got 5"),
         *(
             ("features: null", f"features: {value}", "must be a list of different columns, or null")

@@ -331,6 +331,17 @@ def test_json_is_passed_through_as_it_is(run: Run) -> None:
     assert got == [absent | line | {"prediction": q} for line, q in zip(lines, p, strict=True)]
 
 
+@pytest.mark.parametrize("piped", [False, True])
+def test_json_of_many_columns_is_a_table(run: Run, piped: bool) -> None:
+    # of which DuckDB would make a map, as of lines that have few columns in common
+    others = [{f"k{i}": 1 for i in range(300)}, {"late": 1}]
+    lines = [dict(zip(NAMES, row, strict=True)) for row in ROWS[:2]]
+    text = "".join(json.dumps(a | b) + "\n" for a, b in zip(lines, others, strict=True))
+    Path("t.jsonl").write_text(text)
+    result = run("--only", stdin=text.encode()) if piped else run("t.jsonl", "--only")
+    assert predictions(result.out) == oracle(ROWS[:2]).tolist(), result.err
+
+
 def test_16_bits_stay_within_the_bound_of_scikit_learn(run: Run, root: Path) -> None:
     data = load_diabetes()
     names = tuple(data.feature_names)

@@ -3,6 +3,7 @@
 import csv
 import gzip
 import json
+import re
 import subprocess
 import sys
 import warnings
@@ -81,7 +82,7 @@ def least_squares(X: np.ndarray, y: np.ndarray) -> np.ndarray:
 # reading
 
 
-@pytest.mark.parametrize("form", ["csv", "semicolons", "csv.gz", "parquet", "jsonl", "two files"])
+@pytest.mark.parametrize("form", ["csv", "semicolons", "csv.gz", "parquet", "two files"])
 def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
     whole = dataset.diabetes()
     header = [*whole.features, whole.target]
@@ -99,9 +100,6 @@ def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
         case "parquet":
             write_csv(rows, header=header)
             write_parquet(f"FROM '{raw.FOLDER}/t.csv'")
-        case "jsonl":
-            lines = (json.dumps(dict(zip(header, row, strict=True))) + "\n" for row in rows)
-            path.write_text("".join(lines), encoding="utf-8")
         case "two files":
             path = raw.FOLDER / "*.csv"
             write_csv(rows[:100], "a.csv", header)
@@ -152,7 +150,7 @@ def test_columns_of_a_built_in_data_set_can_be_chosen() -> None:
         read("diabetes", "price")
 
 
-LIMIT = "must be a number of at most 1e+100"
+LIMIT = "must be 0 or a number of size 1e-100 to 1e+100"
 
 
 @pytest.mark.parametrize(
@@ -171,6 +169,12 @@ LIMIT = "must be a number of at most 1e+100"
         ("a,price\n1,2\nnan,3\n", {}, f"a is 'nan', {LIMIT}"),
         ("a,price\n1,2\n-inf,3\n", {}, f"a is '-inf', {LIMIT}"),
         ("a,price\n1,2\n1e101,3\n", {}, f"a is '1e101', {LIMIT}"),
+        ("a,price\n1,2\n1e-101,3\n", {}, f"a is '1e-101', {LIMIT}"),
+        # a column's name is no name of DuckDB's for something else
+        ("rowid,b,price\n3,5,2\n0,q,4\n", {}, f"row 2 below the header: b is 'q', {LIMIT}"),
+        ("a,price\n", {}, "has no rows"),
+        ('"a\nb",price\n1,2\n', {}, "'a\\nb' cannot be the name of a column"),
+        ('{"price": 1, "a": 2}\n', {}, "is JSON, must be CSV or Parquet"),
         ("a,price\n1,2\n3\n", {}, "Expected Number of Columns: 2"),
         ("a,a,price\n1,2,3\n", {}, "more than one column is called a"),
         ("a,A,price\n1,2,3\n", {}, "a and A differ in case alone"),
@@ -211,9 +215,12 @@ def test_only_files_that_dvc_sees_are_read(name: str) -> None:
         read(name)
 
 
-def test_a_file_that_is_missing_is_named() -> None:
-    with pytest.raises(InputError, match=r"no file matches data/raw/\*.csv"):
-        read("data/raw/*.csv")
+@pytest.mark.parametrize("name", ["data/raw/*", "data/raw/**.csv", "data/raw/t.parquet"])
+def test_a_file_that_is_missing_is_named(name: str) -> None:
+    for file in (".gitignore", "t.csv.dvc"):  # are of git and DVC
+        (raw.FOLDER / file).touch()
+    with pytest.raises(InputError, match=re.escape(name)):
+        read(name)
 
 
 def test_wildcards_in_a_name_that_exists_are_letters() -> None:
@@ -302,6 +309,8 @@ def test_constant_and_duplicate_features_are_told(capsys: pytest.CaptureFixture[
         "load: c is 7.5 in all training rows: it teaches nothing",
         "load: zero is 0.0 in all training rows: it teaches nothing",
         "load: x, same are the same in all training rows: they share one weight",
+        "train: the 5 features have rank 2: some follow from others, to a millionth, so of the"
+        " weights that fit equally well these are the smallest",
     ]
     assert metrics["quantization"]["mse_growth_percent"] < 1e-3
     assert "all 10 predictions are those" in predicted()
@@ -309,7 +318,7 @@ def test_constant_and_duplicate_features_are_told(capsys: pytest.CaptureFixture[
 
 @pytest.mark.parametrize(
     ("factor", "unit"),
-    [(1.0, 1.0), (1e-200, 1.0), (1e-310, 1.0), (1e99, 1.0), (1e-40, 1.0), (1.0, 1e99), (1e9, 1e-9)],
+    [(1.0, 1.0), (1e-95, 1.0), (1e99, 1.0), (1e-40, 1.0), (1.0, 1e99), (1e9, 1e-9)],
 )
 def test_numbers_of_any_size_go_through(factor: float, unit: float) -> None:
     rng = np.random.default_rng(5)
@@ -320,8 +329,7 @@ def test_numbers_of_any_size_go_through(factor: float, unit: float) -> None:
     )
     with warnings.catch_warnings(action="error"):
         metrics = run(target="y")
-    # squares of 1e-200 are 0, so that x is taken for a constant
-    assert metrics["float"]["test"]["r2"] > (0.3 if factor < 1e-150 else 0.98)
+    assert metrics["float"]["test"]["r2"] > 0.98
     assert metrics["quantization"]["mse_growth_percent"] < 1e-6
 
 
