@@ -43,7 +43,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         str(path.relative_to(folder)): path.read_bytes()
         for name in MADE
         for path in sorted((folder / name).rglob("*"))
-        if path.is_file() and path.name not in (".gitignore", "README.md", dataset.CACHE)
+        if path.is_file() and path.name != dataset.CACHE and not path.name.startswith(".")
     }
 
 
