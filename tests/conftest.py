@@ -1,6 +1,11 @@
-"""Fixtures: the real table and the model trained on it, once for all tests."""
+"""Fixtures, each made once: the real table, the model trained on it, and a clone that has run."""
 
+import os
+import shutil
+import subprocess
+import sys
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +42,60 @@ def california() -> Table:
 @pytest.fixture(scope="session")
 def trained(california: Table) -> Trained:
     return trained_on(california, seed=42)
+
+
+def run(
+    *command: str, cwd: Path, env: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    # `python` and `dvc` are those of the environment that runs the tests
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        command,
+        cwd=cwd,
+        env=os.environ | {"PATH": path} | (env or {}),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def change(checkout: Path, before: str, after: str) -> None:
+    path = checkout / "params.yaml"
+    text = path.read_text(encoding="utf-8")
+    assert before in text
+    path.write_text(text.replace(before, after), encoding="utf-8")
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory, california: object) -> Path:
+    """Copy what git would clone, with the table beside it, and commit it."""
+    folder = tmp_path_factory.mktemp("clone")
+    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=Path())
+    for name in listed.stdout.splitlines():
+        if Path(name).exists():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(name, folder / name)
+    table = next(home for home in dataset.california_homes() if (home / dataset.CACHE).exists())
+    shutil.copytree(table, folder / "data/scikit_learn_data")
+    for command in (
+        ("init", "-q"),
+        ("config", "user.email", "clone@example.com"),
+        ("config", "user.name", "clone"),
+        ("add", "-A"),
+        ("commit", "-q", "-m", "clone"),
+        ("tag", "cloned"),
+    ):
+        assert run("git", *command, cwd=folder).returncode == 0
+    # forced, as the reports are committed, and an evaluation that has all its outputs is skipped
+    done = run("dvc", "repro", "--force", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def checkout(clone: Path) -> Path:
+    """Return the clone as it was committed and reproduced."""
+    run("git", "reset", "-q", "--hard", "cloned", cwd=clone)
+    run("dvc", "checkout", "-q", "--force", cwd=clone)
+    return clone

@@ -1,6 +1,5 @@
 """The whole pipeline, run as a person runs it, in a clone of this checkout."""
 
-import os
 import shutil
 import signal
 import subprocess
@@ -11,27 +10,12 @@ import pytest
 import yaml
 
 from stages import dataset
+from tests.conftest import change, run
 
 pytestmark = pytest.mark.slow
 
 STAGES = ("load", "train", "quantize", "evaluate")
 MADE = ("data", "models", "reports")
-
-
-def run(
-    *command: str, cwd: Path, env: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    # `python` and `dvc` are those of the environment that runs the tests
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        command,
-        cwd=cwd,
-        env=os.environ | {"PATH": path} | (env or {}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
 
 
 def ran_stages(output: str) -> list[str]:
@@ -45,39 +29,6 @@ def contents(folder: Path) -> dict[str, bytes]:
         for path in sorted((folder / name).rglob("*"))
         if path.is_file() and path.name != dataset.CACHE and not path.name.startswith(".")
     }
-
-
-@pytest.fixture(scope="module")
-def clone(tmp_path_factory: pytest.TempPathFactory, california: object) -> Path:
-    """Copy what git would clone, with the table beside it, and commit it."""
-    folder = tmp_path_factory.mktemp("clone")
-    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=Path())
-    for name in listed.stdout.splitlines():
-        if Path(name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(name, folder / name)
-    table = next(home for home in dataset.california_homes() if (home / dataset.CACHE).exists())
-    shutil.copytree(table, folder / "data/scikit_learn_data")
-    for command in (
-        ("init", "-q"),
-        ("config", "user.email", "clone@example.com"),
-        ("config", "user.name", "clone"),
-        ("add", "-A"),
-        ("commit", "-q", "-m", "clone"),
-    ):
-        assert run("git", *command, cwd=folder).returncode == 0
-    # forced, as the reports are committed, and an evaluation that has all its outputs is skipped
-    done = run("dvc", "repro", "--force", cwd=folder)
-    assert ran_stages(done.stdout) == list(STAGES), done.stderr
-    return folder
-
-
-@pytest.fixture
-def checkout(clone: Path) -> Path:
-    """Return the clone as it was committed and reproduced."""
-    run("git", "checkout", "-q", "--", ".", cwd=clone)
-    run("dvc", "checkout", "-q", "--force", cwd=clone)
-    return clone
 
 
 def test_a_fresh_clone_reproduces_the_committed_bytes(clone: Path) -> None:
@@ -109,13 +60,6 @@ def test_a_code_change_reruns_what_depends_on_it(checkout: Path) -> None:
     with (checkout / "stages/lattice.py").open("a", encoding="utf-8") as module:
         module.write("# a comment\n")
     assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == ["quantize", "evaluate"]
-
-
-def change(checkout: Path, before: str, after: str) -> None:
-    path = checkout / "params.yaml"
-    text = path.read_text(encoding="utf-8")
-    assert before in text
-    path.write_text(text.replace(before, after), encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,7 @@ import yaml
 
 from stages import pictures
 from stages.search import GRIDS
-from tests.test_pipeline import checkout, clone, run
-
-__all__ = ["checkout", "clone"]  # fixtures
+from tests.conftest import run
 
 README = Path("README.md").read_text(encoding="utf-8")
 METRICS: dict[str, Any] = json.loads(Path("reports/metrics.json").read_bytes())

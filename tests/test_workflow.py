@@ -8,9 +8,7 @@ import pytest
 import yaml
 
 from stages import dataset
-from tests.test_pipeline import change, checkout, clone, run
-
-__all__ = ["checkout", "clone"]  # fixtures
+from tests.conftest import change, run
 
 README = Path("README.md").read_text(encoding="utf-8")
 TEXT = Path(".github/workflows/ci.yml").read_text(encoding="utf-8")
