@@ -46,7 +46,7 @@ def only(known: Iterable[object], node: Mapping[Any, Any]) -> None:
 
 def run(script: str, clone: Path) -> None:
     """Run a script as GitHub's `shell: bash` does, and outside of any Python environment."""
-    own = f"{os.environ.get('VIRTUAL_ENV')}/bin"
+    own = str(Path(os.environ.get("VIRTUAL_ENV", "none"), "bin"))
     path = os.pathsep.join(p for p in os.environ["PATH"].split(os.pathsep) if p != own)
     hidden = ("PYTHON", "VIRTUAL_ENV", "SCIKIT_LEARN_DATA")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(hidden)}

@@ -30,7 +30,8 @@ def _card(predictor: Predictor) -> str:
         + ("proven the best for its grid" if m["optimal"] else "not proven the best"),
         f"- grid: scale {predictor.scale!r}, offset {predictor.offset!r},"
         f" zero point {predictor.zero_point:.6g}",
-        f"- payload: {m['payload_bits']} bits for all that a prediction needs",
+        f"- payload: {m['payload_bits']} bits for all that a prediction needs, where float32 takes"
+        f" {32 * (len(predictor.features) + 1)}",
         "",
         "| feature | least in training | greatest | code | exponent | weight |",
         "|---|---|---|---|---|---|",

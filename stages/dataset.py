@@ -32,7 +32,7 @@ def california_housing() -> Table:
     """
     cached = next((home for home in california_homes() if (home / CACHE).is_file()), None)
     bunch = _fetch(cached) if cached else _download()
-    table = Table(
+    found = Table(
         X=bunch.data,
         y=bunch.target,
         features=tuple(bunch.feature_names),
@@ -41,15 +41,15 @@ def california_housing() -> Table:
         dataset="california_housing",
     )
     where = f"{(cached or download_home()) / CACHE} is not California Housing, delete it:"
-    if table.X.shape != CALIFORNIA_SHAPE:
-        raise InputError(f"{where} {table.X.shape} rows and features, not {CALIFORNIA_SHAPE}")
-    values = np.column_stack([table.X, table.y])
+    if found.X.shape != CALIFORNIA_SHAPE:
+        raise InputError(f"{where} {found.X.shape} rows and features, not {CALIFORNIA_SHAPE}")
+    values = np.column_stack([found.X, found.y])
     if not np.isfinite(values).all():
         raise InputError(f"{where} it has values that are not finite")
     digest = hashlib.sha256(values.tobytes()).hexdigest()
     if digest != CALIFORNIA_SHA256:
         raise InputError(f"{where} the values' SHA-256 is {digest}, not {CALIFORNIA_SHA256}")
-    return table
+    return found
 
 
 def checkout() -> Path:

@@ -83,8 +83,17 @@ def connected(name: str) -> Iterator["DuckDBPyConnection"]:
     connection.execute("SET enable_progress_bar = true")  # to be asked for, not to be printed
     connection.execute("SET enable_progress_bar_print = false")
     connection.execute("CALL enable_logging(level = 'error')")
-    try:
+    with explaining(name):
         yield connection
+
+
+@contextmanager
+def explaining(name: str) -> Iterator[None]:
+    """Make what DuckDB cannot do with the table `name` a user's mistake."""
+    import duckdb
+
+    try:
+        yield
     except duckdb.Error as error:
         raise InputError(explained(str(error), name)) from error
 

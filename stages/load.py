@@ -11,7 +11,7 @@ from stages.artifact import DECIMALS, TEST, TRAIN
 from stages.cli import InputError
 from stages.table import Table
 
-SMALL = 0.01  # deviation of a target
+SMALL_STD = 0.01  # of a target
 
 
 def split(whole: Table, test_size: float, seed: int) -> tuple[Table, Table]:
@@ -46,7 +46,7 @@ def split(whole: Table, test_size: float, seed: int) -> tuple[Table, Table]:
 
 def remarks(train: Table) -> Iterator[str]:
     """Tell of features that are constant, or there twice, and of a target in too large a unit."""
-    if train.y.std() < SMALL:
+    if train.y.std() < SMALL_STD:
         yield (
             f"{train.target} varies by {train.y.std():.2g} only, and reports have {DECIMALS}"
             " decimals: choose a smaller unit"

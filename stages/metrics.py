@@ -54,7 +54,7 @@ def mse_growth_percent(y: Floats, before: Floats, after: Floats) -> float:
 def compare(
     model: LinearModel, quantized: LinearModel, train: Table, test: Table
 ) -> dict[str, Any]:
-    """Score a model and its quantized form, and what the one differs from the other.
+    """Score a model and its quantized form, and by how much they differ.
 
     `prediction_difference.bound` holds for every input within the features' training range.
     """

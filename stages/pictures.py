@@ -34,7 +34,7 @@ def draw(plot: str) -> str:
     command = [sys.executable, "-m", "dvc", "plots", "show", "--show-vega", plot]
     shown = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
     spec = json.loads(shown.stdout or "{}", object_hook=without_revision)
-    if not spec:
+    if not spec:  # of which DVC makes no error
         reason = shown.stderr.partition("\n")[0] or "no such plot"
         raise InputError(f"DVC does not show {plot!r}, whose data `dvc repro` makes: {reason}")
     return vl_convert.vegalite_to_svg(spec, config=CONFIG)

@@ -65,11 +65,12 @@ def read(pattern: str, target: str | None, features: Sequence[str] | None) -> Ta
             raise InputError(f"{pattern}: no column but {target} holds numbers")
         for name in names:
             if numbers[name] < ends[-1]:
-                raise InputError(complaint(name, paths, ends, connection))
-            if name in SAMPLE_COLUMNS and name != target:
+                hint = "" if features or name == target else "; load.features can leave it out"
+                raise InputError(complaint(name, paths, ends, connection) + hint)
+            if name in (*SAMPLE_COLUMNS, "prediction") and name != target:
                 raise InputError(
-                    f"{paths[0]}: no feature can be called {name}, as reports/predictions.csv has"
-                    " such a column: rename it, or list others in load.features"
+                    f"{paths[0]}: no feature can be called {name}, which is a column of the output:"
+                    " rename it, or list others in load.features"
                 )
         values = table.columns(connection.table("numbers"), names)
     return Table(values[:-1].T, values[-1], tuple(names[:-1]), target, table.OWN_UNIT, pattern)
@@ -90,9 +91,14 @@ def find(pattern: str) -> list[Path]:
 @contextmanager
 def opened(path: Path, names: Sequence[str], connection: "DuckDBPyConnection") -> Iterator[Source]:
     """Open a file, which must have columns of these names."""
-    with path.open("rb") as file, source.opened(file.fileno(), str(path), names, connection) as it:
+    name = str(path)
+    with (
+        path.open("rb") as file,
+        engine.explaining(name),
+        source.opened(file.fileno(), name, names, connection) as it,
+    ):
         if it.kind == "json":
-            raise InputError(f"{path} is JSON, must be CSV or Parquet")
+            raise InputError(f"{name} is JSON, must be CSV or Parquet")
         yield it
 
 
@@ -157,11 +163,11 @@ def complaint(
     row = first - (ends[part - 1] if part else 0)
     with opened(paths[part], [name], connection) as it:
         column = f"c{it.columns.index(name)}"
-        [(value,)] = connection.execute(
-            f"SELECT {column} FROM {it.relation(skip=False)} LIMIT 1 OFFSET {row}"
+        [(value, is_number)] = connection.execute(
+            f"SELECT {column}, coalesce(isfinite(TRY_CAST({column} AS DOUBLE)), false)"
+            f" FROM {it.relation(skip=False)} LIMIT 1 OFFSET {row}"
         ).fetchall()
+    rule = f"0 or {SMALLEST:g} to {LARGEST:g} in size" if is_number else "a finite number"
     where = f"{paths[part]}: {engine.located(row + 1, it.kind)}"
-    return (
-        f"{where}: {name} is {engine.shown(value)}, must be 0 or a number of size {SMALLEST:g} to"
-        f" {LARGEST:g} ({engine.plural(bad, 'bad row')} in all)"
-    )
+    count = engine.plural(bad, "bad row")
+    return f"{where}: {name} is {engine.shown(value)}, must be {rule} ({count} in all)"

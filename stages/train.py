@@ -36,7 +36,7 @@ def fit(X: NDArray[np.float64], y: NDArray[np.float64]) -> "Pipeline":
     scaler = StandardScaler().fit(X)
     for name in ("mean_", "var_", "scale_"):
         setattr(scaler, name, significant(getattr(scaler, name), MOMENT_DIGITS))
-    # a copy of X is what was just made; scikit-learn would make another
+    # the scaler has made a copy of X, so that the regression need not make another
     regression = LinearRegression(copy_X=False).fit(scaler.transform(X), y)
     regression.coef_ = significant(regression.coef_)
     regression.coef_[X.min(axis=0) == X.max(axis=0)] = 0.0  # where the fit may leave 1e-16
