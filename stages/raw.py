@@ -43,37 +43,19 @@ def read(pattern: str, target: str | None, features: Sequence[str] | None) -> Ta
     with engine.connected(pattern) as connection:
         connection.execute("RESET memory_limit")  # the whole table is going to be in memory
         with opened(paths[0], [target] if target else [], connection) as first:
-            if target is None:
-                raise InputError(
-                    f"load.target must name the column of {paths[0]} to predict, one of"
-                    f" {source.listed(first.columns)}"
-                )
-            names = [*(features or candidates(first, target)), target]
-        check_names(names, paths[0])
+            names = chosen(first, target, features)
         ends = gather(paths, names, connection)
         if not ends[-1]:
             raise InputError(f"{pattern} has no rows")
-        [found] = connection.execute("SELECT count(COLUMNS(*)) FROM numbers").fetchall()
-        numbers = dict(zip(names, found, strict=True))
         if features is None:
-            names = [name for name in names if numbers[name] or name == target]
-            left_out = [name for name in first.columns if name not in names]
-            if left_out:
+            names = with_numbers(names, connection)
+            if left_out := [name for name in first.columns if name not in names]:
                 what = f"left out, as they hold no numbers: {source.listed(left_out)}"
                 print(f"load: {pattern}: {what}", file=sys.stderr)
-        if names == [target]:
-            raise InputError(f"{pattern}: no column but {target} holds numbers")
-        for name in names:
-            if numbers[name] < ends[-1]:
-                hint = "" if features or name == target else "; load.features can leave it out"
-                raise InputError(complaint(name, paths, ends, connection) + hint)
-            if name in (*SAMPLE_COLUMNS, "prediction") and name != target:
-                raise InputError(
-                    f"{paths[0]}: no feature can be called {name}, which is a column of the output:"
-                    " rename it, or list others in load.features"
-                )
+        check_values(names, paths, ends, connection)
         values = table.columns(connection.table("numbers"), names)
-    return Table(values[:-1].T, values[-1], tuple(names[:-1]), target, table.OWN_UNIT, pattern)
+    *used, target = names
+    return Table(values[:-1].T, values[-1], tuple(used), target, table.OWN_UNIT, pattern)
 
 
 def find(pattern: str) -> list[Path]:
@@ -102,24 +84,30 @@ def opened(path: Path, names: Sequence[str], connection: "DuckDBPyConnection") -
         yield it
 
 
-def candidates(first: Source, target: str) -> list[str]:
-    """Return the columns that may be features, of numbers by their type or, as in CSV, of text."""
-    columns = zip(first.columns, first.types, strict=True)
-    return [name for name, kind in columns if name not in ("", target) and NUMERIC.match(kind)]
-
-
-def check_names(names: Sequence[str], path: Path) -> None:
-    """Refuse names that cannot be printed in a line, or that SQL would take for one another."""
+def chosen(first: Source, target: str | None, features: Sequence[str] | None) -> list[str]:
+    """Return the features, all that may hold numbers if none are named, and then the target."""
+    if target is None:
+        raise InputError(
+            f"load.target must name the column of {first.name} to predict, one of"
+            f" {source.listed(first.columns)}"
+        )
+    if features is None:  # columns of numbers by their type or, as in CSV, of text
+        columns = zip(first.columns, first.types, strict=True)
+        features = [name for name, kind in columns if name and NUMERIC.match(kind)]
+    names = [*(name for name in features if name != target), target]
     seen: dict[str, str] = {}
     for name in names:
         if not name.isprintable():
-            raise InputError(f"{path}: {name!r} cannot be the name of a column, it does not print")
+            raise InputError(
+                f"{first.name}: {name!r} cannot be the name of a column, it does not print"
+            )
         other = seen.setdefault(name.lower(), name)
         if other != name:
             raise InputError(
-                f"{path}: {other} and {name} differ in case alone, which SQL does not see: rename"
-                " one, or leave it out of load.features"
+                f"{first.name}: {other} and {name} differ in case alone, which SQL does not see:"
+                " rename one, or leave it out of load.features"
             )
+    return names
 
 
 def gather(
@@ -151,23 +139,49 @@ def gather(
     return ends[1:]
 
 
-def complaint(
-    name: str, paths: Sequence[Path], ends: Sequence[int], connection: "DuckDBPyConnection"
-) -> str:
-    """Say which value of a column is the first that is not a number, and how many there are."""
-    [(first, bad)] = connection.execute(
-        "SELECT min(row), count(*) FROM (SELECT row_number() OVER () - 1 AS row,"
-        f" {identifier(name)} AS x FROM numbers) WHERE x IS NULL"
-    ).fetchall()
-    part = bisect_right(ends, first)
-    row = first - (ends[part - 1] if part else 0)
-    with opened(paths[part], [name], connection) as it:
+def with_numbers(names: Sequence[str], connection: "DuckDBPyConnection") -> list[str]:
+    """Return the features that have a number in any row, and the target."""
+    [counts] = connection.execute("SELECT count(COLUMNS(*)) FROM numbers").fetchall()
+    target = names[-1]
+    return [name for name, count in zip(names, counts, strict=True) if count or name == target]
+
+
+def check_values(
+    names: Sequence[str],
+    paths: Sequence[Path],
+    ends: Sequence[int],
+    connection: "DuckDBPyConnection",
+) -> None:
+    """Refuse a table without features, with one that cannot be named so, or with a bad value."""
+    *features, target = names
+    if not features:
+        raise InputError(f"{paths[0]}: no column but {target} holds numbers")
+    for name in features:
+        if name in (*SAMPLE_COLUMNS, "prediction"):
+            raise InputError(
+                f"{paths[0]}: no feature can be called {name}, which is a column of the output:"
+                " rename it, or list others in load.features"
+            )
+    for name in names:
+        [(row, bad)] = connection.execute(
+            "SELECT min(row), count(*) FROM (SELECT row_number() OVER () - 1 AS row,"
+            f" {identifier(name)} AS x FROM numbers) WHERE x IS NULL"
+        ).fetchall()
+        if bad:
+            part = bisect_right(ends, row)
+            where = complaint(name, paths[part], row - (ends[part - 1] if part else 0), connection)
+            hint = "" if name == target else "; load.features can leave it out"
+            raise InputError(f"{where} ({engine.plural(bad, 'bad row')} in all){hint}")
+
+
+def complaint(name: str, path: Path, row: int, connection: "DuckDBPyConnection") -> str:
+    """Say which value of the column `name`, in a row counted from 0, is not as it must be."""
+    with opened(path, [name], connection) as it:
         column = f"c{it.columns.index(name)}"
         [(value, is_number)] = connection.execute(
             f"SELECT {column}, coalesce(isfinite(TRY_CAST({column} AS DOUBLE)), false)"
             f" FROM {it.relation(skip=False)} LIMIT 1 OFFSET {row}"
         ).fetchall()
     rule = f"0 or {SMALLEST:g} to {LARGEST:g} in size" if is_number else "a finite number"
-    where = f"{paths[part]}: {engine.located(row + 1, it.kind)}"
-    count = engine.plural(bad, "bad row")
-    return f"{where}: {name} is {engine.shown(value)}, must be {rule} ({count} in all)"
+    where = f"{path}: {engine.located(row + 1, it.kind)}"
+    return f"{where}: {name} is {engine.shown(value)}, must be {rule}"
