@@ -217,18 +217,14 @@ for stage in stages:
 """
 
 
-# every kernel with both numbers of threads of each, and all pairs of these
+# every kernel, and every pair of numbers of threads
 @pytest.mark.parametrize(
     ("kernel", "blas_threads", "duckdb_threads"),
     [
-        ("Prescott", 1, 1),
-        ("Prescott", 2, 2),
-        ("Nehalem", 1, 2),
+        ("Prescott", 1, 2),
         ("Nehalem", 2, 1),
         ("Sandybridge", 1, 1),
-        ("Sandybridge", 2, 2),
-        ("Haswell", 1, 2),
-        ("Haswell", 2, 1),
+        ("Haswell", 2, 2),
     ],
 )
 def test_every_cpu_and_number_of_threads_gives_the_same_bytes(
