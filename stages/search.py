@@ -121,7 +121,7 @@ def quantize_optimal(
     ------
     QuantizedWeights
         Of one more bit each time, as a width starts from what the narrower one came to. Up to
-        8 features a width takes about 0.1 seconds, and up to 300 about 0.7.
+        8 features a width takes about 0.1 seconds, and up to 300 about 0.6.
 
     Raises
     ------
