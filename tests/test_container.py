@@ -1,5 +1,6 @@
 """Builds the image and runs it with Docker: `pytest -m container`, after `dvc repro`."""
 
+import csv
 import hashlib
 import io
 import json
@@ -11,13 +12,14 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 
 import duckdb
 import pytest
 
 from stages import predictor, sql
-from stages.artifact import PREDICTOR
+from stages.artifact import PREDICTIONS, PREDICTOR, SAMPLE_COLUMNS
 
 pytestmark = pytest.mark.container
 
@@ -30,8 +32,15 @@ LOCKED = [
     *("--memory", "512m", "--memory-swap", "512m", "--cpus", "1"),
 ]
 ARGUMENTS = {"SOURCE": "somewhere", "REVISION": "0123abc", "VERSION": "1.2.3"}
-HEADER = "MedInc,HouseAge,AveRooms,AveBedrms,Population,AveOccup,Latitude,Longitude"
-ROW = "8.3252,41,6.98,1.02,322,2.56,37.88,-122.23"
+
+with PREDICTIONS.open(encoding="utf-8", newline="") as samples:
+    NAMES, VALUES = (row[: -len(SAMPLE_COLUMNS)] for row in islice(csv.reader(samples), 2))
+
+
+def as_csv(*rows: Sequence[str]) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows(rows)
+    return text.getvalue()
 
 
 def docker(*args: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -115,10 +124,13 @@ def test_predictions_are_those_made_outside(image: str, folder: Path) -> None:
     ("text", "message"),
     [
         ("", "empty"),
-        (HEADER, "no rows"),
+        (as_csv(NAMES), "no rows"),
         ("a,b\n1,2\n", "missing; found a, b"),
-        (f"{HEADER}\n{ROW}\n{ROW}x\n", "row 2 below the header: Longitude is '-122.23x'"),
-        (f"{HEADER}\n{ROW},1\n", "Line: 2"),
+        (
+            as_csv(NAMES, VALUES, [*VALUES[:-1], "x"]),
+            f"row 2 below the header: {NAMES[-1]} is 'x'",
+        ),
+        (as_csv(NAMES, [*VALUES, "1"]), "Line: 2"),
         ("\0\1\2", "not a table"),
     ],
 )
@@ -138,7 +150,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 def test_a_folder_that_is_not_writable(image: str, folder: Path) -> None:
-    (folder / "houses.csv").write_text(f"{HEADER}\n{ROW}\n")
+    (folder / "houses.csv").write_text(as_csv(NAMES, VALUES))
     done = run(image, "predict", "/data/houses.csv", "--output", "/tmp/out.csv", folder=folder)  # noqa: S108
     assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
     assert b"Read-only file system" in done.stderr
@@ -188,7 +200,7 @@ def test_stopping_it_leaves_nothing(image: str, folder: Path) -> None:
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_20_million_rows_in_512_mb(image: str, folder: Path, form: str) -> None:
-    names = ", ".join(HEADER.split(","))
+    names = ", ".join(map(sql.identifier, NAMES))
     duckdb.execute(
         f"COPY (SELECT {names} FROM 'data/test.parquet', range(5000) LIMIT 20000000) TO ?",
         [str(folder / f"houses.{form}")],
@@ -197,7 +209,7 @@ def test_20_million_rows_in_512_mb(image: str, folder: Path, form: str) -> None:
     done = run(image, *command, folder=folder)
     assert done.returncode == 0, done.stderr
     model = predictor.load(REPOSITORY / PREDICTOR)
-    expression = sql.expression(model, [feature.name for feature in model.features])
+    expression = sql.expression(model, [sql.identifier(feature.name) for feature in model.features])
     rows = "FROM read_csv(?)" if form == "csv" else "FROM read_parquet(?)"
     # in order too: a sum in which each row has a weight of its own
     weighted = "count(*), sum(({}) * (n % 1009)) FROM (SELECT *, row_number() OVER () AS n {})"
