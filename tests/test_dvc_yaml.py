@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import run
+
 STAGES = ("load", "train", "quantize", "evaluate")
 PIPELINE: dict[str, Any] = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
 
@@ -86,6 +88,14 @@ def test_what_a_stage_makes_stays_when_it_fails(stage: str) -> None:
         assert options["persist"] is True
         # reports are committed, for DVC to compare them in a clone without a remote
         assert options.get("cache", True) is not path.startswith("reports/")
+
+
+def test_git_keeps_a_table_as_it_is() -> None:
+    # or a file with CRLF ends would be another one to DVC in every clone
+    attribute = run("git", "check-attr", "text", "data/raw/t.csv", cwd=Path())
+    assert attribute.stdout == "data/raw/t.csv: text: unset\n"
+    # and DVC overlooks the .dvc files of a folder that git ignores
+    assert run("git", "check-ignore", "-q", "data/raw/t.csv", cwd=Path()).returncode == 1
 
 
 def test_the_lock_is_of_this_code() -> None:
