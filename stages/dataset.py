@@ -112,10 +112,12 @@ def read(name: str, target: str | None, features: Sequence[str] | None, unit: st
     InputError
         It cannot be read, or has no such columns.
     """
+    whole = SOURCES[name]() if name in SOURCES else None
+    target = target or (whole.target if whole else None)
     if features and target in features:
         raise InputError(f"load.features must not have the target, {target}")
-    if name in SOURCES:
-        found = select(SOURCES[name](), target, features)
+    if whole and target:
+        found = select(whole, target, features)
     elif raw.FOLDER in Path(os.path.normpath(name)).parents:
         found = raw.read(name, target, features)
     else:
@@ -126,10 +128,9 @@ def read(name: str, target: str | None, features: Sequence[str] | None, unit: st
     return replace(found, unit=unit or found.unit)
 
 
-def select(whole: Table, target: str | None, features: Sequence[str] | None) -> Table:
-    """Make a table of other columns; None stands for its own target, and for all other columns."""
+def select(whole: Table, target: str, features: Sequence[str] | None) -> Table:
+    """Make a table of other columns; None stands for all but the target."""
     columns = dict(zip(whole.features, whole.X.T, strict=True)) | {whole.target: whole.y}
-    target = target or whole.target
     features = features or [name for name in columns if name != target]
     unknown = [name for name in (*features, target) if name not in columns]
     if unknown:

@@ -47,12 +47,18 @@ def read(pattern: str, target: str | None, features: Sequence[str] | None) -> Ta
         ends = gather(paths, names, connection)
         if not ends[-1]:
             raise InputError(f"{pattern} has no rows")
+        [counts] = connection.execute("SELECT count(COLUMNS(*)) FROM numbers").fetchall()
+        numbers = dict(zip(names, counts, strict=True))
         if features is None:
-            names = with_numbers(names, connection)
+            names = [name for name in names if numbers[name] or name == target]
             if left_out := [name for name in first.columns if name not in names]:
                 what = f"left out, as they hold no numbers: {source.listed(left_out)}"
                 print(f"load: {pattern}: {what}", file=sys.stderr)
-        check_values(names, paths, ends, connection)
+        check_names(names, pattern)
+        for name in names:
+            if numbers[name] < ends[-1]:
+                hint = "" if name == target else "; load.features can leave it out"
+                raise InputError(complaint(name, paths, ends, connection) + hint)
         values = table.columns(connection.table("numbers"), names)
     *used, target = names
     return Table(values[:-1].T, values[-1], tuple(used), target, table.OWN_UNIT, pattern)
@@ -93,18 +99,20 @@ def chosen(first: Source, target: str | None, features: Sequence[str] | None) ->
         )
     if features is None:  # columns of numbers by their type or, as in CSV, of text
         columns = zip(first.columns, first.types, strict=True)
-        features = [name for name, kind in columns if name and NUMERIC.match(kind)]
-    names = [*(name for name in features if name != target), target]
+        features = [
+            name for name, kind in columns if name not in ("", target) and NUMERIC.match(kind)
+        ]
+    names = [*features, target]
     seen: dict[str, str] = {}
     for name in names:
         if not name.isprintable():
             raise InputError(
                 f"{first.name}: {name!r} cannot be the name of a column, it does not print"
             )
-        other = seen.setdefault(name.lower(), name)
-        if other != name:
+        twin = seen.setdefault(name.lower(), name)
+        if twin != name:
             raise InputError(
-                f"{first.name}: {other} and {name} differ in case alone, which SQL does not see:"
+                f"{first.name}: {twin} and {name} differ in case alone, which SQL does not see:"
                 " rename one, or leave it out of load.features"
             )
     return names
@@ -139,49 +147,37 @@ def gather(
     return ends[1:]
 
 
-def with_numbers(names: Sequence[str], connection: "DuckDBPyConnection") -> list[str]:
-    """Return the features that have a number in any row, and the target."""
-    [counts] = connection.execute("SELECT count(COLUMNS(*)) FROM numbers").fetchall()
-    target = names[-1]
-    return [name for name, count in zip(names, counts, strict=True) if count or name == target]
-
-
-def check_values(
-    names: Sequence[str],
-    paths: Sequence[Path],
-    ends: Sequence[int],
-    connection: "DuckDBPyConnection",
-) -> None:
-    """Refuse a table without features, with one that cannot be named so, or with a bad value."""
+def check_names(names: Sequence[str], pattern: str) -> None:
+    """Refuse a table without features, and names that the output has for something else."""
     *features, target = names
     if not features:
-        raise InputError(f"{paths[0]}: no column but {target} holds numbers")
+        raise InputError(f"{pattern}: no column but {target} holds numbers")
     for name in features:
         if name in (*SAMPLE_COLUMNS, "prediction"):
             raise InputError(
-                f"{paths[0]}: no feature can be called {name}, which is a column of the output:"
+                f"{pattern}: no feature can be called {name}, which is a column of the output:"
                 " rename it, or list others in load.features"
             )
-    for name in names:
-        [(row, bad)] = connection.execute(
-            "SELECT min(row), count(*) FROM (SELECT row_number() OVER () - 1 AS row,"
-            f" {identifier(name)} AS x FROM numbers) WHERE x IS NULL"
-        ).fetchall()
-        if bad:
-            part = bisect_right(ends, row)
-            where = complaint(name, paths[part], row - (ends[part - 1] if part else 0), connection)
-            hint = "" if name == target else "; load.features can leave it out"
-            raise InputError(f"{where} ({engine.plural(bad, 'bad row')} in all){hint}")
 
 
-def complaint(name: str, path: Path, row: int, connection: "DuckDBPyConnection") -> str:
-    """Say which value of the column `name`, in a row counted from 0, is not as it must be."""
-    with opened(path, [name], connection) as it:
+def complaint(
+    name: str, paths: Sequence[Path], ends: Sequence[int], connection: "DuckDBPyConnection"
+) -> str:
+    """Say which value of a column is the first that is not as it must be, and how many are."""
+    [(first, bad)] = connection.execute(
+        "SELECT min(row), count(*) FROM (SELECT row_number() OVER () - 1 AS row,"
+        f" {identifier(name)} AS x FROM numbers) WHERE x IS NULL"
+    ).fetchall()
+    part = bisect_right(ends, first)
+    row = first - (ends[part - 1] if part else 0)
+    with opened(paths[part], [name], connection) as it:
         column = f"c{it.columns.index(name)}"
         [(value, is_number)] = connection.execute(
             f"SELECT {column}, coalesce(isfinite(TRY_CAST({column} AS DOUBLE)), false)"
             f" FROM {it.relation(skip=False)} LIMIT 1 OFFSET {row}"
         ).fetchall()
     rule = f"0 or {SMALLEST:g} to {LARGEST:g} in size" if is_number else "a finite number"
-    where = f"{path}: {engine.located(row + 1, it.kind)}"
-    return f"{where}: {name} is {engine.shown(value)}, must be {rule}"
+    return (
+        f"{it.name}: {engine.located(row + 1, it.kind)}: {name} is {engine.shown(value)}, must be"
+        f" {rule} ({engine.plural(bad, 'bad row')} in all)"
+    )

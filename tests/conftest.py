@@ -1,11 +1,15 @@
 """Fixtures, each made once: the real table, the model trained on it, and a clone that has run."""
 
+import csv
+import io
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,6 +20,12 @@ from stages.moments import Moments
 from stages.quantize import fold
 from stages.table import Table
 from stages.train import fit
+
+
+def csv_of(*rows: Iterable[object], **dialect: Any) -> str:
+    text = io.StringIO()
+    csv.writer(text, **{"lineterminator": "\n"} | dialect).writerows(rows)
+    return text.getvalue()
 
 
 @dataclass(frozen=True)

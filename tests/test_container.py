@@ -20,6 +20,7 @@ import pytest
 
 from stages import predictor, sql
 from stages.artifact import PREDICTIONS, PREDICTOR, SAMPLE_COLUMNS
+from tests.conftest import csv_of
 
 pytestmark = pytest.mark.container
 
@@ -35,12 +36,6 @@ ARGUMENTS = {"SOURCE": "somewhere", "REVISION": "0123abc", "VERSION": "1.2.3"}
 
 with PREDICTIONS.open(encoding="utf-8", newline="") as samples:
     NAMES, VALUES = (row[: -len(SAMPLE_COLUMNS)] for row in islice(csv.reader(samples), 2))
-
-
-def as_csv(*rows: Sequence[str]) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerows(rows)
-    return text.getvalue()
 
 
 def docker(*args: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
@@ -124,13 +119,13 @@ def test_predictions_are_those_made_outside(image: str, folder: Path) -> None:
     ("text", "message"),
     [
         ("", "empty"),
-        (as_csv(NAMES), "no rows"),
+        (csv_of(NAMES), "no rows"),
         ("a,b\n1,2\n", "missing; found a, b"),
         (
-            as_csv(NAMES, VALUES, [*VALUES[:-1], "x"]),
+            csv_of(NAMES, VALUES, [*VALUES[:-1], "x"]),
             f"row 2 below the header: {NAMES[-1]} is 'x'",
         ),
-        (as_csv(NAMES, [*VALUES, "1"]), "Line: 2"),
+        (csv_of(NAMES, [*VALUES, "1"]), "Line: 2"),
         ("\0\1\2", "not a table"),
     ],
 )
@@ -150,7 +145,7 @@ def test_bad_input_is_one_line_and_leaves_nothing(
 
 
 def test_a_folder_that_is_not_writable(image: str, folder: Path) -> None:
-    (folder / "houses.csv").write_text(as_csv(NAMES, VALUES))
+    (folder / "houses.csv").write_text(csv_of(NAMES, VALUES))
     done = run(image, "predict", "/data/houses.csv", "--output", "/tmp/out.csv", folder=folder)  # noqa: S108
     assert (done.returncode, done.stderr.count(b"\n")) == (2, 1)
     assert b"Read-only file system" in done.stderr

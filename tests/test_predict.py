@@ -27,6 +27,7 @@ from stages.linear import LinearModel
 from stages.moments import Moments
 from stages.predictor import Feature, Intercept, Predictor
 from stages.table import Table
+from tests.conftest import csv_of
 
 REPOSITORY = Path(predict.__file__).parent.parent
 NAMES = ("MedInc", 'é "q", x', "select")
@@ -73,10 +74,7 @@ def oracle(rows: Sequence[Sequence[float]]) -> np.ndarray:
 
 
 def as_csv(rows: Sequence[Sequence[object]], header: Sequence[str] = NAMES) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerows([header, *rows])
-    return text.getvalue()
+    return csv_of(header, *rows)
 
 
 def read_csv(text: str) -> list[dict[str, str]]:

@@ -1,6 +1,5 @@
 """Tables of one's own: how they are read, and what they give in the whole pipeline."""
 
-import csv
 import gzip
 import json
 import re
@@ -20,6 +19,7 @@ from stages import dataset, evaluate, load, predict, quantize, raw, search, trai
 from stages.artifact import METRICS, TRAIN
 from stages.cli import InputError
 from stages.table import Table
+from tests.conftest import csv_of
 
 Row = Sequence[object]
 ROWS = [[1.5, "Rome", 3, 7.25], [2.5, "Oslo", 4, -1e3], [0.5, "Rio", 5, 0]]
@@ -38,8 +38,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def write_csv(
     rows: Sequence[Row], name: str = "t.csv", header: Row = HEADER, **dialect: str
 ) -> None:
-    with (raw.FOLDER / name).open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, **dialect).writerows([header, *rows])  # type: ignore[arg-type]
+    (raw.FOLDER / name).write_text(csv_of(header, *rows, **dialect), encoding="utf-8")
 
 
 def write_parquet(query: str, name: str = "t.parquet") -> None:
@@ -148,6 +147,8 @@ def test_columns_of_a_built_in_data_set_can_be_chosen() -> None:
     assert "progression" in read("diabetes", "bmi").features
     with pytest.raises(InputError, match="diabetes has no column price, only age, sex"):
         read("diabetes", "price")
+    with pytest.raises(InputError, match=r"load.features must not have the target, progression"):
+        read("diabetes", None, features=["bmi", "progression"])
 
 
 LIMIT = "must be 0 or 1e-100 to 1e+100 in size"
