@@ -1,28 +1,24 @@
-# The predictor, and nothing else: build with `docker build -t cali-reg .` after `dvc repro`.
-FROM python:3.11-slim-bookworm AS base
+# The predictor, and nothing else: build with `docker build -t cali-reg .`
+FROM python:3.13-slim-trixie AS base
 
 FROM base AS build
 WORKDIR /opt/cali-reg
 ENV PYTHONPATH=/opt/cali-reg PYTHONPYCACHEPREFIX=/opt/cali-reg/pycache PYTHONDONTWRITEBYTECODE=1
 
-# the patterns let a missing file through, to where it is reported
-COPY requirements.txt LICENSE models/predictor.jso[n] reports/predictions.cs[v] /tmp/context/
-RUN for file in predictor.json predictions.csv; do \
-      test -f "/tmp/context/$file" || { echo "$file is missing: run 'dvc repro' before 'docker build'" >&2; exit 1; }; \
-    done
-
 # DuckDB at the version, and with the hashes, that requirements.txt has for it
-RUN sed -n '/^duckdb==/,/[^\\]$/p' /tmp/context/requirements.txt > /tmp/duckdb.txt \
+COPY requirements.txt /tmp/
+RUN sed -n '/^duckdb==/,/[^\\]$/p' /tmp/requirements.txt > /tmp/duckdb.txt \
  && python -m pip install --no-cache-dir --no-compile --no-deps --only-binary :all: \
       --require-hashes --target . --requirement /tmp/duckdb.txt
 
+COPY LICENSE ./
+COPY models models
+COPY reports reports
 COPY stages stages
-# what predict imports is compiled, without the time of the source, so that two builds are the same
-RUN mkdir bin models reports \
- && mv /tmp/context/LICENSE . \
- && mv /tmp/context/predictor.json models \
- && mv /tmp/context/predictions.csv reports \
- && printf '#!/bin/sh\nexec python -P -m stages.predict "$@"\n' > bin/predict \
+# What predict imports is compiled, without the time of the source, so that two builds are the same.
+# The image takes `predict ...` as the same as `...`.
+RUN mkdir bin \
+ && printf '#!/bin/sh\nif [ "$1" = predict ]; then shift; fi\nexec python -P -m stages.predict "$@"\n' > bin/predict \
  && python -c "import py_compile, sys, tempfile, duckdb, stages.predict; [ \
       py_compile.compile(module.__file__, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH) \
       for module in list(sys.modules.values()) if (getattr(module, '__file__', None) or '').endswith('.py')]" \
@@ -35,7 +31,7 @@ ENV PATH=/opt/cali-reg/bin:$PATH PYTHONPATH=/opt/cali-reg \
     PYTHONPYCACHEPREFIX=/opt/cali-reg/pycache PYTHONDONTWRITEBYTECODE=1
 WORKDIR /data
 USER 65532:65532
-CMD ["predict"]
+ENTRYPOINT ["predict"]
 
 ARG SOURCE=unknown
 ARG REVISION=unknown

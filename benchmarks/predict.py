@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.artifact import MODEL, TEST
+from stages.project.files import MODEL, TEST
 
 MAKE = """
 import sys, duckdb

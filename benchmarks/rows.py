@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.predict import measure
-from stages.raw import FOLDER
+from stages.tables.raw import FOLDER
 
 ROWS = (300_000, 1_000_000, 3_000_000)
 FEATURES = 20

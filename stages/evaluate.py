@@ -1,14 +1,16 @@
 """Evaluate the float and the quantized model: metrics, sample predictions and plots."""
 
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from stages import artifact, cli, metrics, params, predictor, table
-from stages.affine import float32
-from stages.artifact import (
+from stages.predictor import document
+from stages.predictor.document import Predictor
+from stages.project import cli, files, params
+from stages.project.cli import InputError
+from stages.project.files import (
     DECIMALS,
     METRICS,
     MODEL,
@@ -17,17 +19,20 @@ from stages.artifact import (
     PREDICTOR,
     QUANT_PARAMS,
     SAMPLE_COLUMNS,
+    SCORES,
     TEST,
     TRAIN,
     UNQUANT_PARAMS,
 )
-from stages.cli import InputError
-from stages.linear import LinearModel
-from stages.moments import Moments
-from stages.predictor import Predictor
-from stages.quantize import dequantize, quantize
-from stages.table import Table
+from stages.quantizer.affine import MAX_BITS, QuantizedWeights, float32
+from stages.quantizer.rounding import dequantize, quantize
+from stages.regression import scores
+from stages.regression.linear import Floats, LinearModel
+from stages.regression.moments import Moments
+from stages.tables import table
+from stages.tables.table import Table
 
+SWEPT = 2 * MAX_BITS + 2  # models in the sweep
 PLOT_ROWS = 1000  # enough for a picture; the split has shuffled the rows
 
 SWEEP_COLUMNS = (
@@ -41,7 +46,7 @@ SWEEP_COLUMNS = (
 )
 
 
-def judge(test: Table, model: LinearModel, quantized: LinearModel) -> NDArray[np.float64]:
+def judge(test: Table, model: LinearModel, quantized: LinearModel) -> Floats:
     """Predict the test rows: actual value, float and quantized prediction, and its error.
 
     Returns
@@ -83,16 +88,18 @@ def sweep_rows(
     model: LinearModel, moments: Moments, train: Table, test: Table
 ) -> Iterator[tuple[str | int | float, ...]]:
     """Score what `sweep` yields; rows of `SWEEP_COLUMNS`."""
-    for rounding, bits, payload_bits, quantized in sweep(model, moments):
-        scores = metrics.compare(model, quantized, train, test)
+    began = time.monotonic()
+    for done, (rounding, bits, payload_bits, quantized) in enumerate(sweep(model, moments), 1):
+        compared = scores.compare(model, quantized, train, test)
+        cli.progress(done / SWEPT, began)
         yield (
             rounding,
             bits,
             payload_bits,
-            scores["quantization"]["mse_growth_percent"],
-            scores["quantized"]["train"]["r2"],
-            scores["quantized"]["test"]["r2"],
-            scores["quantization"]["prediction_difference"]["max"],
+            compared["quantization"]["mse_growth_percent"],
+            compared["quantized"]["train"]["r2"],
+            compared["quantized"]["test"]["r2"],
+            compared["quantization"]["prediction_difference"]["max"],
         )
 
 
@@ -109,14 +116,34 @@ def effects(
             yield feature, name, effect
 
 
-def report(
-    model: LinearModel, shipped: Predictor, train: Table, test: Table, sizes: Mapping[str, int]
+def details(
+    model: LinearModel,
+    quantized: LinearModel,
+    weights: QuantizedWeights,
+    train: Table,
+    test: Table,
+    sizes: Mapping[str, int],
 ) -> dict[str, Any]:
-    """Lay out `reports/metrics.json`."""
-    scores = metrics.compare(model, dequantized(shipped), train, test)
-    for name in ("optimal", "nodes", "payload_bits"):
-        scores["quantization"][name] = shipped.metrics[name]
-    return scores | {"bytes": dict(sizes)}
+    """Lay out `reports/scores.json`."""
+    compared = scores.compare(model, quantized, train, test)
+    compared["quantization"] |= {
+        "optimal": weights.optimal,
+        "nodes": weights.nodes,
+        "payload_bits": weights.payload_bits,
+    }
+    return compared | {"bytes": dict(sizes)}
+
+
+def headline(scored: Mapping[str, Any]) -> dict[str, Any]:
+    """Take out of the scores what `dvc metrics show` tells in one line."""
+    quantization = scored["quantization"]
+    return {
+        "test_r2": {name: scored[name]["test"]["r2"] for name in ("float", "quantized")},
+        # at 8 bits a percentage would have nothing but zeros in the columns of DVC
+        "growth_ppm": float(f"{1e4 * quantization['mse_growth_percent']:.4g}"),
+        "payload_bits": quantization["payload_bits"],
+        "optimal": quantization["optimal"],
+    }
 
 
 def dequantized(shipped: Predictor) -> LinearModel:
@@ -126,17 +153,24 @@ def dequantized(shipped: Predictor) -> LinearModel:
 
 def load_predictor(test: Table) -> Predictor:
     """Load the predictor, which must have been made for the table `test`."""
-    shipped = predictor.load(PREDICTOR)
+    shipped = document.load(PREDICTOR)
     names = tuple(feature.name for feature in shipped.features)
     if (shipped.dataset, names) != (test.dataset, test.features):
         raise InputError(f"{PREDICTOR} is for another table than {TEST}; `dvc repro` makes both")
     return shipped
 
 
-def main() -> None:
+def load_weights() -> QuantizedWeights:
+    """Load the codes, and how far they are proven."""
+    stored = files.load_joblib(QUANT_PARAMS)
+    del stored["intercept"]
+    return QuantizedWeights(**stored)
+
+
+def main() -> str:
     samples = params.read().evaluate.samples
     train, test = table.read(TRAIN), table.read(TEST)
-    model = LinearModel(**artifact.load_joblib(UNQUANT_PARAMS))
+    model = LinearModel(**files.load_joblib(UNQUANT_PARAMS))
     shipped = load_predictor(test)
     quantized = dequantized(shipped)
     moments = Moments.of(train.X)
@@ -144,19 +178,24 @@ def main() -> None:
         path.name.replace(".", "_"): path.stat().st_size
         for path in (MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR)
     }
+    scored = details(model, quantized, load_weights(), train, test, sizes)
     rows = judge(test, model, quantized)
     sample_rows = np.column_stack([test.X, rows])[:samples]
 
-    artifact.save_json(report(model, shipped, train, test, sizes), METRICS)
-    artifact.save_csv(test.features + SAMPLE_COLUMNS, sample_rows.tolist(), PREDICTIONS)
-    artifact.save_csv(SAMPLE_COLUMNS, rows[:PLOT_ROWS].tolist(), PLOTS / "predictions.csv")
-    artifact.save_csv(
+    files.save_json(headline(scored), METRICS)
+    files.save_json(scored, SCORES)
+    files.save_csv(test.features + SAMPLE_COLUMNS, sample_rows.tolist(), PREDICTIONS)
+    files.save_csv(SAMPLE_COLUMNS, rows[:PLOT_ROWS].tolist(), PLOTS / "predictions.csv")
+    files.save_csv(
         ("feature", "model", "effect"),
         effects(model, quantized, test.features, moments),
         PLOTS / "weights.csv",
     )
-    artifact.save_csv(SWEEP_COLUMNS, sweep_rows(model, moments, train, test), PLOTS / "sweep.csv")
+    files.save_csv(SWEEP_COLUMNS, sweep_rows(model, moments, train, test), PLOTS / "sweep.csv")
+    float_r2, quantized_r2 = headline(scored)["test_r2"].values()
+    growth = scored["quantization"]["mse_growth_percent"]
+    return f"test R² {float_r2} float, {quantized_r2} quantized; training MSE grows by {growth} %"
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, params.Evaluate)

@@ -2,14 +2,14 @@
 
 import hashlib
 import math
-import sys
 from collections.abc import Iterator
 from dataclasses import replace
 
-from stages import cli, dataset, params, table
-from stages.artifact import DECIMALS, TEST, TRAIN
-from stages.cli import InputError
-from stages.table import Table
+from stages.project import cli, params
+from stages.project.cli import InputError
+from stages.project.files import DECIMALS, TEST, TRAIN
+from stages.tables import datasets, table
+from stages.tables.table import Table
 
 SMALL_STD = 0.01  # of a target
 
@@ -62,15 +62,17 @@ def remarks(train: Table) -> Iterator[str]:
             yield f"{', '.join(names)} are the same in all training rows: they share one weight"
 
 
-def main() -> None:
+def main() -> str:
     config = params.read().load
-    whole = dataset.read(config.dataset, config.target, config.features, config.unit)
+    whole = datasets.read(config.dataset, config.target, config.features, config.unit)
     train, test = split(whole, config.test_size, config.seed)
     for remark in remarks(train):
-        print(f"load: {remark}", file=sys.stderr)
+        cli.say(f"load: {remark}")
     table.write(train, TRAIN)
     table.write(test, TEST)
+    rows = f"{len(train.y):,} training rows and {len(test.y):,} test rows"
+    return f"{rows}, {len(train.features)} features"
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__)
+    cli.run(main, __doc__, params.Load)

@@ -6,38 +6,34 @@ features are found by their exact names, all others are passed through, and `pre
 appended. Without any input the sample rows are predicted and compared with what the pipeline
 recorded; if they differ, the exit code is 1.
 
-A row is bad if a feature is missing, empty or not a finite number. The first bad row is reported,
-rows being counted from 1 without the header, with exit code 2, and nothing is written: a file is
-checked before its first row goes to standard output. Only what a pipe brings cannot be read twice:
-32 MB of output are held back, then rows go out as they come in.
+A row is bad if a feature is missing, empty or not a finite number. All rows are checked before the
+first one is written. The first bad row is reported, counted from 1 without the header, with exit
+code 2, and nothing is written. A pipe is stored first: in a temporary file, or in up to 64 MB of
+memory where there is no folder for one.
 """
 
 import argparse
 import csv
 import io
 import os
-import signal
 import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from stages import artifact, cli, engine, predictor, samples, sql
-from stages.artifact import PREDICTIONS, PREDICTOR
-from stages.card import card
-from stages.cli import InputError
-from stages.engine import Count
-from stages.pipes import relayed
-from stages.predictor import Predictor
-from stages.source import Source, opened
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+from stages.predictor import document, expression, samples
+from stages.predictor.card import card
+from stages.predictor.document import Predictor
+from stages.predictor.scoring import Request, Tally
+from stages.project import cli, files
+from stages.project.cli import InputError
+from stages.project.files import PREDICTIONS, PREDICTOR, SCORES
+from stages.tables import engine, sql
+from stages.tables.pipes import pumped
+from stages.tables.source import Source, opened
 
 ROOT = Path(__file__).parent.parent  # files of the user lie in the working directory
 FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "json", ".ndjson": "json"}
-HELD = 1 << 25  # bytes of output that wait for the rest of a pipe to prove good
 
 
 def selection(source: Source, model: Predictor, only: bool, form: str) -> tuple[str, list[str]]:
@@ -68,83 +64,66 @@ def selection(source: Source, model: Predictor, only: bool, form: str) -> tuple[
     return ", ".join([*outputs, "p AS prediction"]), columns
 
 
-def header(names: Sequence[str]) -> bytes:
+def header(names: Sequence[str]) -> str:
     """Return `names` as a line of CSV."""
     line = io.StringIO()
     csv.writer(line, lineterminator="\n").writerow(names)
-    return line.getvalue().encode()
+    return line.getvalue()
 
 
-def destination(path: Path) -> str:
-    """Return the format that the name of an output file asks for."""
-    form = FORMATS.get(path.suffix.lower())
+def csv_options(names: Sequence[str]) -> str:
+    """Return how DuckDB writes CSV under our header: its own would rename what differs in case."""
+    return f"FORMAT csv, HEADER false, PREFIX {sql.literal(header(names))}, SUFFIX '\n'"
+
+
+def destination(output: Path) -> tuple[Path, str]:
+    """Return the file behind the path `output`, and the format that its name asks for."""
+    form = FORMATS.get(output.suffix.lower())
     if form is None:
-        raise InputError(f"--output must end in one of {', '.join(FORMATS)}, got {path}")
+        raise InputError(f"--output must end in one of {', '.join(FORMATS)}, got {output}")
+    path = Path(os.path.realpath(output))
     if not path.parent.is_dir():
-        raise InputError(f"--output: there is no folder {path.parent}")
-    if path.exists() and not path.is_file():
-        raise InputError(f"--output: {path} is not a file")
-    return form
+        raise InputError(f"--output: there is no folder {output.parent}")
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise InputError(f"--output: {output} is not a file")
+    return path, form
 
 
-def predict(
-    source: Source, model: Predictor, args: argparse.Namespace, connection: "DuckDBPyConnection"
-) -> Count:
-    """Write the predictions for `source` to args.output, or as CSV to standard output."""
-    skip = args.on_error == "skip"
+def predict(request: Request, output: Path | None, only: bool) -> Tally:
+    """Write the predictions to `output`, or as CSV to standard output."""
+    if output is None:
+        outputs, names = selection(request.source, request.model, only, "csv")
+        tally = request.tally()
+        with pumped(sys.stdout.fileno()) as pipe:
+            request.copy(outputs, pipe, csv_options(names), tally)
+        return tally
 
-    def execute(query: str, numbered: bool, before: str = "", after: str = "") -> Count:
-        rows = engine.sift(source, model, query, skip, numbered)
-        return engine.run(connection, before + rows + after, source, model, skip)
-
-    def check(count: Count) -> None:
-        if count.bad and not skip:
-            if source.seekable:  # the rows were not numbered, which is faster
-                count = execute("count(*)", True)
-            raise InputError(f"{source.name}: {engine.complaint(count, source.kind)}")
-        if not count.good:
-            dropped = count.bad + count.malformed
-            what = f"all {dropped:,} rows are bad" if dropped else "there are no rows"
-            raise InputError(f"{source.name}: {what}")
-
-    def copy(path: Path, form: str, options: str = "") -> Count:
-        target = f") TO {sql.literal(str(path))} (FORMAT {form}{options})"
-        count = execute(outputs, not source.seekable, "COPY (", target)
-        check(count)
-        return count
-
-    if args.output is None:
-        outputs, names = selection(source, model, args.only, "csv")
-        if source.seekable:
-            check(execute("count(*)", False))
-        hold = 0 if source.seekable else HELD
-        with relayed(sys.stdout.fileno(), header(names), hold) as pipe:
-            return copy(pipe, "csv", ", HEADER false")
-
-    form = destination(args.output)
-    outputs, names = selection(source, model, args.only, form)
-    with artifact.replacing(args.output.resolve()) as part:
-        try:
-            file = part.open("wb")
-        except OSError as error:
-            raise InputError(f"{args.output} cannot be written: {error.strerror}") from error
-        with file:
-            if form != "csv":
-                return copy(part, form)
-            with relayed(file.fileno(), header(names), 0) as pipe:
-                return copy(pipe, "csv", ", HEADER false")
+    path, form = destination(output)
+    outputs, names = selection(request.source, request.model, only, form)
+    options = csv_options(names) if form == "csv" else f"FORMAT {form}"
+    try:
+        with files.replacing(path) as part, part.open("wb") as file:
+            tally = request.tally()
+            target = f"/dev/fd/{file.fileno()}"  # a name that SQL can say, whatever the path is
+            request.copy(outputs, target, f"{options}, USE_TMP_FILE false", tally)
+    except OSError as error:
+        hint = ""
+        if isinstance(error, PermissionError):
+            hint = '; in a container, `--user "$(id -u):$(id -g)"` makes you its owner'
+        raise InputError(f"{output} cannot be written: {error.strerror}{hint}") from error
+    return tally
 
 
-def warnings(name: str, count: Count) -> list[str]:
+def warnings(name: str, tally: Tally) -> list[str]:
     """Say what was dropped, and what was predicted outside the training range."""
     lines = []
-    if count.bad or count.malformed:
-        dropped = f"{count.bad + count.malformed:,}{'' if count.complete else ' or more'}"
-        lines.append(f"{name}: dropped {dropped} bad rows, kept {count.good:,}")
-    if count.outside:
-        f = count.widest
+    if tally.bad or tally.malformed:
+        dropped = f"{tally.bad + tally.malformed:,}{'' if tally.complete else ' or more'}"
+        lines.append(f"{name}: dropped {dropped} bad rows, kept {tally.good:,}")
+    if tally.outside:
+        f = tally.widest
         lines.append(
-            f"{name}: {count.outside:,} of {count.good:,} rows are outside the training range,"
+            f"{name}: {tally.outside:,} of {tally.good:,} rows are outside the training range,"
             f" most often in {f.name}, {f.min:g} to {f.max:g}"
         )
     return lines
@@ -162,22 +141,22 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
         engine.connected(name) as connection,
         opened(descriptor, name, features, connection) as source,
     ):
-        count = predict(source, model, args, connection)
-    for line in warnings(name, count):
-        print(f"predict: {line}", file=sys.stderr)
+        request = Request(source, model, args.on_error == "skip", connection)
+        tally = predict(request, args.output, args.only)
+    for line in warnings(name, tally):
+        cli.say(f"predict: {line}")
 
 
 def self_test(model: Predictor) -> None:
     """Print the predictions of the sample rows; exit with 1 if they are not those recorded."""
     with engine.connected(str(PREDICTIONS)) as connection:
         rows = samples.predict(ROOT / PREDICTIONS, model, connection)
-    print(samples.report(model, rows))
+    print(samples.report(model, rows, files.load_json(ROOT / SCORES)))
     if differing := samples.differing(rows):
         sys.stdout.flush()
-        print(
+        cli.say(
             f"predict: {differing} of {len(rows)} predictions differ from those that the pipeline"
-            " recorded",
-            file=sys.stderr,
+            " recorded"
         )
         sys.exit(1)
     print(f"all {len(rows)} predictions are those that the pipeline recorded")
@@ -230,17 +209,13 @@ def parse() -> argparse.Namespace:
 
 def main() -> None:
     args = parse()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     if sys.stdout is None:
         raise InputError("standard output is closed")
-    try:
-        model = predictor.load(ROOT / PREDICTOR)
-    except FileNotFoundError as error:
-        raise InputError(f"{ROOT / PREDICTOR} does not exist; `dvc repro` makes it") from error
+    model = document.load(ROOT / PREDICTOR)
     if args.sql is not None:
-        print(sql.select(model, args.sql))
+        print(expression.select(model, args.sql))
     elif args.card:
-        print(card(model))
+        print(card(model, files.load_json(ROOT / SCORES)))
     elif args.file or piped():
         predict_file(model, args)
     elif args.output or args.only:

@@ -13,12 +13,12 @@ from typing import Any
 
 import pytest
 
-from stages import dataset
-from stages.linear import LinearModel
 from stages.load import split
-from stages.moments import Moments
 from stages.quantize import fold
-from stages.table import Table
+from stages.regression.linear import LinearModel
+from stages.regression.moments import Moments
+from stages.tables import datasets
+from stages.tables.table import Table
 from stages.train import fit
 
 
@@ -46,7 +46,7 @@ def trained_on(whole: Table, seed: int) -> Trained:
 
 @pytest.fixture(scope="session")
 def california() -> Table:
-    return dataset.california_housing()
+    return datasets.california_housing()
 
 
 @pytest.fixture(scope="session")
@@ -86,7 +86,7 @@ def clone(tmp_path_factory: pytest.TempPathFactory, california: object) -> Path:
         if Path(name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(name, folder / name)
-    table = next(home for home in dataset.california_homes() if (home / dataset.CACHE).exists())
+    table = next(home for home in datasets.california_homes() if (home / datasets.CACHE).exists())
     shutil.copytree(table, folder / "data/scikit_learn_data")
     for command in (
         ("init", "-q"),

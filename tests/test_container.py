@@ -18,8 +18,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from stages import predictor, sql
-from stages.artifact import PREDICTIONS, PREDICTOR, SAMPLE_COLUMNS
+from stages.predictor import document
+from stages.project.files import PREDICTIONS, PREDICTOR, SAMPLE_COLUMNS
 from tests.conftest import csv_of
 
 pytestmark = pytest.mark.container
@@ -203,7 +203,7 @@ def test_20_million_rows_in_512_mb(image: str, folder: Path, form: str) -> None:
     command = ("predict", f"houses.{form}", "--only", "--output", f"out.{form}")
     done = run(image, *command, folder=folder)
     assert done.returncode == 0, done.stderr
-    model = predictor.load(REPOSITORY / PREDICTOR)
+    model = document.load(REPOSITORY / PREDICTOR)
     expression = sql.expression(model, [sql.identifier(feature.name) for feature in model.features])
     rows = "FROM read_csv(?)" if form == "csv" else "FROM read_parquet(?)"
     # in order too: a sum in which each row has a weight of its own

@@ -3,15 +3,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from stages import evaluate, predictor
-from stages.cli import InputError
-from stages.evaluate import effects, judge, load_predictor, report, sweep
-from stages.linear import LinearModel
-from stages.moments import Moments
-from stages.predictor import Feature
-from stages.table import Table
 from tests.test_predictor import EXAMPLE
+
+from stages import evaluate
+from stages.evaluate import effects, judge, load_predictor, report, sweep
+from stages.predictor import document
+from stages.predictor.document import Feature
+from stages.project.cli import InputError
+from stages.regression.linear import LinearModel
+from stages.regression.moments import Moments
+from stages.tables.table import Table
 
 MODEL = LinearModel(np.array([0.5, -3.0]), 3.0)
 TABLE = Table(
@@ -106,8 +107,8 @@ def test_a_predictor_of_another_table_is_refused(
 ) -> None:
     path = tmp_path / "predictor.json"
     monkeypatch.setattr(evaluate, "PREDICTOR", path)
-    predictor.save(EXAMPLE, path)
+    document.save(EXAMPLE, path)
     assert load_predictor(TABLE) == EXAMPLE
-    predictor.save(replace(EXAMPLE, **change), path)  # type: ignore[arg-type]
+    document.save(replace(EXAMPLE, **change), path)  # type: ignore[arg-type]
     with pytest.raises(InputError, match="is for another table"):
         load_predictor(TABLE)

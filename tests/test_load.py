@@ -11,10 +11,10 @@ import joblib
 import numpy as np
 import pytest
 
-from stages import dataset, table
-from stages.cli import InputError
 from stages.load import split
-from stages.table import Table
+from stages.project.cli import InputError
+from stages.tables import datasets, table
+from stages.tables.table import Table
 
 TOY = Table(
     X=np.arange(24.0).reshape(12, 2) / 7,
@@ -55,7 +55,7 @@ def cache_of(california: Table) -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def cache(california: Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("home") / dataset.CACHE
+    path = tmp_path_factory.mktemp("home") / datasets.CACHE
     joblib.dump(cache_of(california), path)
     return path
 
@@ -75,14 +75,14 @@ def test_the_cached_table_is_found(
     monkeypatch.setenv("SCIKIT_LEARN_DATA", "elsewhere")
     Path(place).mkdir(parents=True)
     shutil.copy(cache, place)
-    found = dataset.california_housing()
+    found = datasets.california_housing()
     assert (found.X == california.X).all()
     assert (found.y == california.y).all()
 
 
 def test_no_table_and_no_network_is_one_message(nowhere: Path) -> None:
     with pytest.raises(InputError) as raised:
-        dataset.california_housing()
+        datasets.california_housing()
     message = str(raised.value)
     for part in ("no route to host", "../shared", "cal_housing.tgz", "diabetes", "params.yaml"):
         assert part in message
@@ -96,7 +96,7 @@ def test_an_experiment_s_workspace_finds_what_its_checkout_has(
     workspace = nowhere / ".dvc/tmp/exps/tmp123"
     workspace.mkdir(parents=True)
     monkeypatch.chdir(workspace)
-    assert len(dataset.california_housing().y) == 20_640
+    assert len(datasets.california_housing().y) == 20_640
 
 
 def test_a_download_is_tried_again(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,8 +108,8 @@ def test_a_download_is_tried_again(nowhere: Path, monkeypatch: pytest.MonkeyPatc
 
     monkeypatch.setattr("sklearn.datasets._base.urlretrieve", count)
     with pytest.raises(InputError):
-        dataset.california_housing()
-    assert tries == [dataset.ARCHIVE_URL] * 2 * len(dataset.DOWNLOAD_PAUSES)
+        datasets.california_housing()
+    assert tries == [datasets.ARCHIVE_URL] * 2 * len(datasets.DOWNLOAD_PAUSES)
 
 
 def bytes_of(array: np.ndarray) -> bytes:
@@ -145,17 +145,17 @@ def one_value_missing(raw: np.ndarray) -> np.ndarray:
 def test_a_damaged_cache_is_refused(
     damage: Any, message: str, nowhere: Path, california: Table
 ) -> None:
-    path = Path("data/scikit_learn_data") / dataset.CACHE
+    path = Path("data/scikit_learn_data") / datasets.CACHE
     path.parent.mkdir(parents=True)
     path.write_bytes(damage(cache_of(california)))
     with pytest.raises(InputError) as raised:
-        dataset.california_housing()
+        datasets.california_housing()
     assert message in str(raised.value)
     assert str(path) in str(raised.value)
 
 
 def test_diabetes_needs_no_network(nowhere: Path) -> None:
-    found = dataset.diabetes()
+    found = datasets.diabetes()
     assert found.X.shape == (442, 10)
     assert found.y.mean() == pytest.approx(152.1335, abs=5e-5)  # as in Efron et al.'s table
 

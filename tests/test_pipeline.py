@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stages import dataset
+from stages.tables import datasets
 from tests.conftest import change, run
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         str(path.relative_to(folder)): path.read_bytes()
         for name in MADE
         for path in sorted((folder / name).rglob("*"))
-        if path.is_file() and path.name != dataset.CACHE and not path.name.startswith(".")
+        if path.is_file() and path.name != datasets.CACHE and not path.name.startswith(".")
     }
 
 

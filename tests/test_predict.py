@@ -22,11 +22,15 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes
 
-from stages import card, cli, engine, metrics, pipes, predict, predictor, quantize, sql, train
-from stages.linear import LinearModel
-from stages.moments import Moments
-from stages.predictor import Feature, Intercept, Predictor
-from stages.table import Table
+from stages import predict, quantize, train
+from stages.predictor import card, document
+from stages.predictor.document import Feature, Intercept, Predictor
+from stages.project import cli
+from stages.regression import scores
+from stages.regression.linear import LinearModel
+from stages.regression.moments import Moments
+from stages.tables import engine, pipes
+from stages.tables.table import Table
 from tests.conftest import csv_of
 
 REPOSITORY = Path(predict.__file__).parent.parent
@@ -99,7 +103,7 @@ Run = Callable[..., Result]
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Make the two files that the image has, as the pipeline would."""
     root = tmp_path_factory.mktemp("root")
-    predictor.save(MODEL, root / "models/predictor.json")
+    document.save(MODEL, root / "models/predictor.json")
     p = oracle(ROWS)
     rows = [
         [*row, value + 1, value, round(value, 6), round(value - (value + 1), 6)]
@@ -349,10 +353,10 @@ def test_16_bits_stay_within_the_bound_of_scikit_learn(run: Run, root: Path) -> 
     moments = Moments.of(table.X)
     weights = list(quantize.quantize(model.coef, moments, "nearest"))[15]
     quantized = quantize.dequantize(weights, model, moments)
-    scores = metrics.compare(model, quantized, table, table)
+    scores = scores.compare(model, quantized, table, table)
     shipped = quantize.to_predictor(weights, quantized.intercept, table, "nearest", scores)
     saved = (root / "models/predictor.json").read_bytes()
-    predictor.save(shipped, root / "models/predictor.json")
+    document.save(shipped, root / "models/predictor.json")
     try:
         Path("table").write_text(as_csv(table.X.tolist(), names))
         result = run("table")
@@ -581,7 +585,7 @@ def test_a_difference_from_what_was_recorded_exits_1(
     run: Run, root: Path, monkeypatch: pytest.MonkeyPatch, column: int
 ) -> None:
     other = Path("other")
-    predictor.save(MODEL, other / "models/predictor.json")
+    document.save(MODEL, other / "models/predictor.json")
     (other / "reports").mkdir()
     rows = list(csv.reader((root / "reports/predictions.csv").open()))
     rows[2][column] = f"{float(rows[2][column]) + 1e-6:.6f}"  # the last decimal that is recorded

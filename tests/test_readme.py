@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from stages import pictures
-from stages.search import GRIDS
+from stages import report
+from stages.quantizer.search import GRIDS
 from tests.conftest import run
 
 README = Path("README.md").read_text(encoding="utf-8")
@@ -110,7 +110,7 @@ def test_the_curve_never_rises_and_is_never_above_nearest() -> None:
 
 def test_every_picture_is_shown_and_described() -> None:
     shown = dict(re.findall(r"^!\[(.+)\]\((.+)\)$", README, re.MULTILINE))
-    assert sorted(shown.values()) == sorted(f"reports/pictures/{name}" for name in pictures.PLOTS)
+    assert sorted(shown.values()) == sorted(f"reports/pictures/{name}" for name in report.PLOTS)
     assert "`python -m stages.pictures`" in README
 
 

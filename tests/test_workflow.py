@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import yaml
 
-from stages import dataset
+from stages.tables import datasets
 from tests.conftest import change, run
 
 README = Path("README.md").read_text(encoding="utf-8")
@@ -47,8 +47,8 @@ def test_actions_are_pinned_and_each_to_one_version() -> None:
 
 def test_the_cache_holds_the_table_that_is_expected() -> None:
     wanted = {
-        "path": str(dataset.download_home()),
-        "key": f"california-housing-{dataset.CALIFORNIA_SHA256[:12]}",
+        "path": str(datasets.download_home()),
+        "key": f"california-housing-{datasets.CALIFORNIA_SHA256[:12]}",
     }
     assert inputs("actions/cache") == [wanted] * 2
 

@@ -1,0 +1,82 @@
+"""The predictor's test of itself, on sample rows whose predictions the pipeline recorded."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from math import isfinite
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from stages.predictor.document import Predictor
+from stages.predictor.scoring import Request
+from stages.project.cli import InputError
+from stages.project.files import SAMPLE_COLUMNS, SCORES
+from stages.tables.source import opened
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+HALF = 0.5e-6  # of the last decimal that was recorded
+LOST = 1e-14  # by doubles, as a share of their size
+
+
+def predict(
+    path: Path, model: Predictor, connection: "DuckDBPyConnection"
+) -> list[tuple[float, ...]]:
+    """Return for each row at `path` its prediction, its features and what was recorded."""
+    names = (*(feature.name for feature in model.features), *SAMPLE_COLUMNS)
+    try:
+        file = path.open("rb")
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; `dvc repro` makes it") from error
+    with file, opened(file.fileno(), str(path), names, connection) as source:
+        query = Request(source, model, False, connection).rows()
+        columns = ", ".join(f"CAST(c{source.columns.index(name)} AS DOUBLE)" for name in names)
+        rows = connection.execute(f"SELECT p, {columns} FROM ({query})").fetchall()
+    if not rows or not all(value is not None and isfinite(value) for row in rows for value in row):
+        raise InputError(f"{path} is damaged; `dvc repro` makes it")
+    return rows
+
+
+def differing(rows: Sequence[tuple[float, ...]]) -> int:
+    """Count the rows whose prediction or error is not the recorded one."""
+    count = 0
+    for prediction, *_, actual, _, quantized, error in rows:
+        tolerance = HALF + LOST * (1 + abs(prediction) + abs(actual))
+        count += (
+            abs(prediction - quantized) > tolerance or abs(prediction - actual - error) > tolerance
+        )
+    return count
+
+
+def report(model: Predictor, rows: Sequence[tuple[float, ...]], scores: Mapping[str, Any]) -> str:
+    """Return the rows as a table, and the statistics of the predictions."""
+    predictions = [row[0] for row in rows]
+    formats = [".6g"] * len(model.features) + [".6f"] * len(SAMPLE_COLUMNS)
+    table = [[*(feature.name for feature in model.features), *SAMPLE_COLUMNS]]
+    for p, *known in rows:
+        values = (*known[:-2], p, p - known[-4])
+        table.append([format(value, form) for value, form in zip(values, formats, strict=True)])
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines = [
+        f"Sample predictions: [{', '.join(f'{p:.3f}' for p in predictions[:5])}]",
+        f"{model.target}, in {model.unit}:",
+    ]
+    for cells in table:
+        padded = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
+        lines.append("  ".join(padded))
+    spread = {
+        "mean": statistics.fmean(predictions),
+        "std": statistics.pstdev(predictions),
+        "min": min(predictions),
+        "max": max(predictions),
+    }
+    try:
+        recorded = {name: float(scores["quantized"]["test"][name]) for name in spread}
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{SCORES} is damaged, `dvc repro` makes it: {error!r}") from error
+    for what, of in (
+        (f"these {len(rows)} predictions", spread),
+        ("all test rows, as recorded", recorded),
+    ):
+        lines.append(f"{what}: " + ", ".join(f"{name} {of[name]:.4f}" for name in spread))
+    return "\n".join(lines)

@@ -1,0 +1,119 @@
+"""The frame of every command: `--help`, signals, exit codes, and one line on stderr for a mistake.
+
+Exit code 0 is done, 1 a command's own 'no', 2 bad input, 130 interrupted. A bug keeps its
+traceback.
+"""
+
+import argparse
+import errno
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import fields
+from io import TextIOWrapper
+from pathlib import Path
+from typing import Any, NoReturn
+
+PATIENCE = 2.0  # seconds before a progress bar is drawn, and a stage says how long it took
+MESSAGE = 1000  # characters of a message
+
+
+class InputError(ValueError):
+    """Something the user gave cannot be used; the message says what, where and what is allowed."""
+
+
+def run(main: Callable[[], str], doc: str | None, section: Any = None) -> NoReturn:
+    """Run `main` as the command whose docstring is `doc`; print the one line that it returns.
+
+    Parameters
+    ----------
+    section : dataclass, optional
+        The section of `params.yaml` that the command reads; `--help` lists its keys.
+    """
+    name = Path(sys.argv[0]).stem
+    keys = "".join(
+        f"\n  {name}.{key.name}: {key.metadata['text']}"
+        for key in (fields(section) if section else ())
+    )
+    parser = argparse.ArgumentParser(
+        prog=f"python -m stages.{name}",
+        description=doc,
+        epilog=keys and f"parameters in params.yaml:{keys}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.parse_args()
+
+    def timed() -> None:
+        began = time.monotonic()
+        summary = main()
+        seconds = time.monotonic() - began
+        print(f"{name}: {summary}" + (f", {seconds:.0f} s" if seconds > PATIENCE else ""))
+
+    finish(timed, name)
+
+
+def finish(main: Callable[[], None], name: str) -> NoReturn:
+    """Run `main` as the program `name` and exit with its code."""
+    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup has it
+            signal.signal(signum, _interrupt)
+    status = 0
+    try:
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # as all files that we write
+        main()
+        if sys.stdout:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        pass  # nobody reads standard output any more
+    except KeyboardInterrupt:
+        os._exit(128 + signal.SIGINT)  # Python would wait for threads that are at work
+    except (InputError, OSError, MemoryError) as error:
+        say(f"{name}: {_line(error)}")
+        status = 2
+    if sys.stdout:
+        _settle(sys.stdout.fileno())
+    sys.exit(status)
+
+
+def say(message: str) -> None:
+    """Print a message for people on stderr, if anybody listens there."""
+    if sys.stderr:
+        with suppress(OSError):
+            print(message, file=sys.stderr, flush=True)
+
+
+def progress(fraction: float, began: float) -> None:
+    """Draw a progress bar on a terminal, once it is PATIENCE seconds since `began`."""
+    if sys.stderr and sys.stderr.isatty() and time.monotonic() - began > PATIENCE:
+        bar = "" if fraction >= 1 else f"[{'#' * int(fraction * 40):40}] {100 * fraction:3.0f} %"
+        print(f"\r\x1b[K{bar}", end="", file=sys.stderr, flush=True)
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a number with its noun: 1 row, 2,000 rows."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def _interrupt(*_: object) -> NoReturn:
+    raise KeyboardInterrupt
+
+
+def _line(error: Exception) -> str:
+    """Say an error in one line that fits on a screen."""
+    text = "not enough memory" if isinstance(error, MemoryError) else str(error)
+    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+        text = f"output cannot be written: {error.strerror}"
+    text = " ".join(text.split())
+    return text if len(text) <= MESSAGE else text[:MESSAGE] + "…"
+
+
+def _settle(stdout: int) -> None:
+    """Redirect stdout to devnull if it cannot be flushed, so that exit does not fail doing so."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)

@@ -1,0 +1,95 @@
+"""The files that the stages hand on: where they lie, and writing them whole or not at all."""
+
+import csv
+import json
+import secrets
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stages.project.cli import InputError
+
+TRAIN = Path("data/train.parquet")
+TEST = Path("data/test.parquet")
+MODEL = Path("models/model.joblib")
+UNQUANT_PARAMS = Path("models/unquant_params.joblib")
+QUANT_PARAMS = Path("models/quant_params.joblib")
+PREDICTOR = Path("models/predictor.json")
+METRICS = Path("reports/metrics.json")
+SCORES = Path("reports/scores.json")
+PREDICTIONS = Path("reports/predictions.csv")
+PLOTS = Path("reports/plots")
+PICTURES = Path("reports/pictures")
+
+DECIMALS = 6  # of the reports
+SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the features in PREDICTIONS
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a new file to write to; it takes the place of `path` once the block has succeeded.
+
+    Its name is its own, so that no other file, and no other run, is in the way.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        part.touch(exist_ok=False)
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def save_json(document: Mapping[str, Any], path: Path) -> None:
+    """Write `document` in its own key order; NaN and infinity are refused, JSON has none."""
+    with replacing(path) as part:
+        text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
+        part.write_text(text + "\n", encoding="utf-8", newline="\n")
+
+
+def load_json(path: Path) -> Any:
+    """Read JSON that a stage wrote.
+
+    Raises
+    ------
+    InputError
+        There is no such file, or it is damaged.
+    """
+    try:
+        return json.loads(path.read_bytes(), parse_constant=_no_number)
+    except FileNotFoundError as error:
+        raise InputError(f"{path} does not exist; `dvc repro` makes it") from error
+    except (ValueError, RecursionError) as error:  # nested too deep
+        raise InputError(f"{path} is damaged, `dvc repro` makes it: not JSON: {error}") from error
+
+
+def _no_number(constant: str) -> float:
+    raise ValueError(f"{constant} is not a number")
+
+
+def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:
+    """Write `rows` under `header`."""
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def save_joblib(value: Any, path: Path) -> None:
+    """Pickle `value` with joblib."""
+    import joblib
+
+    with replacing(path) as part:
+        joblib.dump(value, part)
+
+
+def load_joblib(path: Path) -> Any:
+    """Unpickle what an earlier stage wrote; never a file from elsewhere."""
+    import joblib
+
+    try:
+        return joblib.load(path)
+    except Exception as error:  # unpickling damaged bytes may raise anything
+        raise InputError(f"{path} cannot be read, `dvc repro` makes it: {error!r}") from error

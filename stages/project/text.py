@@ -1,0 +1,38 @@
+"""Values and names for messages: short, on one line, and safe for whatever a user gave."""
+
+import reprlib
+from collections.abc import Sequence
+
+SHOWN = 80  # characters of a value
+NAMED = 40  # characters of a name
+LISTED = 20  # names in a list
+
+_repr = reprlib.Repr(maxlevel=2, maxdict=4, maxlist=6, maxstring=SHOWN, maxother=SHOWN)
+
+
+def shown(value: object) -> str:
+    """Return a value as Python writes it, cut to SHOWN characters; None is an empty cell."""
+    if value is None:
+        return "empty"
+    try:
+        # reprlib cuts a string in its middle
+        text = (
+            repr(value[:SHOWN] + "…" if len(value) > SHOWN else value)
+            if isinstance(value, str)
+            else _repr.repr(value)
+        )
+    except ValueError:
+        return "an integer of thousands of digits"
+    return text if len(text) <= 2 * SHOWN else text[: 2 * SHOWN] + "…"
+
+
+def named(column: str) -> str:
+    """Return the name of a column, short, and quoted where it would not print."""
+    short = column if len(column) <= NAMED else column[:NAMED] + "…"
+    return short if short.isprintable() and short else repr(short)
+
+
+def listed(columns: Sequence[str]) -> str:
+    """List names of columns, not all if there are many."""
+    more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
+    return ", ".join(map(named, columns[:LISTED])) + more

@@ -1,0 +1,154 @@
+"""The closest point of a product of finite sets: exact, by Schnorr–Euchner enumeration.
+
+Rounding weights to codes one by one ignores that features correlate: an error in one weight can
+be made good by another. With C the features' correlations, errors δ cost δᵀCδ = |Rδ|², RᵀR = C,
+and the best codes are those of a closest-vector problem.
+
+References
+----------
+C. P. Schnorr, M. Euchner, "Lattice basis reduction: improved practical algorithms and solving
+subset sum problems", Mathematical Programming 66 (1994), 181-199.
+E. Frantar et al., "GPTQ: accurate post-training quantization for generative pre-trained
+transformers", arXiv:2210.17323 (2022): rounds feature by feature and passes each error on, which
+is the first leaf that the enumeration here reaches (nearest-plane, after Babai, 1986).
+"""
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from stages.regression.linear import Floats
+
+SMALLEST_PIVOT = 1e-8  # of correlations, which have 9 digits: less than that is their rounding
+
+
+def cholesky(correlation: Floats) -> Floats:
+    """Factor a positive semidefinite matrix, its smallest pivots raised to a positive number.
+
+    So directions in which the features do not vary, as with a feature that is there twice, cost a
+    little and not nothing, and every weight stays near its target. By elementwise products alone,
+    and not by LAPACK, whose last bits depend on the CPU.
+
+    Parameters
+    ----------
+    correlation : ndarray of shape (n, n)
+
+    Returns
+    -------
+    ndarray of shape (n, n)
+        Upper triangular R with a positive diagonal and RᵀR = correlation, but for raised pivots.
+    """
+    rest = correlation.copy()
+    factor = np.zeros_like(rest)
+    for i in range(len(rest)):
+        pivot = max(rest[i, i], SMALLEST_PIVOT)
+        factor[i, i:] = rest[i, i:] / math.sqrt(pivot)
+        factor[i, i] = math.sqrt(pivot)
+        rest[i:, i:] -= factor[i, i:, None] * factor[i, i:]
+    return factor
+
+
+def reach(factor: Floats) -> Floats:
+    """Return how far each δ_i can be from 0 while |Rδ| ≤ 1: the bounding box of an ellipsoid.
+
+    By Cauchy–Schwarz |δ_i| = |eᵢᵀR⁻¹ · Rδ| ≤ |row i of R⁻¹|.
+    """
+    inverse = np.eye(len(factor))
+    for i in reversed(range(len(factor))):
+        inverse[i] /= factor[i, i]
+        inverse[:i] -= factor[:i, i, None] * inverse[i]
+    norms: Floats = np.sqrt(sum((inverse * inverse).T))
+    return norms
+
+
+def closest(
+    factor: Floats,
+    target: Sequence[float],
+    values: Sequence[list[float]],
+    bound: float,
+    budget: int,
+) -> tuple[list[int] | None, bool, int]:
+    """Find argmin |R (v - target)|² over v ∈ values[0] × … × values[n-1], if below `bound`.
+
+    R is triangular, so the last coordinates fix the last terms of the sum, and each value of a
+    coordinate adds a square that grows with its distance from one centre. Depth first, the values
+    of a coordinate are visited by that distance, the lower first on a tie, and left once the sum
+    reaches the best one known. That leaves out no better point, as terms are never negative; of
+    equally good points the first one visited is kept.
+
+    Parameters
+    ----------
+    factor : ndarray of shape (n, n)
+        R, upper triangular with a positive diagonal.
+    target : n numbers
+    values : n ascending lists without duplicates
+    bound : float
+        Only points that cost less than this are of interest.
+    budget : int
+        Nodes to visit at the most; exponentially many in n may be needed.
+
+    Returns
+    -------
+    indices : list of n int, or None
+        The best point found, as positions in `values`; None if none is below `bound`.
+    proven : bool
+        Whether the search came to its end within the budget.
+    nodes : int
+        Visited values.
+    """
+    n = len(target)
+    pivots = np.diag(factor).tolist()
+    rows = [
+        [(j, row[j] / pivot) for j in range(i + 1, n)]
+        for i, (row, pivot) in enumerate(zip(factor.tolist(), pivots, strict=True))
+    ]
+    centres, delta, indices = [0.0] * n, [0.0] * n, [0] * n
+    cost = [0.0] * (n + 1)  # cost[i] is that of the coordinates i and beyond
+    best: list[int] | None = None
+    nodes = 0
+
+    def visits(i: int) -> Iterator[int]:
+        centres[i] = target[i]
+        for j, ratio in rows[i]:
+            centres[i] -= ratio * delta[j]
+        return _by_distance(values[i], centres[i])
+
+    stack = [visits(n - 1)]
+    while stack:
+        i = n - len(stack)
+        index = next(stack[-1], None)
+        if index is None:
+            stack.pop()
+            continue
+        if nodes == budget:
+            return best, False, nodes
+        nodes += 1
+        error = pivots[i] * (values[i][index] - centres[i])
+        cost[i] = cost[i + 1] + error * error
+        if cost[i] >= bound:
+            stack.pop()
+            continue
+        indices[i], delta[i] = index, values[i][index] - target[i]
+        if i > 0:
+            stack.append(visits(i - 1))
+        else:
+            best, bound = indices.copy(), cost[0]
+            stack.pop()
+    return best, True, nodes
+
+
+def _by_distance(values: list[float], centre: float) -> Iterator[int]:
+    """Yield the positions in the ascending `values` from the nearest to `centre` outwards."""
+    above = bisect_left(values, centre)
+    below = above - 1
+    while below >= 0 or above < len(values):
+        if above == len(values) or (
+            below >= 0 and centre - values[below] <= values[above] - centre
+        ):
+            yield below
+            below -= 1
+        else:
+            yield above
+            above += 1

@@ -1,0 +1,103 @@
+"""DuckDB at work: started for one table, heard while it runs, and its errors as one line."""
+
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from stages.project import cli
+from stages.project.cli import InputError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+MEMORY = 1 << 29  # bytes for each thread; a container may allow less
+SHOWN = 160  # characters of a line of DuckDB's messages
+
+
+@contextmanager
+def connected(name: str) -> Iterator["DuckDBPyConnection"]:
+    """Start DuckDB for the table `name`; by itself it keeps to a container's memory and processors.
+
+    Raises
+    ------
+    InputError
+        For whatever DuckDB cannot do with what it was given.
+    """
+    try:
+        import duckdb
+    except ImportError as error:  # missing, or with too little memory to be loaded
+        raise InputError(f"DuckDB cannot be loaded: {error}") from error
+
+    with explaining(name):
+        connection = duckdb.connect()
+        # with the memory of the whole machine DuckDB would read far ahead of what it has written
+        [(memory,)] = connection.execute(
+            "SELECT least(parse_formatted_bytes(current_setting('memory_limit')),"
+            f" {MEMORY} * current_setting('threads'))"
+        ).fetchall()
+        connection.execute(f"SET memory_limit = '{memory} B'")
+        connection.execute("SET temp_directory = ''")  # rows stream, and there may be no disk
+        # it makes a TRY_CAST of CSV a CAST, which fails: github.com/duckdb/duckdb/issues/23818
+        connection.execute("SET disabled_optimizers = 'type_pushdown'")
+        connection.execute("SET autoinstall_known_extensions = false")
+        connection.execute("SET enable_progress_bar = true")  # to be asked for, not to be printed
+        connection.execute("SET enable_progress_bar_print = false")
+        yield connection
+
+
+@contextmanager
+def explaining(name: str) -> Iterator[None]:
+    """Make what DuckDB cannot do with the table `name` a user's mistake."""
+    import duckdb
+
+    try:
+        yield
+    except duckdb.Error as error:
+        raise InputError(explained(str(error), name)) from error
+
+
+def attended(connection: "DuckDBPyConnection", statement: str) -> list[Any]:
+    """Execute a statement in another thread, while this one draws progress and hears signals."""
+    results: list[Any] = []
+    failures: list[Exception] = []
+
+    def execute() -> None:
+        try:
+            results.extend(connection.execute(statement).fetchall())
+        except Exception as error:
+            failures.append(error)
+
+    worker = threading.Thread(target=execute, daemon=True)
+    try:
+        worker.start()
+    except RuntimeError as error:  # no memory for another thread
+        raise MemoryError from error
+    began = time.monotonic()
+    try:
+        while worker.is_alive():
+            worker.join(0.2)
+            cli.progress(max(0.0, connection.query_progress() / 100), began)
+    finally:
+        cli.progress(1, began)
+    if failures:
+        raise failures[0]
+    return results
+
+
+def located(row: int, kind: str) -> str:
+    """Say which row it is, counted from 1."""
+    return f"row {row:,}" + (" below the header" if kind == "csv" else "")
+
+
+def explained(message: str, name: str) -> str:
+    """Shorten a message of DuckDB to one line, without its advice to people who write SQL."""
+    if "No space left on device" in message:
+        return "output cannot be written: No space left on device"
+    for advice in ("Possible fixes", "Possible Solution", "\n\nLINE ", "\nTry ", "\n* "):
+        message = message.partition(advice)[0]
+    lines = (line.strip() for line in (message.partition("Error: ")[2] or message).splitlines())
+    short = (line if len(line) <= SHOWN else line[:SHOWN] + "…" for line in lines if line)
+    return f"{name}: " + re.sub(r"/dev/fd/\d+", name.replace("\\", r"\\"), "; ".join(short))

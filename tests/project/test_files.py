@@ -1,0 +1,58 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from stages.project import files
+from stages.project.cli import InputError
+from stages.project.files import replacing
+
+
+def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+    with replacing(path) as part:
+        part.write_text("ne")
+        assert path.read_text() == "old"
+        part.write_text("new")
+        assert path.read_text() == "old"
+    assert path.read_text() == "new"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_failure_leaves_the_old_file_and_nothing_besides(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("old")
+
+    def interrupted() -> None:
+        with replacing(path) as part:
+            part.write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_json_keeps_the_order_of_keys_and_has_no_nan(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "file.json"
+    files.save_json({"b": 1, "a": {"é": 0.1}}, path)
+    assert path.read_bytes() == '{\n  "b": 1,\n  "a": {\n    "é": 0.1\n  }\n}\n'.encode()
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.save_json({"b": float("nan")}, path)
+    assert json.loads(path.read_bytes())["b"] == 1
+
+
+def test_csv_is_quoted_where_it_must_be(tmp_path: Path) -> None:
+    path = tmp_path / "file.csv"
+    files.save_csv(("a,b", "c"), [(0.1, "x"), (1e-7, 'a "é" c')], path)
+    assert path.read_bytes() == '"a,b",c\n0.1,x\n1e-07,"a ""é"" c"\n'.encode()
+
+
+@pytest.mark.parametrize("content", [b"", b"junk", b"\x80\x05"])
+def test_a_damaged_pickle_says_what_makes_it(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "model.joblib"
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"model.joblib cannot be read, `dvc repro` makes it"):
+        files.load_joblib(path)

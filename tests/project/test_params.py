@@ -1,0 +1,101 @@
+from pathlib import Path
+
+import pytest
+
+from stages.project import params
+from stages.project.cli import InputError
+
+VALID = """\
+load: {dataset: diabetes, target: null, features: null, unit: null, test_size: 0.25, seed: 0}
+quantize: {bits: 1, rounding: nearest}
+evaluate: {samples: 5, min_r2: -1, max_r2_drop: 0}
+"""
+
+
+def read(text: str, folder: Path) -> params.Params:
+    path = folder / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    return params.read(path)
+
+
+def test_values_are_typed(tmp_path: Path) -> None:
+    assert read(VALID, tmp_path) == params.Params(
+        params.Load("diabetes", None, None, None, 0.25, 0),
+        params.Quantize(1, "nearest"),
+        params.Evaluate(5, -1, 0),
+    )
+
+
+def test_the_project_s_own_file_is_valid() -> None:
+    params.read()
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("bits: 1", "bits: 0", "quantize.bits must be an integer from 1 to 16, got 0"),
+        ("bits: 1", "bits: 17", "quantize.bits must be an integer from 1 to 16, got 17"),
+        ("bits: 1", "bits: 8.0", "quantize.bits must be an integer from 1 to 16, got 8.0"),
+        ("bits: 1", "bits: true", "quantize.bits must be an integer from 1 to 16, got True"),
+        ("bits: 1", "bits: '8'", "quantize.bits must be an integer from 1 to 16, got '8'"),
+        ("bits: 1", "bits: null", "quantize.bits must be an integer from 1 to 16, got None"),
+        ("nearest", "best", "quantize.rounding must be one of optimal, nearest, got 'best'"),
+        ("nearest", "[nearest]", "must be one of optimal, nearest, got ['nearest']"),
+        ("0.25", "1", "load.test_size must be a number between 0 and 1, both excluded, got 1"),
+        ("0.25", ".nan", "load.test_size must be a number between 0 and 1, both excluded, got nan"),
+        ("seed: 0", "seed: -1", "load.seed must be an integer from 0 to 4294967295, got -1"),
+        ("diabetes", "7", "load.dataset must be the name of a data set, or a file, got 7"),
+        ("target: null", "target: ''", "load.target must be the name of a column, or null, got ''"),
+        ("target: null", 'target: "a\\nb"', "load.target must be the name of a column, or null"),
+        ("unit: null", "unit: 5", "load.unit must be a text, or null, got 5"),
+        *(
+            ("features: null", f"features: {value}", "must be a list of different columns, or null")
+            for value in ("[]", "a", "[a, 5]", "[a, a]", "[a, '']", "[[a]]", "{a: b}")
+        ),
+        ("samples: 5", "samples: 4", "evaluate.samples must be an integer from 5 to 1000, got 4"),
+        ("min_r2: -1", "min_r2: 1.1", "evaluate.min_r2 must be a number of at most 1, got 1.1"),
+        ("drop: 0", "drop: -0.1", "evaluate.max_r2_drop must be a number of at least 0, got -0.1"),
+        (
+            "bits: 1",
+            "bit: 1",
+            "quantize.'bit' is not a known key, there are bits, rounding; its value is 1",
+        ),
+        ("bits: 1, ", "", "quantize.bits is missing"),
+        ("load:", "laod:", "'laod' is not a known key, there are load, quantize, evaluate"),
+        (VALID, "", "params.yaml must be a mapping with the keys load, quantize, evaluate"),
+        (VALID, "- 1", "params.yaml must be a mapping with the keys load, quantize, evaluate"),
+        ("{bits: 1, rounding: nearest}", "8", "quantize must be a mapping with the keys bits, r"),
+        ("{bits", "{bits: [", "not valid YAML"),
+        ("{bits: 1, ", "{bits: 1, bits: 2, ", "not valid YAML"),
+        ("seed: 0", "seed: 2020-13-45", "not valid YAML"),
+        ("seed: 0", "seed: !!int x", "not valid YAML"),
+        ("seed: 0", "seed: " + "[" * 3000, "not valid YAML"),
+        ("seed: 0", "seed: " + "9" * 5000, "not valid YAML"),
+        ("0.25", "9" * 400, "load.test_size must be a number between 0 and 1, both excluded"),
+        ("bits: 1", "bits: " + "x" * 10**5, "must be an integer from 1 to 16, got 'xxx"),
+        ("diabetes", "!!python/object/apply:os.getcwd []", "not valid YAML"),
+    ],
+)
+def test_bad_values_are_named(before: str, after: str, message: str, tmp_path: Path) -> None:
+    assert before in VALID
+    with pytest.raises(InputError) as raised:
+        read(VALID.replace(before, after, 1), tmp_path)
+    text = str(raised.value)
+    assert message in text
+    assert str(tmp_path / "params.yaml") in text
+    assert "\n" not in text
+    assert len(text) < 1000
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-3", 0.001), ("1E-05", 1e-5), ("1.5e+0", 1.5), ("010", 10), ("0o10", 8)]
+)
+def test_numbers_are_those_that_dvc_reads(text: str, value: float, tmp_path: Path) -> None:
+    found = read(VALID.replace("drop: 0", f"drop: {text}"), tmp_path)
+    assert found.evaluate.max_r2_drop == value
+
+
+def test_bytes_that_are_not_text_are_not_yaml(tmp_path: Path) -> None:
+    (tmp_path / "params.yaml").write_bytes(b"load: \xff\xfe\n")
+    with pytest.raises(InputError, match="not valid YAML"):
+        params.read(tmp_path / "params.yaml")

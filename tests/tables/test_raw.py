@@ -1,0 +1,368 @@
+"""Tables of one's own: how they are read, and what they give in the whole pipeline."""
+
+import gzip
+import json
+import re
+import subprocess
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+import yaml
+
+from stages import evaluate, load, predict, quantize, train
+from stages.project.cli import InputError
+from stages.project.files import METRICS, TRAIN
+from stages.quantizer import search
+from stages.tables import datasets, raw
+from stages.tables.table import Table
+from tests.conftest import csv_of
+
+Row = Sequence[object]
+ROWS = [[1.5, "Rome", 3, 7.25], [2.5, "Oslo", 4, -1e3], [0.5, "Rio", 5, 0]]
+HEADER = ["size", "city", "price", "age"]
+
+
+@pytest.fixture(autouse=True)
+def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty checkout, where `python -m stages.NAME` runs our modules."""
+    monkeypatch.chdir(tmp_path)
+    raw.FOLDER.mkdir(parents=True)
+    (tmp_path / "stages").symlink_to(Path(predict.__file__).parent)
+    return tmp_path
+
+
+def write_csv(
+    rows: Sequence[Row], name: str = "t.csv", header: Row = HEADER, **dialect: str
+) -> None:
+    (raw.FOLDER / name).write_text(csv_of(header, *rows, **dialect), encoding="utf-8")
+
+
+def write_parquet(query: str, name: str = "t.parquet") -> None:
+    duckdb.execute(f"COPY ({query}) TO '{raw.FOLDER / name}' (FORMAT parquet)")
+
+
+def read(name: str = "data/raw/t.csv", target: str | None = "price", **wanted: Any) -> Table:
+    return datasets.read(name, target, wanted.get("features"), wanted.get("unit"))
+
+
+def run(**changed: Any) -> dict[str, Any]:
+    """Run the four stages, and return the metrics."""
+    parameters: dict[str, Any] = {
+        "load": {"dataset": "data/raw/t.csv", "target": None, "features": None, "unit": None}
+        | {"test_size": 0.2, "seed": 42},
+        "quantize": {"bits": 8, "rounding": "optimal"},
+        "evaluate": {"samples": 10, "min_r2": 0.5, "max_r2_drop": 0.001},
+    }
+    parameters["load"] |= changed
+    Path("params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+    for stage in (load, train, quantize, evaluate):
+        stage.main()
+    metrics: dict[str, Any] = json.loads(METRICS.read_text(encoding="utf-8"))
+    return metrics
+
+
+def predicted(*args: str) -> str:
+    command = [sys.executable, "-m", "stages.predict", *args]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def least_squares(X: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Fit by the normal equations' solution of least norm: weights, then the intercept."""
+    solution, *_ = np.linalg.lstsq(np.column_stack([X, np.ones(len(X))]), y, rcond=None)
+    return np.asarray(solution)
+
+
+# reading
+
+
+@pytest.mark.parametrize("form", ["csv", "semicolons", "csv.gz", "parquet", "two files"])
+def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
+    whole = datasets.diabetes()
+    header = [*whole.features, whole.target]
+    rows = np.column_stack([whole.X, whole.y]).tolist()
+    path = raw.FOLDER / f"t.{form}"
+    match form:
+        case "csv":
+            write_csv(rows, header=header)
+        case "semicolons":
+            path = raw.FOLDER / "t.csv"
+            write_csv(rows, header=header, delimiter=";")
+        case "csv.gz":
+            write_csv(rows, header=header)
+            path.write_bytes(gzip.compress((raw.FOLDER / "t.csv").read_bytes()))
+        case "parquet":
+            write_csv(rows, header=header)
+            write_parquet(f"FROM '{raw.FOLDER}/t.csv'")
+        case "two files":
+            path = raw.FOLDER / "*.csv"
+            write_csv(rows[:100], "a.csv", header)
+            write_csv([row[::-1] for row in rows[100:]], "b.csv", header[::-1])
+    found = read(str(path), whole.target)
+    assert found.X.tobytes() == whole.X.tobytes()
+    assert found.y.tolist() == whole.y.tolist()
+    assert (found.features, found.target) == (whole.features, whole.target)
+    assert (found.dataset, found.unit) == (str(path), "its own unit")
+
+
+def test_columns_without_numbers_are_left_out_and_named(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [[i, *row, ""] for i, row in enumerate(ROWS)]
+    write_csv(rows, header=["", *HEADER, "note"])
+    found = read()
+    assert found.features == ("size", "age")
+    assert found.X.tolist() == [[1.5, 7.25], [2.5, -1000.0], [0.5, 0.0]]
+    assert found.y.tolist() == [3, 4, 5]
+    assert capsys.readouterr().err == (
+        'load: data/raw/t.csv: left out, as they hold no numbers: "", city, note\n'
+    )
+
+
+def test_types_of_parquet_that_are_not_numbers_are_left_out() -> None:
+    write_parquet(
+        "SELECT i AS a, i::DECIMAL(9, 2) AS b, i % 2 = 0 AS even, DATE '2026-01-01' AS day,"
+        " [i] AS list, i * i AS price FROM range(3) AS t(i)"
+    )
+    assert read("data/raw/t.parquet").features == ("a", "b")
+
+
+def test_features_and_unit_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(ROWS)
+    found = read(features=["age"], target="size", unit="m²")
+    assert (found.features, found.target, found.unit) == (("age",), "size", "m²")
+    assert found.X.tolist() == [[7.25], [-1000.0], [0.0]]
+    assert capsys.readouterr().err == ""
+
+
+def test_columns_of_a_built_in_data_set_can_be_chosen() -> None:
+    whole = datasets.diabetes()
+    found = read("diabetes", "bmi", features=["s5", "age"])
+    assert found.X.tolist() == whole.X[:, [8, 0]].tolist()
+    assert found.y.tolist() == whole.X[:, 2].tolist()
+    assert found.unit == "its own unit"
+    assert "progression" in read("diabetes", "bmi").features
+    with pytest.raises(InputError, match="diabetes has no column price, only age, sex"):
+        read("diabetes", "price")
+    with pytest.raises(InputError, match=r"load.features must not have the target, progression"):
+        read("diabetes", None, features=["bmi", "progression"])
+
+
+LIMIT = "must be 0 or 1e-100 to 1e+100 in size"
+NUMBER = "must be a finite number"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "message"),
+    [
+        ("a,price\n1,2\n", {"target": None}, "load.target must name the column of"),
+        ("a,price\n1,2\n", {"target": None}, "to predict, one of a, price"),
+        ("a,price\n1,2\n", {"target": "cost"}, "column cost missing; found a, price"),
+        ("a,price\n1,2\n", {"features": ["b"]}, "column b missing; found a, price"),
+        ("a,price\n1,2\n", {"features": ["price"]}, "load.features must not have the target"),
+        ("price\n1\n", {}, "no column but price holds numbers"),
+        ("a,price\nx,2\n", {}, "no column but price holds numbers"),
+        ("a,price\n1,2\n\n,4\nn/a,5\n", {}, f"row 2 below the header: a is empty, {NUMBER}"),
+        (
+            "a,price\n1,2\nn/a,3\n,4\n",
+            {},
+            f"row 2 below the header: a is 'n/a', {NUMBER} (2 bad rows in all); load.features can",
+        ),
+        ("a,price\n1,x\n", {}, f"row 1 below the header: price is 'x', {NUMBER} (1 bad row in"),
+        ("a,price\n1,2\nnan,3\n", {}, f"a is 'nan', {NUMBER}"),
+        ("a,price\n1,2\n-inf,3\n", {}, f"a is '-inf', {NUMBER}"),
+        ("a,price\n1,2\n1e101,3\n", {}, f"a is '1e101', {LIMIT}"),
+        ("a,price\n1,2\n1e-101,3\n", {}, f"a is '1e-101', {LIMIT}"),
+        # a column's name is no name of DuckDB's for something else
+        ("rowid,b,price\n3,5,2\n0,q,4\n", {}, f"row 2 below the header: b is 'q', {NUMBER}"),
+        ("a,price\n", {}, "has no rows"),
+        ('"a\nb",price\n1,2\n', {}, "'a\\nb' cannot be the name of a column"),
+        ('{"price": 1, "a": 2}\n', {}, "is JSON, must be CSV or Parquet"),
+        ("a,price\n1,2\n3\n", {}, "Expected Number of Columns: 2"),
+        ("a,a,price\n1,2,3\n", {}, "more than one column is called a"),
+        ("a,A,price\n1,2,3\n", {}, "a and A differ in case alone"),
+        ("Ä,ä,price\n1,2,3\n", {}, "Ä and ä differ in case alone"),
+        ("a,Price,price\n1,2,3\n", {}, "Price and price differ in case alone"),
+        ("a,error,price\n1,2,3\n", {}, "no feature can be called error"),
+        ("a,prediction,price\n1,2,3\n", {}, "no feature can be called prediction"),
+        ("", {}, "is empty"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_in_one_line(
+    text: str, wanted: dict[str, Any], message: str
+) -> None:
+    (raw.FOLDER / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as raised:
+        read(**wanted)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert wanted.get("features") == ["price"] or "data/raw/t.csv" in str(raised.value)
+
+
+def test_the_file_and_the_row_in_it_are_named() -> None:
+    write_csv(ROWS, "a.csv")
+    write_csv([*ROWS, [None, "Bern", 1, 2]], "b.csv")
+    write_csv(ROWS, "c.csv")
+    with pytest.raises(InputError, match=r"^data/raw/b.csv: row 4 below the header: size is empty"):
+        read("data/raw/*.csv")
+    write_csv(ROWS, "b.csv", ["size", "city", "cost", "age"])
+    with pytest.raises(InputError, match=r"^data/raw/b.csv: column price missing"):
+        read("data/raw/?.csv")
+
+
+@pytest.mark.parametrize(
+    "name", ["iris", "t.csv", "/etc/passwd", "data/raw/../../t.csv", "data/raw"]
+)
+def test_only_files_that_dvc_sees_are_read(name: str) -> None:
+    Path("t.csv").touch()
+    with pytest.raises(InputError, match="must be california_housing, diabetes or files below"):
+        read(name)
+
+
+@pytest.mark.parametrize("name", ["data/raw/*", "data/raw/**.csv", "data/raw/t.parquet"])
+def test_a_file_that_is_missing_is_named(name: str) -> None:
+    for file in (".gitignore", "t.csv.dvc"):  # are of git and DVC
+        (raw.FOLDER / file).touch()
+    with pytest.raises(InputError, match=re.escape(name)):
+        read(name)
+
+
+def test_wildcards_in_a_name_that_exists_are_letters() -> None:
+    write_csv(ROWS, "t[1].csv")
+    write_csv(ROWS[:1], "t1.csv")
+    assert len(read("data/raw/t[1].csv").y) == len(ROWS)
+
+
+# the whole pipeline
+
+
+@pytest.mark.slow
+def test_diabetes_as_a_file_gives_the_metrics_of_the_data_set() -> None:
+    expected = run(dataset="diabetes")
+    whole = datasets.diabetes()
+    write_csv(np.column_stack([whole.X, whole.y]).tolist(), header=[*whole.features, whole.target])
+    found = run(target=whole.target)
+    assert {key: found[key] for key in found if key != "bytes"} == {
+        key: expected[key] for key in expected if key != "bytes"
+    }
+    assert "all 10 predictions are those" in predicted()
+
+
+def test_one_feature() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(20, 5, 200)
+    y = 3 - 0.25 * x + rng.normal(0, 0.1, 200)
+    write_csv(np.column_stack([x, y]).tolist(), header=["x", "y"])
+    metrics = run(target="y")
+    assert abs(metrics["quantization"]["mse_growth_percent"]) < 1e-9  # the offset is the weight
+    [line] = predicted("data/raw/t.csv", "--only").splitlines()[1:2]
+    learned = duckdb.read_parquet(str(TRAIN)).fetchnumpy()
+    slope, intercept = least_squares(learned["x"][:, None], learned["y"])
+    assert float(line) == pytest.approx(intercept + slope * x[0], abs=1e-6)
+
+
+NAMES = [
+    "two words",
+    'a "quote"',
+    "it's",
+    "größe",
+    "数",
+    "select",
+    "GROUP BY",
+    "a.b",
+    "*",
+    "c0",
+    "n1",
+]
+
+
+@pytest.mark.slow
+def test_names_of_features_may_be_anything() -> None:
+    rng = np.random.default_rng(1)
+    X = rng.normal(size=(100, len(NAMES))) * 10.0 ** np.arange(-5, 6)
+    y = X @ (rng.normal(size=len(NAMES)) / X.std(axis=0)) + rng.normal(size=100)
+    write_csv(np.column_stack([X, y]).tolist(), header=[*NAMES, "from"])
+    metrics = run(target="from", unit="€")
+    assert metrics["quantization"]["mse_growth_percent"] < 0.01
+    assert "all 10 predictions are those" in predicted()
+    learned = duckdb.read_parquet(str(TRAIN)).fetchnumpy()
+    *weights, intercept = least_squares(
+        np.column_stack([learned[name] for name in NAMES]), learned["from"]
+    )
+    bound = metrics["quantization"]["prediction_difference"]["bound"]
+    output = predicted("data/raw/t.csv", "--only").splitlines()[1:]
+    train_rows = (X >= np.min([learned[n] for n in NAMES], axis=1)) & (
+        X <= np.max([learned[n] for n in NAMES], axis=1)
+    )
+    error = np.abs(np.array(output, float) - (X @ weights + intercept))
+    assert error[train_rows.all(axis=1)].max() <= bound
+    rows = duckdb.execute(predicted("--sql", f"'{raw.FOLDER}/t.csv'")).fetchall()
+    assert [repr(row[-1]) for row in rows] == output
+    assert "from, in €" in predicted("--card")
+
+
+@pytest.mark.slow
+def test_constant_and_duplicate_features_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    rng = np.random.default_rng(2)
+    x, z = rng.normal(50, 3, 100), rng.normal(size=100)
+    y = 2 * x - z + rng.normal(0, 0.1, 100)
+    columns = [x, np.full(100, 7.5), z, x, np.zeros(100)]
+    write_csv(np.column_stack([*columns, y]).tolist(), header=["x", "c", "z", "same", "zero", "y"])
+    metrics = run(target="y")
+    assert capsys.readouterr().err.splitlines() == [
+        "load: c is 7.5 in all training rows: it teaches nothing",
+        "load: zero is 0.0 in all training rows: it teaches nothing",
+        "load: x, same are the same in all training rows: they share one weight",
+        "train: the 5 features have rank 2: some follow from others, to a millionth, so of the"
+        " weights that fit equally well these are the smallest",
+    ]
+    assert metrics["quantization"]["mse_growth_percent"] < 1e-3
+    assert "all 10 predictions are those" in predicted()
+
+
+@pytest.mark.parametrize(
+    ("factor", "unit"),
+    [(1.0, 1.0), (1e-95, 1.0), (1e99, 1.0), (1e-40, 1.0), (1.0, 1e99), (1e9, 1e-9)],
+)
+def test_numbers_of_any_size_go_through(factor: float, unit: float) -> None:
+    rng = np.random.default_rng(5)
+    x, z, noise = rng.normal(size=(3, 100))
+    write_csv(
+        np.column_stack([x * factor, z, unit * (x + z + 0.1 * noise)]).tolist(),
+        header=["x", "z", "y"],
+    )
+    with warnings.catch_warnings(action="error"):
+        metrics = run(target="y")
+    assert metrics["float"]["test"]["r2"] > 0.98
+    assert metrics["quantization"]["mse_growth_percent"] < 1e-6
+
+
+def test_a_target_in_too_large_a_unit_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv([[i, i % 2 * 1e-8] for i in range(20)], header=["x", "y"])
+    run(target="y")
+    assert capsys.readouterr().err == (
+        "load: y varies by 5e-09 only, and reports have 6 decimals: choose a smaller unit\n"
+    )
+
+
+@pytest.mark.slow
+def test_300_correlated_features_keep_within_the_budget() -> None:
+    rng = np.random.default_rng(3)
+    common = rng.normal(size=(2000, 1))
+    X = common + 0.3 * rng.normal(size=(2000, 300))
+    y = X @ rng.normal(size=300) + rng.normal(size=2000)
+    write_csv(
+        np.column_stack([X, y]).round(4).tolist(), header=[*(f"x{i}" for i in range(300)), "y"]
+    )
+    metrics = run(target="y")["quantization"]
+    assert metrics["nodes"] <= search.PROOF_NODES // 300
+    assert metrics["optimal"] == 0
+    sweep = duckdb.read_csv("reports/plots/sweep.csv").fetchall()
+    growth = {(row[0], row[1]): row[3] for row in sweep}
+    for bits in range(1, 17):
+        assert growth["optimal", bits] <= growth["nearest", bits]
