@@ -12,6 +12,11 @@ code 2, and nothing is written. A pipe is stored first: in a temporary file, or 
 memory where there is no folder for one.
 """
 
+import signal
+
+if __name__ == "__main__":  # until main listens, Ctrl-C ends it here, without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
 import argparse
 import csv
 import io

@@ -1,5 +1,6 @@
 """Fixtures, each made once: the real table, the model trained on it, and a clone that has run."""
 
+import ast
 import csv
 import io
 import os
@@ -11,21 +12,65 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stages.load import split
-from stages.quantize import fold
+from stages.predictor.document import Feature, Intercept, Predictor
+from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel
 from stages.regression.moments import Moments
 from stages.tables import datasets
 from stages.tables.table import Table
-from stages.train import fit
 
 
 def csv_of(*rows: Iterable[object], **dialect: Any) -> str:
     text = io.StringIO()
     csv.writer(text, **{"lineterminator": "\n"} | dialect).writerows(rows)
     return text.getvalue()
+
+
+def imported(file: Path) -> set[Path]:
+    """Return the files of `stages` that a file imports itself, anywhere in it."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+    files = {Path(name.replace(".", "/") + ".py") for name in names if name.startswith("stages.")}
+    return {path for path in files if path.exists()}
+
+
+def all_imported(file: Path) -> set[Path]:
+    """Return a file and all files of `stages` that it imports, directly or not."""
+    found, waiting = {file}, [file]
+    while waiting:
+        new = imported(waiting.pop()) - found
+        found |= new
+        waiting += new
+    return found
+
+
+def random_correlation(rng: np.random.Generator, n: int, rank: int | None = None) -> np.ndarray:
+    X = rng.normal(size=(rank or n + 2, n))
+    C = X.T @ X
+    deviation = np.sqrt(np.diag(C))
+    return np.asarray(C / np.outer(deviation, deviation))
+
+
+EXAMPLE = Predictor(
+    dataset="toy",
+    target="y",
+    unit="apples",
+    bits=2,
+    rounding="optimal",
+    scale=0.5,
+    offset=-1.0,
+    zero_point=2.0,
+    intercept=Intercept(code=0, scale=1.0, offset=3.25),
+    features=(Feature("a", 0.0, 1.0, 0, 3), Feature('b "é"', -1.5, 2.0, -2, 0)),
+)
 
 
 @dataclass(frozen=True)

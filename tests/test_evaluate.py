@@ -3,16 +3,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.test_predictor import EXAMPLE
 
 from stages import evaluate
-from stages.evaluate import effects, judge, load_predictor, report, sweep
+from stages.evaluate import (
+    dequantized,
+    details,
+    effects,
+    headline,
+    judge,
+    load_predictor,
+    sweep,
+)
 from stages.predictor import document
 from stages.predictor.document import Feature
 from stages.project.cli import InputError
+from stages.quantizer.affine import QuantizedWeights
 from stages.regression.linear import LinearModel
 from stages.regression.moments import Moments
 from stages.tables.table import Table
+from tests.conftest import EXAMPLE
 
 MODEL = LinearModel(np.array([0.5, -3.0]), 3.0)
 TABLE = Table(
@@ -46,10 +55,11 @@ def test_effects_are_weights_times_deviations() -> None:
 
 
 def test_the_whole_report() -> None:
-    shipped = replace(EXAMPLE, metrics={"optimal": True, "nodes": 7, "payload_bits": 99})
+    quantized = dequantized(EXAMPLE)
+    weights = QuantizedWeights(2, np.array([3, 0]), np.array([0, -2]), 0.5, -1.0, True, 7)
     train = replace(TABLE, y=MODEL.predict(TABLE.X) + np.array([1.0, -1.0, 0.0]))
-    document = report(MODEL, shipped, train, TABLE, {"predictor_json": 12})
-    assert {name: list(part) for name, part in document.items()} == {
+    scored = details(MODEL, quantized, weights, train, TABLE, {"predictor_json": 12})
+    assert {name: list(part) for name, part in scored.items()} == {
         "float": ["train", "test"],
         "quantized": ["train", "test"],
         "quantization": [
@@ -66,16 +76,23 @@ def test_the_whole_report() -> None:
     }
     # the quantized model differs by 1/4 - b, that is by -3/4, -3/4 and 1/4; the bound has room for
     # rounding errors, and is rounded up
-    assert document["quantization"] == {
+    assert scored["quantization"] == {
         # the errors go from -1, 1, 0 to -7/4, 1/4, 1/4: their squares from 2 to 51/16
         "mse_growth_percent": 59.38,
-        "r2_drop": round(document["float"]["test"]["r2"] - document["quantized"]["test"]["r2"], 6),
+        "r2_drop": round(scored["float"]["test"]["r2"] - scored["quantized"]["test"]["r2"], 6),
         "coef_error": {"mean": 0.5, "max": 1.0},
         "intercept_error": 0.25,
         "prediction_difference": {"mean": 0.583333, "max": 0.75, "bound": 0.750001},
         "optimal": True,
         "nodes": 7,
-        "payload_bits": 99,
+        # codes of 2 bits, exponents of 2, and 16 bits of base; scale, offset, intercept
+        "payload_bits": 2 * (2 + 2) + 16 + 32 + 32 + 64,
+    }
+    assert headline(scored) == {
+        "test_r2": {name: scored[name]["test"]["r2"] for name in ("float", "quantized")},
+        "growth_ppm": 593_800.0,
+        "payload_bits": 152,
+        "optimal": True,
     }
 
 

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
@@ -22,17 +22,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes
 
-from stages import predict, quantize, train
-from stages.predictor import card, document
+from stages import predict, quantize
+from stages.predictor import document
+from stages.predictor.card import card
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project import cli
+from stages.quantizer import rounding
 from stages.regression import scores
+from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel
 from stages.regression.moments import Moments
-from stages.tables import engine, pipes
+from stages.tables import pipes, sql
 from stages.tables.table import Table
 from tests.conftest import csv_of
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REPOSITORY = Path(predict.__file__).parent.parent
 NAMES = ("MedInc", 'é "q", x', "select")
 # (offset + scale · code) · 2^-exponent, worked by hand
@@ -51,19 +55,21 @@ MODEL = Predictor(
         Feature(NAMES[1], 0.0, 100.0, 1, 3),
         Feature(NAMES[2], -1e6, 1e6, -2, 17),
     ),
-    metrics={
-        **dict.fromkeys(
-            ("train", "test"),
-            {"r2": 0.5, "mse": 1.0, "rmse": 1.0, "mae": 0.8, "mean": 2.0}
-            | {"std": 0.9, "min": -1.0, "max": 5.0},
-        ),
+)
+SCORES = {
+    "quantized": dict.fromkeys(
+        ("train", "test"),
+        {"r2": 0.5, "mse": 1.0, "rmse": 1.0, "mae": 0.8, "mean": 2.0}
+        | {"std": 0.9, "min": -1.0, "max": 5.0},
+    ),
+    "quantization": {
         "mse_growth_percent": 0.25,
         "r2_drop": 0.125,
         "prediction_difference": {"mean": 0.1, "max": 0.2, "bound": 0.375},
         "payload_bits": 240,
         "optimal": True,
     },
-)
+}
 COEF = (0.5, -0.8125, 0.5)
 ROWS = [[1.5, 10.0, -3.25], [0.1, 0.2, 0.3], [-9.75, 99.5, 1e5]]
 
@@ -112,6 +118,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "reports").mkdir()
     header = (*NAMES, "actual", "float", "quantized", "error")
     (root / "reports/predictions.csv").write_text(as_csv(rows, header))
+    (root / "reports/scores.json").write_text(json.dumps(SCORES))
     return root
 
 
@@ -131,7 +138,8 @@ def run(
 def call(
     args: Sequence[object], capfd: pytest.CaptureFixture[str], stdin: bytes | Path | None = None
 ) -> Result:
-    saved, before = os.dup(0), signal.getsignal(signal.SIGTERM)
+    saved = os.dup(0)
+    before = {signum: signal.getsignal(signum) for signum in SIGNALS}
     if isinstance(stdin, bytes):
         read_end, write_end = os.pipe()
         threading.Thread(target=feed, args=(write_end, stdin), daemon=True).start()
@@ -148,7 +156,8 @@ def call(
         sys.argv = argv
         os.dup2(saved, 0)
         os.close(saved)
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
     out, err = capfd.readouterr()
     assert isinstance(code, int)
     return Result(code, out, err)
@@ -267,6 +276,7 @@ def test_tables_of_every_kind(
     header = [name.replace("\n", str(ends)) for name in header]
     text = io.StringIO(newline="")
     csv.writer(text, **dialect).writerows([header, *rows])  # type: ignore[arg-type]
+    bom = bom and "\n" not in header[0]  # is refused
     data = (b"\xef\xbb\xbf" if bom else b"") + text.getvalue().encode()
     data = gzip.compress(data) if packed else data
     if piped:
@@ -348,13 +358,13 @@ def test_16_bits_stay_within_the_bound_of_scikit_learn(run: Run, root: Path) -> 
     data = load_diabetes()
     names = tuple(data.feature_names)
     table = Table(data.data, data.target, names, "y", "points", "diabetes")
-    pipeline = train.fit(table.X, table.y)
-    model = quantize.fold(pipeline)
+    pipeline = fit(table.X, table.y)
+    model = fold(pipeline)
     moments = Moments.of(table.X)
-    weights = list(quantize.quantize(model.coef, moments, "nearest"))[15]
-    quantized = quantize.dequantize(weights, model, moments)
-    scores = scores.compare(model, quantized, table, table)
-    shipped = quantize.to_predictor(weights, quantized.intercept, table, "nearest", scores)
+    weights = list(rounding.quantize(model.coef, moments, "nearest"))[15]
+    quantized = rounding.dequantize(weights, model, moments)
+    compared = scores.compare(model, quantized, table, table)
+    shipped = quantize.to_predictor(weights, quantized.intercept, table, "nearest")
     saved = (root / "models/predictor.json").read_bytes()
     document.save(shipped, root / "models/predictor.json")
     try:
@@ -368,7 +378,7 @@ def test_16_bits_stay_within_the_bound_of_scikit_learn(run: Run, root: Path) -> 
         got.tolist()
         == LinearModel(np.array(shipped.coef), shipped.intercept.value).predict(table.X).tolist()
     )
-    bound = shipped.metrics["prediction_difference"]["bound"]
+    bound = compared["quantization"]["prediction_difference"]["bound"]
     assert np.abs(got - pipeline.predict(table.X)).max() <= bound
 
 
@@ -587,6 +597,7 @@ def test_a_difference_from_what_was_recorded_exits_1(
     other = Path("other")
     document.save(MODEL, other / "models/predictor.json")
     (other / "reports").mkdir()
+    (other / "reports/scores.json").write_text(json.dumps(SCORES))
     rows = list(csv.reader((root / "reports/predictions.csv").open()))
     rows[2][column] = f"{float(rows[2][column]) + 1e-6:.6f}"  # the last decimal that is recorded
     (other / "reports/predictions.csv").write_text(as_csv(rows[1:], rows[0]))
@@ -601,8 +612,8 @@ def test_a_difference_from_what_was_recorded_exits_1(
     [
         (None, "`dvc repro` makes it"),
         ("{", "damaged"),
-        ('{"format": "cali-reg predictor", "version": 2}', "version 2 is unknown"),
-        ('{"format": "cali-reg predictor", "version": 1}', "dataset must be"),
+        ('{"format": "cali-reg predictor", "version": 1}', "version 1 is unknown"),
+        ('{"format": "cali-reg predictor", "version": 2}', "dataset must be"),
     ],
 )
 def test_a_predictor_that_cannot_be_used(
@@ -620,14 +631,8 @@ def test_the_card_says_what_the_predictor_does(run: Run) -> None:
     text = run("--card").out
     for words in ("made up", "8-bit", "| MedInc | -10 | 10 | 20 | 0 | 0.5 |", "0.375", "+0.25 %"):
         assert words in text
-    with pytest.raises(cli.InputError, match="metrics are damaged"):
-        card.card(replace(MODEL, metrics={}))
-
-
-def test_progress_is_drawn_only_where_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    assert not engine.draw(-1)
-    assert engine.draw(50)
-    assert capsys.readouterr().err == f"\r[{'#' * 20:40}]  50 %"
+    with pytest.raises(cli.InputError, match=r"scores\.json is damaged"):
+        card(MODEL, {})
 
 
 # as a process
@@ -640,7 +645,7 @@ def test_predict_imports_only_duckdb_and_what_the_image_has(root: Path) -> None:
         f"import sys, atexit; atexit.register(lambda: print(*{names}, sep='\\n', file=sys.stderr))"
     )
     command = (
-        f"{code}; sys.argv = ['predict', 'table']; from stages import cli, predict;"
+        f"{code}; sys.argv = ['predict', 'table']; from stages import predict; cli = predict.cli;"
         f" predict.ROOT = predict.Path({str(root)!r}); cli.finish(predict.main, 'predict')"
     )
     environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
@@ -653,9 +658,14 @@ def test_predict_imports_only_duckdb_and_what_the_image_has(root: Path) -> None:
         match[1] for file in files if (match := re.search(r"/site-packages/([^/.]+)", str(file)))
     }
     assert packages - {"_distutils_hack", "_virtualenv"} == {"duckdb", "_duckdb"}
-    modules = {f"stages/{file.name}" for file in files if file.parent.name == "stages"}
-    allowed = (REPOSITORY / ".dockerignore").read_text().split("\n")
-    assert modules == {line[1:] for line in allowed if line.startswith("!stages/")}
+    modules = {
+        file.relative_to(REPOSITORY) for file in files if REPOSITORY / "stages" in file.parents
+    }
+    allowed = (REPOSITORY / ".dockerignore").read_text().split()
+    patterns = [line[1:] for line in allowed if line.startswith("!stages/")]
+    assert {str(file) for file in modules} == {
+        str(file.relative_to(REPOSITORY)) for p in patterns for file in REPOSITORY.glob(p)
+    }
 
 
 def test_a_closed_pipe_is_no_error(root: Path) -> None:
@@ -680,27 +690,46 @@ def test_full_and_closed_and_shared_output(root: Path) -> None:
     assert done.stdout.startswith("first\nprediction\n")
 
 
-def test_termination_leaves_no_part(root: Path) -> None:
+@pytest.fixture(scope="module")
+def long(root: Path) -> Path:
+    """Make a table that takes seconds to predict."""
+    query = f'SELECT i % 7 AS MedInc, 2 AS {sql.identifier(NAMES[1])}, 3 AS "select"'
+    path = root / "long.parquet"
+    duckdb.execute(f"COPY ({query} FROM range(20000000) t(i)) TO '{path}' (FORMAT parquet)")
+    return path
+
+
+@pytest.mark.parametrize("signum", SIGNALS)
+@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
+def test_a_signal_leaves_nothing(root: Path, long: Path, form: str, signum: int) -> None:
     link(root)
-    process = subprocess.Popen(
-        [sys.executable, "-m", "stages.predict", "-", "--output", "stopped.csv"],
-        cwd=root,
-        stdin=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdin is not None
-    process.stdin.write(THIRD + b"1,2,3\n" * 200_000)
-    process.stdin.flush()
-    for _ in range(100):
-        if (root / "stopped.csv.part").exists():
-            break
-        time.sleep(0.05)
-    assert (root / "stopped.csv.part").exists()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 130
-    assert not list(root.glob("stopped*"))
-    assert process.stderr is not None
-    assert process.stderr.read() == b""
+    folder = root / "stopped"
+    folder.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "stages.predict", long, "--output", f"stopped/out.{form}"]
+    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE)
+    while not any(path.stat().st_size for path in folder.iterdir()):
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signum)
+    began = time.monotonic()
+    _, err = process.communicate(timeout=10)
+    assert (process.returncode, err) == (130, b"")
+    assert time.monotonic() - began < 1
+    assert list(folder.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_a_signal_at_any_time_is_no_traceback(root: Path, long: Path) -> None:
+    link(root)
+    command = [sys.executable, "-m", "stages.predict", long, "--output", "stopped.csv"]
+    for wait in np.linspace(0.06, 0.5, 23):
+        process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE)
+        time.sleep(wait)
+        process.send_signal(signal.SIGINT)
+        assert process.communicate(timeout=10)[1] == b"", wait
+        assert process.returncode in (130, -signal.SIGINT)
+        assert not list(root.glob("stopped.csv"))
+        assert not list(root.glob(".*.part"))
 
 
 def test_help_is_for_people(run: Run) -> None:

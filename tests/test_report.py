@@ -4,11 +4,12 @@ import pytest
 
 from stages import report
 from stages.project.cli import InputError
+from stages.project.files import PICTURES
 
 
 @pytest.mark.parametrize("name", report.PLOTS)
 def test_the_committed_pictures_are_those_of_the_reports(name: str) -> None:
-    committed = Path(report.FOLDER, name).read_text(encoding="utf-8")
+    committed = Path(PICTURES, name).read_text(encoding="utf-8")
     assert committed == report.draw(report.PLOTS[name]) + "\n"
 
 

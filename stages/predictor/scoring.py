@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from stages.predictor.document import Feature, Predictor
 from stages.predictor.expression import expression
 from stages.project.cli import InputError, plural
-from stages.project.text import named, shown
+from stages.project.text import named
 from stages.tables import engine, sql
 from stages.tables.source import REJECTS, Source
 
@@ -114,7 +114,7 @@ class Request:
         what = "the prediction is too large for a number"
         for feature, x, c in zip(features, values, values[len(features) :], strict=False):
             if x is None or not math.isfinite(x):
-                what = f"{named(feature.name)} is {shown(c)}, must be a finite number"
+                what = f"{named(feature.name)} is {engine.cell(c)}, must be a finite number"
                 break
         return f"{engine.located(row, self.source.kind)}: {what}"
 

@@ -20,6 +20,8 @@ from typing import Any, NoReturn
 PATIENCE = 2.0  # seconds before a progress bar is drawn, and a stage says how long it took
 MESSAGE = 1000  # characters of a message
 
+unfinished: set[Path] = set()  # files that a signal removes
+
 
 class InputError(ValueError):
     """Something the user gave cannot be used; the message says what, where and what is allowed."""
@@ -69,8 +71,6 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
             sys.stdout.flush()
     except BrokenPipeError:
         pass  # nobody reads standard output any more
-    except KeyboardInterrupt:
-        os._exit(128 + signal.SIGINT)  # Python would wait for threads that are at work
     except (InputError, OSError, MemoryError) as error:
         say(f"{name}: {_line(error)}")
         status = 2
@@ -99,7 +99,11 @@ def plural(count: int, noun: str) -> str:
 
 
 def _interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+    """End the process: an exception could strike anywhere, and threads would go on working."""
+    progress(1, 0)
+    for path in unfinished:
+        path.unlink(missing_ok=True)
+    os._exit(128 + signal.SIGINT)
 
 
 def _line(error: Exception) -> str:

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from stages.project import cli
 from stages.project.cli import InputError
 
 TRAIN = Path("data/train.parquet")
@@ -35,11 +36,13 @@ def replacing(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
+        cli.unfinished.add(part)
         part.touch(exist_ok=False)
         yield part
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+        cli.unfinished.discard(part)
 
 
 def save_json(document: Mapping[str, Any], path: Path) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import Field, dataclass, field, fields
 from math import inf
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 # what DVC reads it with: to YAML 1.1, as PyYAML has it, 1e-3 is a text and 010 is eight
 from ruamel.yaml import YAML
 
 from stages.project.cli import InputError
-from stages.project.text import shown
+from stages.project.text import SHOWN, shown
 
 
 def _rule(text: str, holds: Callable[[Any], bool]) -> Any:
@@ -95,7 +96,8 @@ def read(path: Path = Path("params.yaml")) -> Params:
     try:
         document = YAML(typ="safe", pure=True).load(text)
     except Exception as error:  # the parser has an error of its own for each kind of nonsense
-        raise InputError(f"{path}: not valid YAML: {error}") from error
+        reason = shorten(str(error), 4 * SHOWN, placeholder="…")
+        raise InputError(f"{path}: not valid YAML: {reason}") from error
     sections = _known_keys(document, fields(Params), f"{path}: ")
     values = {}
     for section in fields(Params):

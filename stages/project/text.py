@@ -11,9 +11,7 @@ _repr = reprlib.Repr(maxlevel=2, maxdict=4, maxlist=6, maxstring=SHOWN, maxother
 
 
 def shown(value: object) -> str:
-    """Return a value as Python writes it, cut to SHOWN characters; None is an empty cell."""
-    if value is None:
-        return "empty"
+    """Return a value as Python writes it, cut to SHOWN characters."""
     try:
         # reprlib cuts a string in its middle
         text = (

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.project import cli
 from stages.project.cli import InputError
+from stages.project.text import shown
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -85,6 +86,11 @@ def attended(connection: "DuckDBPyConnection", statement: str) -> list[Any]:
     if failures:
         raise failures[0]
     return results
+
+
+def cell(value: object) -> str:
+    """Return a value of a table for people."""
+    return "empty" if value is None else shown(value)
 
 
 def located(row: int, kind: str) -> str:

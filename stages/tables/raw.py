@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from stages.project import cli
 from stages.project.cli import InputError, plural
 from stages.project.files import SAMPLE_COLUMNS
-from stages.project.text import listed, named, shown
+from stages.project.text import listed, named
 from stages.tables import engine, source, sql, table
 from stages.tables.source import NUMERIC, Source
 from stages.tables.table import Table
@@ -180,6 +180,6 @@ def complaint(
         ).fetchall()
     rule = f"0 or {SMALLEST:g} to {LARGEST:g} in size" if is_number else "a finite number"
     return (
-        f"{it.name}: {engine.located(row + 1, it.kind)}: {named(name)} is {shown(value)}, must be"
-        f" {rule} ({plural(bad, 'bad row')} in all)"
+        f"{it.name}: {engine.located(row + 1, it.kind)}: {named(name)} is {engine.cell(value)},"
+        f" must be {rule} ({plural(bad, 'bad row')} in all)"
     )

@@ -28,7 +28,8 @@ HEAD = 1 << 20  # bytes in which the header must end
 REJECTS = 100_000  # malformed lines that are counted; DuckDB stores each of them in memory
 DELIMITERS = ",;\t|"
 BOM = b"\xef\xbb\xbf"
-JSON_OBJECT = re.compile(rb'\{\s*["}]')  # the header of CSV can be {a}
+# the header of CSV can be {a} or [a]
+JSON_OBJECT, JSON_ARRAY = re.compile(rb'\{\s*["}]'), re.compile(rb"\[\s*[{\]]")
 NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT$|U?INTEGER$|FLOAT$|DOUBLE$|DECIMAL\(|VARCHAR$")
 
 
@@ -124,7 +125,7 @@ def _recognised(
     if not head:
         raise InputError(f"{name} is empty")
     start = head.removeprefix(BOM).lstrip()
-    if start.startswith(b"["):
+    if JSON_ARRAY.match(start):
         raise InputError(f"{name} is a JSON array, must be JSON lines: one object a line")
     if JSON_OBJECT.match(start):
         return _described(name, "json", path, gzipped, features, connection)
@@ -176,6 +177,8 @@ def _header(head: bytes, name: str, features: Sequence[str]) -> tuple[str, tuple
     delimiter = max(headers, key=lambda key: len(set(features).intersection(headers[key])))
     if "\N{REPLACEMENT CHARACTER}" in "".join(headers[delimiter]):
         raise InputError(f"{name}: its header is not UTF-8")
+    if head.startswith(BOM) and {"\n", "\r"} & {*headers[delimiter][0]}:  # DuckDB reads it wrongly
+        raise InputError(f"{name}: its first column has a line break in its name behind a BOM")
     return delimiter, headers[delimiter]
 
 

@@ -8,28 +8,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stages.predictor import document
-from stages.predictor.document import Feature, Intercept, Predictor
+from stages.predictor.document import Feature
 from stages.project.cli import InputError
 from stages.quantizer.affine import QuantizedWeights
-
-EXAMPLE = Predictor(
-    dataset="toy",
-    target="y",
-    unit="apples",
-    bits=2,
-    rounding="optimal",
-    scale=0.5,
-    offset=-1.0,
-    zero_point=2.0,
-    intercept=Intercept(code=0, scale=1.0, offset=3.25),
-    features=(Feature("a", 0.0, 1.0, 0, 3), Feature('b "é"', -1.5, 2.0, -2, 0)),
-    metrics={"test": {"r2": 0.5}},
-)
+from tests.conftest import EXAMPLE
 
 TEXT = """\
 {
   "format": "cali-reg predictor",
-  "version": 1,
+  "version": 2,
   "dataset": "toy",
   "target": "y",
   "unit": "apples",
@@ -58,12 +45,7 @@ TEXT = """\
       "exponent": -2,
       "code": 0
     }
-  ],
-  "metrics": {
-    "test": {
-      "r2": 0.5
-    }
-  }
+  ]
 }
 """
 
@@ -89,13 +71,13 @@ def test_codes_survive_the_file(data: st.DataObject) -> None:
     scale, offset = (data.draw(st.floats(2**-20, 8, width=32)) for _ in range(2))
     weights = QuantizedWeights(bits, np.array(codes), np.array(exponents), scale, -offset)
     features = zip("abcde", [0.0] * n, [1.0] * n, exponents, codes, strict=False)
-    document = json.loads(TEXT) | {
+    text = json.loads(TEXT) | {
         "bits": bits,
         "scale": weights.scale,
         "offset": weights.offset,
         "features": [vars(Feature(*feature)) for feature in features],
     }
-    assert document.parse(json.dumps(document), "x").coef == tuple(weights.coef.tolist())
+    assert document.parse(text, "x").coef == tuple(weights.coef.tolist())
 
 
 def damaged(keys: tuple[Any, ...], value: Any) -> str:
@@ -113,12 +95,14 @@ def damaged(keys: tuple[Any, ...], value: Any) -> str:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "damaged, not JSON"),
-        (TEXT[:200], "damaged, not JSON"),
-        (TEXT.replace("3.25", "NaN"), "damaged, not JSON: NaN is not a number"),
+        ("", "not JSON"),
+        (TEXT[:200], "not JSON"),
+        (TEXT.replace("3.25", "NaN"), "not JSON: NaN is not a number"),
+        (TEXT.replace("3.25", "1" + "0" * 5000), "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[]", "not a predictor, its format must be 'cali-reg predictor'"),
         (damaged(("format",), "gguf"), "not a predictor, its format must be 'cali-reg predictor'"),
-        (damaged(("version",), 2), "version 2 is unknown, this program reads 1"),
+        (damaged(("version",), 1), "version 1 is unknown, this program reads 2"),
         (damaged(("bits",), None), "bits must be of type int, got None"),
         (damaged(("bits",), 8.0), "bits must be of type int, got 8.0"),
         (damaged(("bits",), 17), "bits must be from 1 to 16, got 17"),
@@ -132,8 +116,12 @@ def damaged(keys: tuple[Any, ...], value: Any) -> str:
         (damaged(("intercept",), 1.0), "intercept must be of type dict, got 1.0"),
         (damaged(("features",), []), "features must not be empty"),
         (damaged(("features", 1), 5), "features[1].name must be of type str, got None"),
-        (damaged(("features", 1, "name"), "a"), "must have names of their own, got ['a', 'a']"),
+        (damaged(("features", 1, "name"), "a"), "must have names of their own, got a, a"),
         (damaged(("features", 0, "code"), 4), "code of a must be from 0 to 3, got 4"),
+        (damaged(("features", 0, "min"), -(10**400)), "min is too large"),
+        (damaged(("features", 0, "name"), "\ud800"), "does not print"),
+        (damaged(("unit",), "a\nb"), "does not print"),
+        (damaged(("features", 0, "exponent"), -(10**30)), "must give finite weights"),
         (damaged(("features", 0, "code"), -1), "code of a must be from 0 to 3, got -1"),
     ],
 )
@@ -142,5 +130,5 @@ def test_what_is_wrong_is_named(text: str, message: str, tmp_path: Path) -> None
     path.write_text(text, encoding="utf-8")
     with pytest.raises(InputError) as raised:
         document.load(path)
-    assert str(raised.value).startswith(f"{path}: ")
+    assert str(raised.value).startswith(str(path))
     assert message in str(raised.value)

@@ -8,7 +8,8 @@ from stages.project.cli import InputError
 VALID = """\
 load: {dataset: diabetes, target: null, features: null, unit: null, test_size: 0.25, seed: 0}
 quantize: {bits: 1, rounding: nearest}
-evaluate: {samples: 5, min_r2: -1, max_r2_drop: 0}
+evaluate: {samples: 5}
+gate: {min_r2: -1, max_r2_drop: 0}
 """
 
 
@@ -22,7 +23,8 @@ def test_values_are_typed(tmp_path: Path) -> None:
     assert read(VALID, tmp_path) == params.Params(
         params.Load("diabetes", None, None, None, 0.25, 0),
         params.Quantize(1, "nearest"),
-        params.Evaluate(5, -1, 0),
+        params.Evaluate(5),
+        params.Gate(-1, 0),
     )
 
 
@@ -53,8 +55,8 @@ def test_the_project_s_own_file_is_valid() -> None:
             for value in ("[]", "a", "[a, 5]", "[a, a]", "[a, '']", "[[a]]", "{a: b}")
         ),
         ("samples: 5", "samples: 4", "evaluate.samples must be an integer from 5 to 1000, got 4"),
-        ("min_r2: -1", "min_r2: 1.1", "evaluate.min_r2 must be a number of at most 1, got 1.1"),
-        ("drop: 0", "drop: -0.1", "evaluate.max_r2_drop must be a number of at least 0, got -0.1"),
+        ("min_r2: -1", "min_r2: 1.1", "gate.min_r2 must be a number of at most 1, got 1.1"),
+        ("drop: 0", "drop: -0.1", "gate.max_r2_drop must be a number of at least 0, got -0.1"),
         (
             "bits: 1",
             "bit: 1",
@@ -92,7 +94,7 @@ def test_bad_values_are_named(before: str, after: str, message: str, tmp_path: P
 )
 def test_numbers_are_those_that_dvc_reads(text: str, value: float, tmp_path: Path) -> None:
     found = read(VALID.replace("drop: 0", f"drop: {text}"), tmp_path)
-    assert found.evaluate.max_r2_drop == value
+    assert found.gate.max_r2_drop == value
 
 
 def test_bytes_that_are_not_text_are_not_yaml(tmp_path: Path) -> None:

@@ -8,13 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from stages.quantizer.lattice import SMALLEST_PIVOT, cholesky, closest, reach
-
-
-def random_correlation(rng: np.random.Generator, n: int, rank: int | None = None) -> np.ndarray:
-    X = rng.normal(size=(rank or n + 2, n))
-    C = X.T @ X
-    deviation = np.sqrt(np.diag(C))
-    return np.asarray(C / np.outer(deviation, deviation))
+from tests.conftest import random_correlation
 
 
 def cost(factor: np.ndarray, target: np.ndarray, point: np.ndarray) -> float:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
-from tests.test_lattice import random_correlation
 
 from stages.quantizer import search
 from stages.quantizer.affine import MAX_BITS, QuantizedWeights, quantize_nearest
@@ -30,7 +29,7 @@ from stages.quantizer.search import (
     spread_grids,
 )
 from stages.tables.table import Table
-from tests.conftest import trained_on
+from tests.conftest import random_correlation, trained_on
 
 
 def quantize(
