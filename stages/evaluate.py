@@ -1,5 +1,6 @@
 """Evaluate the float and the quantized model: metrics, sample predictions and plots."""
 
+import math
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -178,8 +179,15 @@ def main() -> str:
         path.name.replace(".", "_"): path.stat().st_size
         for path in (MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR)
     }
-    scored = details(model, quantized, load_weights(), train, test, sizes)
-    rows = judge(test, model, quantized)
+    with np.errstate(over="ignore", invalid="ignore"):
+        scored = details(model, quantized, load_weights(), train, test, sizes)
+        rows = judge(test, model, quantized)
+        swept = list(sweep_rows(model, moments, train, test))
+    if not math.isfinite(scored["float"]["test"]["mse"] + scored["quantized"]["test"]["mse"]):
+        raise InputError(
+            f"{TEST}: a row lies so far outside the training range that its error is too large for"
+            " a number: leave the row or the feature out"
+        )
     sample_rows = np.column_stack([test.X, rows])[:samples]
 
     files.save_json(headline(scored), METRICS)
@@ -191,7 +199,7 @@ def main() -> str:
         effects(model, quantized, test.features, moments),
         PLOTS / "weights.csv",
     )
-    files.save_csv(SWEEP_COLUMNS, sweep_rows(model, moments, train, test), PLOTS / "sweep.csv")
+    files.save_csv(SWEEP_COLUMNS, swept, PLOTS / "sweep.csv")
     float_r2, quantized_r2 = headline(scored)["test_r2"].values()
     growth = scored["quantization"]["mse_growth_percent"]
     return f"test R² {float_r2} float, {quantized_r2} quantized; training MSE grows by {growth} %"

@@ -13,7 +13,7 @@ import pytest
 
 from stages.load import split
 from stages.project.cli import InputError
-from stages.tables import datasets, table
+from stages.tables import datasets, sql, table
 from stages.tables.table import Table
 
 TOY = Table(
@@ -183,6 +183,31 @@ def test_a_missing_or_damaged_table_says_what_makes_it(
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(InputError, match=r"table.parquet cannot be read, `dvc repro` makes it: "):
+        table.read(path)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "SELECT *, 1.5::DOUBLE AS extra FROM toy",
+        "SELECT 1.5::DOUBLE AS extra, * FROM toy",
+        'SELECT * REPLACE ("select"::FLOAT AS "select") FROM toy',
+        "FROM toy LIMIT 0",
+        'SELECT * REPLACE (nullif("select", "select") AS "select") FROM toy',
+        "SELECT * REPLACE ('inf'::DOUBLE AS \"select\") FROM toy",
+    ],
+)
+def test_a_table_that_something_else_has_rewritten_is_refused(query: str, tmp_path: Path) -> None:
+    path = tmp_path / "toy.parquet"
+    table.write(TOY, path)
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE toy AS FROM read_parquet(?)", [str(path)])
+        metadata = connection.execute(
+            "SELECT decode(key), decode(value) FROM parquet_kv_metadata(?)", [str(path)]
+        ).fetchall()
+        pairs = ", ".join(f"{key}: {sql.literal(value)}" for key, value in metadata)
+        connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet, KV_METADATA {{{pairs}}})")
+    with pytest.raises(InputError, match=r"toy.parquet cannot be read, `dvc repro` makes it: it"):
         table.read(path)
 
 

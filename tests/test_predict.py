@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes
 
 from stages import predict, quantize
-from stages.predictor import document
+from stages.predictor import document, scoring
 from stages.predictor.card import card
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project import cli
@@ -32,7 +32,7 @@ from stages.regression import scores
 from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel
 from stages.regression.moments import Moments
-from stages.tables import pipes, sql
+from stages.tables import pipes, source, sql
 from stages.tables.table import Table
 from tests.conftest import csv_of
 
@@ -705,7 +705,7 @@ def test_a_signal_leaves_nothing(root: Path, long: Path, form: str, signum: int)
     link(root)
     folder = root / "stopped"
     folder.mkdir(exist_ok=True)
-    command = [sys.executable, "-m", "stages.predict", long, "--output", f"stopped/out.{form}"]
+    command = [sys.executable, "-m", "stages.predict", str(long), "--output", f"stopped/out.{form}"]
     process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE)
     while not any(path.stat().st_size for path in folder.iterdir()):
         assert process.poll() is None
@@ -721,7 +721,7 @@ def test_a_signal_leaves_nothing(root: Path, long: Path, form: str, signum: int)
 @pytest.mark.slow
 def test_a_signal_at_any_time_is_no_traceback(root: Path, long: Path) -> None:
     link(root)
-    command = [sys.executable, "-m", "stages.predict", long, "--output", "stopped.csv"]
+    command = [sys.executable, "-m", "stages.predict", str(long), "--output", "stopped.csv"]
     for wait in np.linspace(0.06, 0.5, 23):
         process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE)
         time.sleep(wait)
@@ -730,6 +730,136 @@ def test_a_signal_at_any_time_is_no_traceback(root: Path, long: Path) -> None:
         assert process.returncode in (130, -signal.SIGINT)
         assert not list(root.glob("stopped.csv"))
         assert not list(root.glob(".*.part"))
+
+
+def test_gzip_is_checked_before_anything_is_written(run: Run) -> None:
+    packed = gzip.compress(THIRD * 1000, mtime=0)
+    damaged = {
+        "no checksum": packed[:-8],
+        "half a checksum": packed[:-4],
+        "another checksum": packed[:-8] + bytes(4) + packed[-4:],
+        "something behind it": packed + b"junk",
+    }
+    for data in damaged.values():
+        Path("t.gz").write_bytes(data)
+        for output in ("o.csv", "o.parquet"):
+            Path(output).write_text("what was there")
+            refused(run("t.gz", "--output", output), "t.gz is damaged: ")
+            refused(run("--output", output, stdin=data), "standard input is damaged: ")
+            assert Path(output).read_text() == "what was there"
+
+
+def test_gzip_that_unpacks_to_much_takes_little_memory(root: Path) -> None:
+    with gzip.open(root / "ones.gz", "wb", compresslevel=1) as file:
+        file.write(FIRST + b"\n")
+        for _ in range(300):
+            file.write(b"1" * 1_000_000)
+    done = shell(root, "ulimit -v 2000000; predict ones.gz")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "its last line is longer than 2,000,000 bytes" in done.stderr
+
+
+def test_other_files_are_not_touched(run: Run) -> None:
+    Path("o.csv.part").write_bytes(THIRD)
+    Path("aim").write_text("a")
+    Path("o.parquet.part").symlink_to("aim")
+    assert run("o.csv.part", "--output", "o.csv").code == 0
+    assert run("o.csv.part", "--output", "o.parquet").code == 0
+    assert Path("o.csv.part").read_bytes() == THIRD
+    assert Path("o.parquet.part").is_symlink()
+    assert Path("aim").read_text() == "a"
+
+
+def test_two_at_a_time_with_one_output_leave_one_s_rows(root: Path, long: Path) -> None:
+    other = f"(SELECT * REPLACE (5 AS \"select\") FROM '{long}' LIMIT 3000000)"
+    duckdb.execute(f"COPY {other} TO '{root}/other.parquet' (FORMAT parquet)")
+    duckdb.execute(f"COPY (FROM '{long}' LIMIT 3000000) TO '{root}/one.parquet' (FORMAT parquet)")
+    one, two = (f"predict {name}.parquet --output both.parquet" for name in ("one", "other"))
+    done = shell(root, f"{one} & first=$!; {two}; echo $?; wait $first; echo $?; ls -a {root}")
+    assert done.stdout.split()[:2] == ["0", "0"], done.stderr
+    assert ".part" not in done.stdout
+    query = 'SELECT count(*), count(DISTINCT "select") FROM read_parquet(?)'
+    assert duckdb.execute(query, [f"{root}/both.parquet"]).fetchall() == [(3_000_000, 1)]
+
+
+def test_an_output_of_any_name(run: Run) -> None:
+    Path("table").write_bytes(THIRD)
+    for output in (os.fsdecode(b"\xff\xfe.parquet"), "a'b\n.jsonl", "é" * 100 + ".csv"):
+        result = run("table", "--output", output)
+        assert result.code == 0, result.err
+        assert Path(output).stat().st_size
+    Path("loop.csv").symlink_to("loop.csv")
+    refused(run("table", "--output", "loop.csv"), "is not a file")
+
+
+def test_malformed_lines_beyond_the_limit_are_some_or_more(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "REJECTS", 50)
+    monkeypatch.setattr(scoring, "REJECTS", 50)
+    Path("table").write_text(as_csv([ROWS[0], *[[1] * 9] * 40, ROWS[1]]))  # six errors a line
+    result = run("table", "--on-error", "skip")
+    assert predictions(result.out) == oracle(ROWS[:2]).tolist()
+    assert re.search(r"dropped \d+ or more bad rows, kept 2$", result.err.strip())
+
+
+@pytest.mark.parametrize("name", ["{a}", "[a]", "[", "{"])
+def test_csv_whose_first_column_looks_like_json(run: Run, name: str) -> None:
+    Path("table").write_text(as_csv([["x", *ROWS[0]]], [name, *NAMES]))
+    assert predictions(run("table").out) == oracle(ROWS[:1]).tolist()
+
+
+@pytest.mark.parametrize("value", ["+-1", "1_000", "--1", "1e+-5"])
+def test_what_only_duckdb_takes_for_a_number_is_none(run: Run, value: str) -> None:
+    Path("table").write_text(as_csv([[value, 2, 3]]))
+    refused(run("table"), f"MedInc is '{value}', must be a finite number")
+
+
+def test_a_long_header_in_a_pipe(run: Run) -> None:
+    header = [f"a column with a long name, {i}" for i in range(10_000)]
+    text = as_csv([[*([1] * 10_000), *ROWS[0]]], [*header, *NAMES])
+    assert predictions(run("--only", stdin=text.encode()).out) == oracle(ROWS[:1]).tolist()
+    longer = ("x" * 20 + ",") * 60_000
+    refused(run("-", stdin=longer.encode()), "its header is longer than 1 MB")
+
+
+def test_a_message_is_short(run: Run) -> None:
+    Path("table").write_text(as_csv([["x" * 1_000_000, 2, 3]]))
+    result = run("table")
+    refused(result, "MedInc is 'xxx")
+    assert len(result.err) < 1200
+
+
+def test_a_file_that_changes_between_the_passes(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("table").write_bytes(THIRD)
+    tally = scoring.Request.tally
+
+    def then_change(request: scoring.Request) -> scoring.Tally:
+        found = tally(request)
+        Path("table").write_bytes(SECOND)
+        return found
+
+    monkeypatch.setattr(scoring.Request, "tally", then_change)
+    refused(run("table", "--output", "o.csv"), "table changed while it was read")
+    assert [path.name for path in Path().iterdir()] == ["table"]
+
+
+def test_stderr_that_cannot_be_written_to(root: Path) -> None:
+    for end in ("2>&-", "2>/dev/full"):
+        assert shell(root, f"predict nothing {end}").returncode == 2
+        done = shell(root, f"PYTHONIOENCODING=ascii predict --card {end} < /dev/null")
+        assert (done.returncode, "R²" in done.stdout) == (0, True)
+
+
+@pytest.mark.parametrize("text", ["null", '"x"', "[]", '{"quantized": null}', "[" * 100_000])
+def test_scores_that_are_damaged(run: Run, root: Path, text: str) -> None:
+    saved = (root / "reports/scores.json").read_bytes()
+    try:
+        (root / "reports/scores.json").write_text(text)
+        refused(run("--card"), "scores.json is damaged")
+        refused(run(), "scores.json is damaged")
+    finally:
+        (root / "reports/scores.json").write_bytes(saved)
 
 
 def test_help_is_for_people(run: Run) -> None:

@@ -7,7 +7,9 @@ SHOWN = 80  # characters of a value
 NAMED = 40  # characters of a name
 LISTED = 20  # names in a list
 
-_repr = reprlib.Repr(maxlevel=2, maxdict=4, maxlist=6, maxstring=SHOWN, maxother=SHOWN)
+_repr = reprlib.Repr()
+_repr.maxlevel = 2  # the aliases of YAML can make a value of a line grow without end
+_repr.maxstring = _repr.maxother = SHOWN
 
 
 def shown(value: object) -> str:

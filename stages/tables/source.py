@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 HEAD = 1 << 20  # bytes in which the header must end
 REJECTS = 100_000  # malformed lines that are counted; DuckDB stores each of them in memory
+LONGEST_LINE = 2_000_000  # bytes, of CSV
 DELIMITERS = ",;\t|"
 BOM = b"\xef\xbb\xbf"
 # the header of CSV can be {a} or [a]
@@ -120,7 +121,7 @@ def _recognised(
     descriptor: int, name: str, features: Sequence[str], connection: "DuckDBPyConnection"
 ) -> Source:
     """Tell what kind of table a file is, from its content, and what columns it has."""
-    gzipped, head = _head(descriptor, name)
+    gzipped, head, tail = _ends(descriptor, name)
     path = f"/dev/fd/{descriptor}"
     if not head:
         raise InputError(f"{name} is empty")
@@ -133,31 +134,34 @@ def _recognised(
         if gzipped:
             raise InputError(f"{name} is Parquet within gzip; unpack it first")
         return _described(name, "parquet", path, gzipped, features, connection)
+    if len(tail) >= LONGEST_LINE and not {*b"\r\n"} & {*tail}:  # DuckDB can overlook such a line
+        raise InputError(f"{name}: its last line is longer than {LONGEST_LINE:,} bytes")
     delimiter, columns = _header(head, name, features)
     _check(columns, name, features)
     types = ("VARCHAR",) * len(columns)
     return Source(name, "csv", path, gzipped, columns, types, delimiter)
 
 
-def _head(descriptor: int, name: str) -> tuple[bool, bytes]:
-    """Return whether a file is gzipped, and the beginning of its content.
+def _ends(descriptor: int, name: str) -> tuple[bool, bytes, bytes]:
+    """Return whether a file is gzipped, and the beginning and the end of its content.
 
-    What is gzipped is read to its end, for DuckDB does not look at its checksums.
+    What is gzipped is read as a whole, for DuckDB does not look at its checksums.
     """
     with open(os.dup(descriptor), "rb") as file:  # noqa: PTH123
         file.seek(0)
         head = file.read(HEAD)
         if not head.startswith(b"\x1f\x8b"):
-            return False, head
+            file.seek(max(0, file.seek(0, os.SEEK_END) - LONGEST_LINE))
+            return False, head, file.read()
         file.seek(0)
         try:
             with gzip.GzipFile(fileobj=file) as unpacked:
-                head = unpacked.read(HEAD)
-                while unpacked.read(HEAD):
-                    pass
+                head = tail = unpacked.read(HEAD)
+                while chunk := unpacked.read(HEAD):
+                    tail = (tail + chunk)[-LONGEST_LINE:]
         except (OSError, EOFError, zlib.error) as error:
             raise InputError(f"{name} is damaged: {error}") from error
-    return True, head
+    return True, head, tail
 
 
 def _header(head: bytes, name: str, features: Sequence[str]) -> tuple[str, tuple[str, ...]]:

@@ -89,5 +89,5 @@ def columns(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> NDArray[
     """
     values = np.empty((len(names), len(relation)))
     for row, name in zip(values, names, strict=True):
-        row[:] = relation[name].fetchnumpy()[name]
+        row[:] = np.ma.filled(relation[name].fetchnumpy()[name], np.nan)  # NULL is masked
     return values

@@ -101,3 +101,15 @@ def test_bytes_that_are_not_text_are_not_yaml(tmp_path: Path) -> None:
     (tmp_path / "params.yaml").write_bytes(b"load: \xff\xfe\n")
     with pytest.raises(InputError, match="not valid YAML"):
         params.read(tmp_path / "params.yaml")
+
+
+def test_a_value_that_grows_without_end_is_cut(tmp_path: Path) -> None:
+    lines = ["a: &a [x, x, x, x, x, x, x, x, x]"]
+    for name, before in zip("bcdefghij", "abcdefghi", strict=True):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]")
+    with pytest.raises(InputError, match="'a' is not a known key"):
+        read("\n".join(lines) + "\n" + VALID, tmp_path)
+    for value in ("x" * 500_000, "[" + "x, " * 5_000 + "]"):
+        with pytest.raises(InputError) as raised:
+            read(VALID.replace("seed: 0", f"seed: {value}"), tmp_path)
+        assert len(str(raised.value)) < 500

@@ -14,6 +14,7 @@ import duckdb
 import numpy as np
 import pytest
 import yaml
+from sklearn.model_selection import train_test_split
 
 from stages import evaluate, load, predict, quantize, train
 from stages.project.cli import InputError
@@ -340,6 +341,18 @@ def test_numbers_of_any_size_go_through(factor: float, unit: float) -> None:
         metrics = run(target="y")
     assert metrics["float"]["test"]["r2"] > 0.98
     assert metrics["quantization"]["mse_growth_percent"] < 1e-6
+
+
+def test_a_test_row_whose_error_is_no_number_is_refused() -> None:
+    x, z, noise = np.random.default_rng(0).normal(size=(3, 100))
+    y = (x + z + 0.1 * noise) * 1e90
+    _, test = train_test_split(np.arange(100), test_size=0.2, random_state=42)
+    x *= 1e-90
+    x[test[0]] = -1e100
+    write_csv(np.column_stack([x, z, y]).tolist(), header=["x", "z", "y"])
+    with pytest.raises(InputError, match=r"data/test\.parquet: a row lies so far outside"):
+        run(target="y")
+    assert not Path("reports").exists()
 
 
 def test_a_target_in_too_large_a_unit_is_told(capsys: pytest.CaptureFixture[str]) -> None:
