@@ -29,7 +29,8 @@ table.project(f"*, {' + '.join(xs)} + random() AS y").write_csv(path)
 PARAMETERS = """
 load: {dataset: data/raw/t.csv, target: y, features: null, unit: null, test_size: 0.2, seed: 42}
 quantize: {bits: 8, rounding: optimal}
-evaluate: {samples: 10, min_r2: 0.5, max_r2_drop: 0.001}
+evaluate: {samples: 10}
+gate: {min_r2: 0.5, max_r2_drop: 0.001}
 """
 
 
