@@ -96,7 +96,7 @@ def test_the_curve_never_rises_and_is_never_above_nearest() -> None:
 
 def test_every_picture_that_is_shown_is_drawn_and_described() -> None:
     shown = dict(re.findall(r"^!\[(.+)\]\((.+)\)$", README, re.MULTILINE))
-    assert shown.values() <= {f"reports/pictures/{name}" for name in report.PLOTS}
+    assert set(shown.values()) <= {f"reports/pictures/{name}" for name in report.PLOTS}
     assert "`python -m stages.report`" in README
 
 

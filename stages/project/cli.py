@@ -17,7 +17,8 @@ from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
-PATIENCE = 2.0  # seconds before a progress bar is drawn, and a stage says how long it took
+PATIENCE = 2.0  # seconds before a progress bar is drawn
+LONG = 10.0  # seconds, after which a stage says how long it took
 MESSAGE = 1000  # characters of a message
 
 unfinished: set[Path] = set()  # files that a signal removes
@@ -52,7 +53,7 @@ def run(main: Callable[[], str], doc: str | None, section: Any = None) -> NoRetu
         began = time.monotonic()
         summary = main()
         seconds = time.monotonic() - began
-        print(f"{name}: {summary}" + (f", {seconds:.0f} s" if seconds > PATIENCE else ""))
+        print(f"{name}: {summary}" + (f", {seconds:.0f} s" if seconds > LONG else ""))
 
     finish(timed, name)
 
