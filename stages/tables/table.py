@@ -46,7 +46,7 @@ def write(table: Table, path: Path) -> None:
         connection.register("columns", columns)
         try:
             connection.execute(
-                "COPY columns TO ? (FORMAT parquet, USE_TMP_FILE false,"
+                "COPY columns TO ? (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false,"
                 " KV_METADATA {columns: ?, target: ?, unit: ?, dataset: ?})",
                 [str(part), json.dumps(list(columns)), table.target, table.unit, table.dataset],
             )
