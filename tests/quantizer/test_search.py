@@ -132,8 +132,6 @@ def test_california_loses_next_to_nothing(california: Table, seed: int) -> None:
         assert weights.optimal
     for bits, best in BEST_KNOWN[seed].items():
         assert percent[bits] <= best * (1 + 1e-4)
-    shown = " | ".join(f"{percent[bits]:.2g} %" for bits in (1, 2, 3, 4, 8))
-    assert f"| {seed} | {shown} |" in Path("README.md").read_text(encoding="utf-8")
     assert sorted(percent.values(), reverse=True) == list(percent.values())
 
 
