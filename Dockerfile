@@ -16,7 +16,8 @@ COPY models models
 COPY reports reports
 COPY stages stages
 # What predict imports is compiled, without the time of the source, so that two builds are the same.
-# The image takes `predict ...` as the same as `...`.
+# `docker run cali-reg predict FILE` is the same as `docker run cali-reg FILE`.
+# hadolint ignore=SC2016
 RUN mkdir bin \
  && printf '#!/bin/sh\nif [ "$1" = predict ]; then shift; fi\nexec python -P -m stages.predict "$@"\n' > bin/predict \
  && python -c "import py_compile, sys, tempfile, duckdb, stages.predict; [ \

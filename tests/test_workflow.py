@@ -11,6 +11,8 @@ from stages.tables import datasets
 from tests.conftest import change, run
 
 README = Path("README.md").read_text(encoding="utf-8")
+CONTRIBUTING = Path(".github/CONTRIBUTING.md").read_text(encoding="utf-8")
+REHEARSAL = Path(".ci/run").read_text(encoding="utf-8")
 TEXT = Path(".github/workflows/ci.yml").read_text(encoding="utf-8")
 WORKFLOW: dict[Any, Any] = yaml.safe_load(TEXT)
 JOBS: dict[str, dict[str, Any]] = WORKFLOW["jobs"]
@@ -22,15 +24,43 @@ def inputs(action: str) -> list[dict[str, Any]]:
 
 
 def test_what_the_readme_runs_from_nothing_is_what_ci_runs_first() -> None:
-    first = [next(step["run"] for step in job["steps"] if "run" in step) for job in JOBS.values()]
-    assert sorted(first[:2]) == sorted(re.findall(r"^python3 -m venv .+$", README, re.M))
+    fresh = r"^python3 -m venv .+&&.+$"
+    scripts = [Path(".ci", name).read_text(encoding="utf-8") for name in ("pipeline", "test")]
+    assert re.findall(fresh, "".join(scripts), re.M) == re.findall(fresh, README, re.M)
 
 
 def test_the_jobs_run_in_sequence_and_not_for_ever() -> None:
-    assert list(JOBS) == ["test_suite", "train_and_quantize", "build_and_test_container"]
     assert [job.get("needs") for job in JOBS.values()] == [None, *list(JOBS)[:-1]]
     assert all(job["timeout-minutes"] <= 20 for job in JOBS.values())
     assert WORKFLOW["concurrency"]["cancel-in-progress"].count("== 'pull_request'") == 1
+
+
+def test_the_rehearsal_runs_the_scripts_of_the_jobs_and_hands_on_what_they_upload() -> None:
+    assert re.findall(r"^job \w+ (\w+)$", REHEARSAL, re.M) == list(JOBS)
+    for name, job in JOBS.items():
+        command = next(step["run"] for step in job["steps"] if "run" in step)
+        assert command.split()[0] == f".ci/{name}"
+    [artifact] = inputs("actions/upload-artifact")
+    assert f"cp -r --parents {' '.join(artifact['path'].split())} " in REHEARSAL
+
+
+def test_every_platform_makes_the_same_bytes_and_one_uploads_them() -> None:
+    strategy = JOBS["pipeline"]["strategy"]
+    assert strategy["fail-fast"] is False
+    assert len(strategy["matrix"]["os"]) == 3
+    [upload] = [step for step in JOBS["pipeline"]["steps"] if "if" in step]
+    assert upload["if"] == f"matrix.os == '{strategy['matrix']['os'][0]}'"
+
+
+def test_ci_runs_the_python_of_the_image_and_the_oldest() -> None:
+    dockerfile = Path("Dockerfile").read_text(encoding="utf-8")
+    project = Path("pyproject.toml").read_text(encoding="utf-8")
+    [newest] = re.findall("^FROM python:([0-9.]+)-", dockerfile, re.M)
+    [oldest] = re.findall('^requires-python = ">=(.+)"', project, re.M)
+    legs = JOBS["test"]["strategy"]["matrix"]["include"]
+    assert [leg["python"] for leg in legs] == [newest, oldest]
+    given = [each["python-version"] for each in inputs("actions/setup-python")]
+    assert given == ["${{ matrix.python }}", newest, newest]
 
 
 def test_nothing_has_more_rights_than_to_read() -> None:
@@ -55,14 +85,13 @@ def test_the_cache_holds_the_table_that_is_expected() -> None:
 
 def test_only_what_is_tested_is_pushed_and_only_from_main() -> None:
     assert WORKFLOW[True]["push"] == {"branches": ["main"]}  # `on`, in YAML 1.1
-    last = JOBS["build_and_test_container"]["steps"][-3:]
-    login, _, push = last
-    assert [step for step in STEPS if "if" in step] == last
+    login, *rest = last = [step for step in JOBS["image"]["steps"] if "if" in step]
+    assert JOBS["image"]["steps"][-len(last) :] == last
     assert login["if"] == "github.event_name == 'push' && vars.DOCKERHUB_USERNAME != ''"
-    assert all(f"`{name}`" in README for name in re.findall(r"(?:vars|secrets)\.(\w+)", TEXT))
-    assert push["if"] == f"steps.{login['id']}.outcome == 'success'"
+    assert {step["if"] for step in rest} == {f"steps.{login['id']}.outcome == 'success'"}
+    assert all(f"`{name}`" in CONTRIBUTING for name in re.findall(r"(?:vars|secrets)\.(\w+)", TEXT))
     assert "secrets." not in TEXT.replace(login["with"]["password"], "")
-    given = push["with"]
+    given = rest[-1]["with"]
     arguments = re.findall("^ARG (.+)=", Path("Dockerfile").read_text(encoding="utf-8"), re.M)
     assert re.findall(r"^(\w+)=", given["build-args"], re.M) == arguments
     assert (given["context"], given["provenance"], given["sbom"]) == (".", "mode=max", True)
@@ -81,7 +110,7 @@ def test_the_summary_says_what_changed(checkout: Path) -> None:
     run("git", "commit", "-q", "-a", "-m", "4 bits", cwd=checkout)
     text = run(".ci/summary", cwd=checkout, env=github).stdout
     assert re.search(r"\| params.yaml +\| quantize.bits +\| 8 +\| 4 +\|", text)
-    assert re.search(r"\| quantization.payload_bits +\| 240 +\| 208 +\| -32 +\|", text)
+    assert re.search(r"\| payload_bits +\| 240 +\| 208 +\| -32 +\|", text)
     base = run("git", "rev-parse", "HEAD^", cwd=checkout).stdout.strip()
     url = f"https://git.example/owner/name/raw/{base}/reports/pictures/quantization.svg"
     assert f"({url}?sanitize=true) | no picture |" in text
