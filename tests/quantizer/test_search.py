@@ -2,7 +2,6 @@ import itertools
 import warnings
 from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
