@@ -69,16 +69,11 @@ def selection(source: Source, model: Predictor, only: bool, form: str) -> tuple[
     return ", ".join([*outputs, "p AS prediction"]), columns
 
 
-def header(names: Sequence[str]) -> str:
-    """Return `names` as a line of CSV."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="\n").writerow(names)
-    return line.getvalue()
-
-
 def csv_options(names: Sequence[str]) -> str:
     """Return how DuckDB writes CSV under our header: its own would rename what differs in case."""
-    return f"FORMAT csv, HEADER false, PREFIX {sql.literal(header(names))}, SUFFIX '\n'"
+    header = io.StringIO()
+    csv.writer(header, lineterminator="\n").writerow(names)
+    return f"FORMAT csv, HEADER false, PREFIX {sql.literal(header.getvalue())}, SUFFIX '\n'"
 
 
 def destination(output: Path) -> tuple[Path, str]:

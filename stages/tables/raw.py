@@ -141,9 +141,9 @@ def gather(
                 f"CASE WHEN {x} = 0 OR abs({x}) BETWEEN {SMALLEST} AND {LARGEST} THEN {x} END"
                 for x in casts
             )
-            [(added,)] = connection.execute(
-                f"INSERT INTO numbers SELECT {values} FROM {it.relation(skip=False)}"
-            ).fetchall()
+            [(added,)] = engine.attended(
+                connection, f"INSERT INTO numbers SELECT {values} FROM {it.relation(skip=False)}"
+            )
         ends.append(ends[-1] + added)
     return ends[1:]
 
