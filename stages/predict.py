@@ -6,10 +6,13 @@ features are found by their exact names, all others are passed through, and `pre
 appended. Without any input the sample rows are predicted and compared with what the pipeline
 recorded; if they differ, the exit code is 1.
 
-A row is bad if a feature is missing, empty or not a finite number. All rows are checked before the
-first one is written. The first bad row is reported, counted from 1 without the header, with exit
-code 2, and nothing is written. A pipe is stored first: in a temporary file, or in up to 64 MB of
-memory where there is no folder for one.
+A row is bad if a feature is missing, empty or not a finite number, or if the prediction is too
+large for one; a line is bad if it is no row. All rows are checked before the first one is written.
+The first bad row is reported, counted from 1 without the header, or the first bad line, counted
+with it; the exit code is 2, and nothing is written, but for --on-error skip.
+
+A pipe is stored first: in a temporary file, or in up to 64 MB of memory where there is no folder
+for one.
 """
 
 import signal
@@ -31,7 +34,7 @@ from stages.predictor.card import card
 from stages.predictor.document import Predictor
 from stages.predictor.scoring import Request, Tally
 from stages.project import cli, files
-from stages.project.cli import InputError
+from stages.project.cli import InputError, plural
 from stages.project.files import PREDICTIONS, PREDICTOR, SCORES
 from stages.tables import engine, sql
 from stages.tables.pipes import pumped
@@ -44,8 +47,7 @@ FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "json", ".ndjson": "j
 def selection(source: Source, model: Predictor, only: bool, form: str) -> tuple[str, list[str]]:
     """Return what to select, and the names of these columns.
 
-    What was text in CSV remains the same text there. In Parquet and JSON lines the features become
-    numbers.
+    CSV to CSV copies text as it is. Parquet and JSON lines get the features of CSV as numbers.
     """
     if only:
         return "p AS prediction", ["prediction"]
@@ -118,10 +120,12 @@ def warnings(name: str, tally: Tally) -> list[str]:
     """Say what was dropped, and what was predicted outside the training range."""
     lines = []
     if tally.bad or tally.malformed:
-        dropped = f"{tally.bad + tally.malformed:,}{'' if tally.complete else ' or more'}"
-        lines.append(f"{name}: dropped {dropped} bad rows, kept {tally.good:,}")
+        dropped = plural(tally.bad + tally.malformed, "bad row")
+        if not tally.complete:
+            dropped = dropped.replace(" ", " or more ", 1)
+        lines.append(f"{name}: dropped {dropped}, kept {tally.good:,}")
     if tally.outside:
-        f = tally.widest
+        f = tally.most_outside
         lines.append(
             f"{name}: {tally.outside:,} of {tally.good:,} rows are outside the training range,"
             f" most often in {f.name}, {f.min:g} to {f.max:g}"

@@ -38,7 +38,7 @@ from tests.conftest import csv_of
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REPOSITORY = Path(predict.__file__).parent.parent
-NAMES = ("MedInc", 'é "q", x', "select")
+NAMES = ("MedInc", 'é "q", x + y - z', "select")
 # (offset + scale · code) · 2^-exponent, worked by hand
 MODEL = Predictor(
     dataset="made up",
@@ -481,7 +481,7 @@ TABLES = [
     (FIRST, "there are no rows"),
     (FIRST + b"\r\n", "there are no rows"),
     (b"a,b\n1,2\n", "missing; found a, b"),
-    (b"MedInc,select\n1,2\n", 'column é "q", x missing; found MedInc, select'),
+    (b"MedInc,select\n1,2\n", 'column é "q", x + y - z missing; found MedInc, select'),
     (SECOND.replace(b"MedInc", b"medinc"), "column MedInc missing; found medinc"),
     (b"MedInc," + SECOND.replace(b"\n1.5", b"\n1,1.5"), "more than one column is called MedInc"),
     (b"prediction," + SECOND.replace(b"\n1.5", b"\n1,1.5"), "has a column prediction"),

@@ -39,13 +39,10 @@ def predict(
 
 def differing(rows: Sequence[tuple[float, ...]]) -> int:
     """Count the rows whose prediction or error is not the recorded one."""
-    count = 0
-    for prediction, *_, actual, _, quantized, error in rows:
-        tolerance = HALF + LOST * (1 + abs(prediction) + abs(actual))
-        count += (
-            abs(prediction - quantized) > tolerance or abs(prediction - actual - error) > tolerance
-        )
-    return count
+    return sum(
+        max(abs(p - quantized), abs(p - actual - error)) > HALF + LOST * (1 + abs(p) + abs(actual))
+        for p, *_, actual, _, quantized, error in rows
+    )
 
 
 def report(model: Predictor, rows: Sequence[tuple[float, ...]], scores: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
 """Predict a table by DuckDB: one pass checks and counts its rows, another one writes them.
 
 In the SQL here the columns of the table are c0, c1, …, the features as numbers x0, x1, … in the
-order of the model, and the prediction is p. A row is good if p is finite: a feature that is not
-gives a p that is not.
+order of the model, and the prediction is p. A row is good if p is finite: a feature that is
+NULL, infinite or not a number makes p so.
 """
 
 import math
@@ -32,7 +32,7 @@ class Tally:
         Whether all malformed lines were counted.
     outside : int
         Good rows outside the training range.
-    widest : Feature
+    most_outside : Feature
         The feature that is outside most often.
     """
 
@@ -41,7 +41,7 @@ class Tally:
     malformed: int
     complete: bool
     outside: int
-    widest: Feature
+    most_outside: Feature
 
 
 @dataclass(frozen=True)
@@ -89,8 +89,8 @@ class Request:
                 "SELECT count(DISTINCT line), count(*) FROM reject_errors"
             ).fetchall()
             complete = errors < REJECTS
-        widest = max(zip(each, self.model.features, strict=True), key=lambda pair: int(pair[0]))[1]
-        found = Tally(good, total - good, malformed, complete, outside, widest)
+        most = max(zip(each, self.model.features, strict=True), key=lambda pair: int(pair[0]))[1]
+        found = Tally(good, total - good, malformed, complete, outside, most)
         if found.bad and not self.skip:
             bad = plural(found.bad, "bad row")
             raise InputError(f"{self.source.name}: {self.first_bad()} ({bad} in all)")

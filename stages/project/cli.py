@@ -76,7 +76,7 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
         say(f"{name}: {_line(error)}")
         status = 2
     if sys.stdout:
-        _settle(sys.stdout.fileno())
+        _settle()
     sys.exit(status)
 
 
@@ -88,7 +88,7 @@ def say(message: str) -> None:
 
 
 def progress(fraction: float, began: float) -> None:
-    """Draw a progress bar on a terminal, once it is PATIENCE seconds since `began`."""
+    """Draw a progress bar on a terminal, once PATIENCE has passed since `began`; 1 erases it."""
     if sys.stderr and sys.stderr.isatty() and time.monotonic() - began > PATIENCE:
         bar = "" if fraction >= 1 else f"[{'#' * int(fraction * 40):40}] {100 * fraction:3.0f} %"
         print(f"\r\x1b[K{bar}", end="", file=sys.stderr, flush=True)
@@ -116,9 +116,9 @@ def _line(error: Exception) -> str:
     return text if len(text) <= MESSAGE else text[:MESSAGE] + "…"
 
 
-def _settle(stdout: int) -> None:
+def _settle() -> None:
     """Redirect stdout to devnull if it cannot be flushed, so that exit does not fail doing so."""
     try:
         sys.stdout.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stdout)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,4 +1,4 @@
-"""How good a model is, and what quantization did to it: the numbers of `reports/metrics.json`."""
+"""How good a model is, and what quantization did to it: the numbers of `reports/scores.json`."""
 
 from typing import Any
 

@@ -14,7 +14,7 @@ from stages.project.text import shown
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-MEMORY = 1 << 29  # bytes for each thread; a container may allow less
+MEMORY = 1 << 29  # bytes for each thread, unless the limit of a container is lower
 SHOWN = 160  # characters of a line of DuckDB's messages
 
 

@@ -123,12 +123,13 @@ def gather(
 ) -> list[int]:
     """Collect the columns `names` of all files in the table `numbers`.
 
-    What is not a number, or not of ordinary size, becomes NULL there.
+    What is not a number, or not of a size from 1e-100 to 1e100, becomes NULL there, which `read`
+    refuses.
 
     Returns
     -------
     list of int
-        How many rows there are up to the end of each file.
+        How many rows there are before each file, and in all.
     """
     columns = ", ".join(f"{sql.identifier(name)} DOUBLE" for name in names)
     connection.execute(f"CREATE TEMP TABLE numbers ({columns})")
@@ -145,7 +146,7 @@ def gather(
                 connection, f"INSERT INTO numbers SELECT {values} FROM {it.relation(skip=False)}"
             )
         ends.append(ends[-1] + added)
-    return ends[1:]
+    return ends
 
 
 def check_names(names: Sequence[str], pattern: str) -> None:
@@ -169,8 +170,8 @@ def complaint(
         "SELECT min(row), count(*) FROM (SELECT row_number() OVER () - 1 AS row,"
         f" {sql.identifier(name)} AS x FROM numbers) WHERE x IS NULL"
     ).fetchall()
-    part = bisect_right(ends, first)
-    row = first - (ends[part - 1] if part else 0)
+    part = bisect_right(ends, first) - 1
+    row = first - ends[part]
     with opened(paths[part], [name], connection) as it:
         position = it.columns.index(name)
         column = f"c{position}"

@@ -12,7 +12,7 @@ import re
 import stat
 import zlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -71,14 +71,15 @@ class Source:
             Read past lines that cannot be parsed. Those of CSV are put on record by DuckDB, those
             of JSON come out empty.
         """
-        aliases = ", ".join(f"c{index}" for index in range(len(self.columns)))
+        numbered = tuple(f"c{index}" for index in range(len(self.columns)))
+        aliases = ", ".join(numbered)
         if self.kind == "parquet":
             return f"read_parquet({literal(self.path)}) AS t({aliases})"
         options = [literal(self.path), f"compression = '{'gzip' if self.gzipped else 'none'}'"]
         if self.kind == "json":
             names, errors = self.columns, "ignore_errors = true, format = 'newline_delimited'"
         else:
-            names = tuple(f"c{index}" for index in range(len(self.columns)))
+            names = numbered
             errors = f"store_rejects = true, rejects_limit = {REJECTS}"
             options += [
                 "auto_detect = false",
@@ -110,11 +111,9 @@ def opened(
     if stat.S_ISDIR(mode):
         raise InputError(f"{name} is a folder, not a file")
     # standard input may be a file of which something else has read the beginning
-    if stat.S_ISREG(mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0:
-        yield _recognised(descriptor, name, features, connection)
-    else:
-        with stored(descriptor, name) as copy:
-            yield _recognised(copy, name, features, connection)
+    whole = stat.S_ISREG(mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0
+    with nullcontext(descriptor) if whole else stored(descriptor, name) as file:
+        yield _recognised(file, name, features, connection)
 
 
 def _recognised(
