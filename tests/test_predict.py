@@ -699,8 +699,7 @@ def long(root: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("signum", SIGNALS)
-@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize(("form", "signum"), zip(("csv", "parquet", "jsonl"), SIGNALS, strict=True))
 def test_a_signal_leaves_nothing(root: Path, long: Path, form: str, signum: int) -> None:
     link(root)
     folder = root / "stopped"
