@@ -164,14 +164,17 @@ def load_predictor(test: Table) -> Predictor:
 def load_weights() -> QuantizedWeights:
     """Load the codes, and how far they are proven."""
     stored = files.load_joblib(QUANT_PARAMS)
-    del stored["intercept"]
-    return QuantizedWeights(**stored)
+    with files.reading(QUANT_PARAMS):
+        del stored["intercept"]
+        return QuantizedWeights(**stored)
 
 
 def main() -> str:
     samples = params.read().evaluate.samples
     train, test = table.read(TRAIN), table.read(TEST)
-    model = LinearModel(**files.load_joblib(UNQUANT_PARAMS))
+    unquantized = files.load_joblib(UNQUANT_PARAMS)
+    with files.reading(UNQUANT_PARAMS):
+        model = LinearModel(**unquantized)
     shipped = load_predictor(test)
     quantized = dequantized(shipped)
     moments = Moments.of(train.X)

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from stages.project import cli, files, params
-from stages.project.cli import InputError
 from stages.project.files import DECIMALS, METRICS
 from stages.project.params import Gate
 
@@ -24,10 +23,9 @@ def shortfalls(metrics: Mapping[str, Any], limits: Gate) -> list[str]:
 
 def main() -> str:
     limits = params.read().gate
-    try:
-        lines = shortfalls(files.load_json(METRICS), limits)
-    except (KeyError, TypeError) as error:
-        raise InputError(f"{METRICS} is damaged, `dvc repro` makes it: {error!r}") from error
+    metrics = files.load_json(METRICS)
+    with files.reading(METRICS):
+        lines = shortfalls(metrics, limits)
     for line in lines:
         cli.say(f"gate: {line}")
     if lines:

@@ -38,18 +38,19 @@ from stages.project.cli import InputError, plural
 from stages.project.files import PREDICTIONS, PREDICTOR, SCORES
 from stages.tables import engine, sql
 from stages.tables.pipes import pumped
-from stages.tables.source import Source, opened
+from stages.tables.source import opened
 
 ROOT = Path(__file__).parent.parent  # files of the user lie in the working directory
 FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "json", ".ndjson": "json"}
 
 
-def selection(source: Source, model: Predictor, only: bool, form: str) -> tuple[str, list[str]]:
+def selection(request: Request, form: str) -> tuple[str, list[str]]:
     """Return what to select, and the names of these columns.
 
     CSV to CSV copies text as it is. Parquet and JSON lines get the features of CSV as numbers.
     """
-    if only:
+    source = request.source
+    if request.only:
         return "p AS prediction", ["prediction"]
     columns = [*source.columns, "prediction"]
     if "prediction" in source.columns:
@@ -62,7 +63,7 @@ def selection(source: Source, model: Predictor, only: bool, form: str) -> tuple[
             f"{source.name}: columns without a name, or with names that differ in case alone, go"
             " to CSV only; write that, or use --only"
         )
-    xs = {feature.name: f"x{index}" for index, feature in enumerate(model.features)}
+    xs = {feature.name: f"x{index}" for index, feature in enumerate(request.model.features)}
     outputs = [
         f"{f'c{index}' if source.kind == 'parquet' else xs.get(column, f'c{index}')}"
         f" AS {sql.identifier(column)}"
@@ -91,17 +92,17 @@ def destination(output: Path) -> tuple[Path, str]:
     return path, form
 
 
-def predict(request: Request, output: Path | None, only: bool) -> Tally:
+def predict(request: Request, output: Path | None) -> Tally:
     """Write the predictions to `output`, or as CSV to standard output."""
     if output is None:
-        outputs, names = selection(request.source, request.model, only, "csv")
+        outputs, names = selection(request, "csv")
         tally = request.tally()
         with pumped(sys.stdout.fileno()) as pipe:
             request.copy(outputs, pipe, csv_options(names), tally)
         return tally
 
     path, form = destination(output)
-    outputs, names = selection(request.source, request.model, only, form)
+    outputs, names = selection(request, form)
     options = csv_options(names) if form == "csv" else f"FORMAT {form}"
     try:
         with files.replacing(path) as part, part.open("wb") as file:
@@ -145,8 +146,8 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
         engine.connected(name) as connection,
         opened(descriptor, name, features, connection) as source,
     ):
-        request = Request(source, model, args.on_error == "skip", connection)
-        tally = predict(request, args.output, args.only)
+        request = Request(source, model, args.on_error == "skip", args.only, connection)
+        tally = predict(request, args.output)
     for line in warnings(name, tally):
         cli.say(f"predict: {line}")
 
@@ -155,7 +156,9 @@ def self_test(model: Predictor) -> None:
     """Print the predictions of the sample rows; exit with 1 if they are not those recorded."""
     with engine.connected(str(PREDICTIONS)) as connection:
         rows = samples.predict(ROOT / PREDICTIONS, model, connection)
-    print(samples.report(model, rows, files.load_json(ROOT / SCORES)))
+    scores = files.load_json(ROOT / SCORES)
+    with files.reading(ROOT / SCORES):
+        print(samples.report(model, rows, scores))
     if differing := samples.differing(rows):
         sys.stdout.flush()
         cli.say(
@@ -219,8 +222,10 @@ def main() -> None:
     if args.sql is not None:
         print(expression.select(model, args.sql))
     elif args.card:
-        print(card(model, files.load_json(ROOT / SCORES)))
-    elif args.file or piped():
+        scores = files.load_json(ROOT / SCORES)
+        with files.reading(ROOT / SCORES):
+            print(card(model, scores))
+    elif args.file is not None or piped():
         predict_file(model, args)
     elif args.output or args.only:
         raise InputError("there is no FILE, and nothing is piped in")

@@ -2,6 +2,8 @@
 
 from itertools import islice
 
+import numpy as np
+
 from stages.predictor import document
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project import cli, files, params
@@ -46,9 +48,12 @@ def main() -> str:
     config = params.read().quantize
     train = table.read(TRAIN)
     pipeline = files.load_joblib(MODEL)
-    if pipeline.n_features_in_ != len(train.features):
-        raise InputError(f"{MODEL} is for another table than {TRAIN}; `dvc repro` makes both")
-    model = fold(pipeline)
+    with files.reading(MODEL):
+        if pipeline.n_features_in_ != len(train.features):
+            raise InputError(f"{MODEL} is for another table than {TRAIN}; `dvc repro` makes both")
+        model = fold(pipeline)
+        if not np.isfinite(model.coef).all():
+            raise ValueError("its weights are not finite")
     moments = Moments.of(train.X)
     widths = quantize(model.coef, moments, config.rounding)
     weights = next(islice(widths, config.bits - 1, None))

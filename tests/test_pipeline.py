@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import joblib
 import pytest
 import yaml
 
@@ -169,6 +170,22 @@ def test_the_gate_stops_what_falls_short_but_not_exploring(checkout: Path) -> No
     gate = run("python", "-m", "stages.gate", cwd=checkout)
     assert gate.returncode == 1
     assert "gate.max_r2_drop allows 0.001" in gate.stderr
+
+
+@pytest.mark.parametrize(
+    ("stage", "file"),
+    [
+        ("quantize", "models/model.joblib"),
+        ("evaluate", "models/unquant_params.joblib"),
+        ("evaluate", "models/quant_params.joblib"),
+    ],
+)
+def test_a_pickle_of_something_else_is_named(stage: str, file: str, checkout: Path) -> None:
+    (checkout / file).unlink()  # it may be a link into DVC's cache
+    joblib.dump({"something": 1}, checkout / file)
+    done = run("python", "-m", f"stages.{stage}", cwd=checkout)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"{file} is damaged" in done.stderr
 
 
 def test_an_experiment_changes_a_parameter(checkout: Path) -> None:

@@ -5,25 +5,10 @@ from typing import Any
 
 from stages.predictor.document import Predictor
 from stages.predictor.expression import expression
-from stages.project.cli import InputError
-from stages.project.files import SCORES
 
 
 def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
-    """Return the model card of `predictor` as Markdown; `scores` are those of scores.json.
-
-    Raises
-    ------
-    InputError
-        The scores, which nothing else reads, are not what evaluate writes.
-    """
-    try:
-        return _card(predictor, scores)
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{SCORES} is damaged, `dvc repro` makes it: {error!r}") from error
-
-
-def _card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
+    """Return the model card of `predictor` as Markdown; `scores` are those of scores.json."""
     m = scores["quantization"]
     lines = [
         f"# {predictor.target}: linear regression, {predictor.bits}-bit weights",

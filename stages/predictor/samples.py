@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stages.predictor.document import Predictor
 from stages.predictor.scoring import Request
 from stages.project.cli import InputError
-from stages.project.files import SAMPLE_COLUMNS, SCORES
+from stages.project.files import SAMPLE_COLUMNS
 from stages.tables.source import opened
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def predict(
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; `dvc repro` makes it") from error
     with file, opened(file.fileno(), str(path), names, connection) as source:
-        query = Request(source, model, False, connection).rows()
+        query = Request(source, model, skip=False, only=True, connection=connection).rows()
         columns = ", ".join(f"CAST(c{source.columns.index(name)} AS DOUBLE)" for name in names)
         rows = connection.execute(f"SELECT p, {columns} FROM ({query})").fetchall()
     if not rows or not all(value is not None and isfinite(value) for row in rows for value in row):
@@ -67,10 +67,7 @@ def report(model: Predictor, rows: Sequence[tuple[float, ...]], scores: Mapping[
         "min": min(predictions),
         "max": max(predictions),
     }
-    try:
-        recorded = {name: float(scores["quantized"]["test"][name]) for name in spread}
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{SCORES} is damaged, `dvc repro` makes it: {error!r}") from error
+    recorded = {name: float(scores["quantized"]["test"][name]) for name in spread}
     for what, of in (
         (f"these {len(rows)} predictions", spread),
         ("all test rows, as recorded", recorded),

@@ -46,11 +46,12 @@ class Tally:
 
 @dataclass(frozen=True)
 class Request:
-    """A table to predict, the model to predict it with, and whether to skip bad rows."""
+    """A table to predict and the model for it; whether to skip bad rows, and to write p alone."""
 
     source: Source
     model: Predictor
     skip: bool
+    only: bool
     connection: "DuckDBPyConnection"
 
     def rows(self, also: str = "") -> str:
@@ -79,17 +80,25 @@ class Request:
             for index, feature in enumerate(self.model.features)
         ]
         counts = [f"isfinite(p) AND NOT ({test})" for test in (" AND ".join(inside), *inside)]
-        filters = ", ".join(f"count(*) FILTER ({test})" for test in ("isfinite(p)", *counts))
+        filters = [f"count(*) FILTER ({test})" for test in ("isfinite(p)", *counts)]
+        if not self.only:  # read what is passed through, too: it may be damaged
+            filters += [f"count(c{index})" for index in range(len(self.source.columns))]
         [(total, good, outside, *each)] = engine.attended(
-            self.connection, f"SELECT count(*), {filters} FROM ({self.rows()})"
+            self.connection, f"SELECT count(*), {', '.join(filters)} FROM ({self.rows()})"
         )
         malformed, complete = 0, True
         if self.skip and self.source.kind == "csv":
-            [(malformed, errors)] = self.connection.execute(
-                "SELECT count(DISTINCT line), count(*) FROM reject_errors"
+            [(malformed, errors, quote)] = self.connection.execute(
+                "SELECT count(DISTINCT line), count(*),"
+                " min(line) FILTER (error_type = 'UNQUOTED VALUE') FROM reject_errors"
             ).fetchall()
             complete = errors < REJECTS
-        most = max(zip(each, self.model.features, strict=True), key=lambda pair: int(pair[0]))[1]
+            if quote is not None:
+                raise InputError(
+                    f"{self.source.name}: line {quote:,} has a quote that does not end: the rows"
+                    " behind it cannot be told"
+                )
+        most = max(zip(each, self.model.features, strict=False), key=lambda pair: int(pair[0]))[1]
         found = Tally(good, total - good, malformed, complete, outside, most)
         if found.bad and not self.skip:
             bad = plural(found.bad, "bad row")

@@ -72,7 +72,7 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
             sys.stdout.flush()
     except BrokenPipeError:
         pass  # nobody reads standard output any more
-    except (InputError, OSError, MemoryError) as error:
+    except (InputError, OSError, MemoryError, UnicodeEncodeError) as error:
         say(f"{name}: {_line(error)}")
         status = 2
     if sys.stdout:

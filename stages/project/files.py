@@ -2,7 +2,9 @@
 
 import csv
 import json
+import math
 import secrets
+import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,8 @@ def replacing(path: Path) -> Iterator[Path]:
     try:
         cli.unfinished.add(part)
         part.touch(exist_ok=False)
+        if path.exists():
+            part.chmod(stat.S_IMODE(path.stat().st_mode))
         yield part
         part.replace(path)
     finally:
@@ -52,6 +56,17 @@ def save_json(document: Mapping[str, Any], path: Path) -> None:
         part.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Make whatever a damaged file at `path` leads to an `InputError` that names it."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise InputError(f"{path} is damaged, `dvc repro` makes it: {error!r}") from error
+
+
 def load_json(path: Path) -> Any:
     """Read JSON that a stage wrote.
 
@@ -61,15 +76,17 @@ def load_json(path: Path) -> Any:
         There is no such file, or it is damaged.
     """
     try:
-        return json.loads(path.read_bytes(), parse_constant=_no_number)
+        return json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
     except FileNotFoundError as error:
         raise InputError(f"{path} does not exist; `dvc repro` makes it") from error
     except (ValueError, RecursionError) as error:  # nested too deep
         raise InputError(f"{path} is damaged, `dvc repro` makes it: not JSON: {error}") from error
 
 
-def _no_number(constant: str) -> float:
-    raise ValueError(f"{constant} is not a number")
+def _finite(text: str) -> float:
+    if not math.isfinite(float(text)):
+        raise ValueError(f"{text} is not a finite number")
+    return float(text)
 
 
 def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:

@@ -4,6 +4,7 @@ DuckDB opens files by name. `/dev/fd/N` is a name for anything that is open.
 """
 
 import os
+import select
 import tempfile
 import threading
 from collections.abc import Iterator, Sequence
@@ -25,7 +26,7 @@ def stored(pipe: int, name: str) -> Iterator[int]:
         file = open(os.memfd_create("predict"), "w+b")  # noqa: PTH123, SIM115
         limit = IN_MEMORY
     with file:
-        while chunk := os.read(pipe, CHUNK):
+        while chunk := _read(pipe):
             try:
                 file.write(chunk)
             except OSError as error:
@@ -86,8 +87,20 @@ def _raise_first(failures: Sequence[OSError]) -> None:
         raise InputError(f"output cannot be written: {failure.strerror}") from failure
 
 
+def _read(pipe: int) -> bytes:
+    """Read a chunk, also from a pipe that is set not to wait."""
+    while True:
+        try:
+            return os.read(pipe, CHUNK)
+        except BlockingIOError:
+            select.select([pipe], [], [])
+
+
 def _write(target: int, data: bytes) -> None:
     """Write all of `data`, which a pipe or a signal can make take several calls."""
     view = memoryview(data)
     while view:
-        view = view[os.write(target, view) :]
+        try:
+            view = view[os.write(target, view) :]
+        except BlockingIOError:  # it is set not to wait
+            select.select([], [target], [])

@@ -76,10 +76,10 @@ def read(path: Path) -> Table:
             values = columns(relation, names)
         if not values.size or not np.isfinite(values).all():
             raise ValueError("it has no rows, or values that are not finite")
-    except (duckdb.Error, KeyError, ValueError) as error:
+        return Table(values[:-1].T, values[-1], tuple(names[:-1]), **metadata)
+    except (duckdb.Error, KeyError, TypeError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{path} cannot be read, `dvc repro` makes it: {reason}") from error
-    return Table(values[:-1].T, values[-1], tuple(names[:-1]), **metadata)
 
 
 def columns(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> NDArray[np.float64]:

@@ -97,7 +97,7 @@ def damaged(keys: tuple[Any, ...], value: Any) -> str:
     [
         ("", "not JSON"),
         (TEXT[:200], "not JSON"),
-        (TEXT.replace("3.25", "NaN"), "not JSON: NaN is not a number"),
+        (TEXT.replace("3.25", "NaN"), "not JSON: NaN is not a finite number"),
         (TEXT.replace("3.25", "1" + "0" * 5000), "not JSON"),
         ("[" * 100_000, "not JSON"),
         ("[]", "not a predictor, its format must be 'cali-reg predictor'"),
