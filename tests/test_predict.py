@@ -910,6 +910,18 @@ def test_text_that_is_no_unicode_is_no_traceback(run: Run) -> None:
     refused(run(""), "cannot be read: No such file")
 
 
+@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("key", ["note", "Note"])
+def test_keys_of_json_that_differ_in_case_alone(run: Run, key: str, piped: bool) -> None:
+    line = json.dumps(dict(zip(NAMES, ROWS[0], strict=True)) | {"Note": "a", key: "b"}) + "\n"
+    Path("table").write_text(line)
+    source, stdin = ([], line.encode()) if piped else (["table"], None)
+    if key == "Note":
+        assert predictions(run(*source, stdin=stdin).out) == oracle(ROWS[:1]).tolist()
+    else:
+        refused(run(*source, stdin=stdin), "keys differ in case alone: note")
+
+
 def test_help_is_for_people(run: Run) -> None:
     result = run("--help")
     assert result.code == 0

@@ -214,6 +214,15 @@ def _described(
         columns = tuple(_children(schema))
     _check(columns, name, features)
     if kind == "json":
+        # DuckDB reads one of two keys that differ in case alone
+        keys = connection.execute(
+            "SELECT DISTINCT unnest(json_keys(json))"
+            " FROM read_ndjson_objects(?, ignore_errors = true, compression = ?)",
+            [path, "gzip" if gzipped else "none"],
+        ).fetchall()
+        lower = [key.lower() for (key,) in keys]
+        if twins := sorted({key for key in lower if lower.count(key) > 1}):
+            raise InputError(f"{name}: keys differ in case alone: {listed(twins)}")
         types = tuple(
             "VARCHAR" if column in features else _json_type(sort)
             for column, sort in zip(columns, types, strict=True)
