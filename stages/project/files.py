@@ -37,12 +37,13 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{secrets.token_hex(8)}.part")
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     try:
         cli.unfinished.add(part)
-        part.touch(exist_ok=False)
-        if path.exists():
-            part.chmod(stat.S_IMODE(path.stat().st_mode))
+        part.touch(0o666 if mode is None else 0o600, exist_ok=False)
         yield part
+        if mode is not None:
+            part.chmod(mode)
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
