@@ -193,7 +193,8 @@ def main() -> str:
         )
     sample_rows = np.column_stack([test.X, rows])[:samples]
 
-    files.save_json(headline(scored), METRICS)
+    told = headline(scored)
+    files.save_json(told, METRICS)
     files.save_json(scored, SCORES)
     files.save_csv(test.features + SAMPLE_COLUMNS, sample_rows.tolist(), PREDICTIONS)
     files.save_csv(SAMPLE_COLUMNS, rows[:PLOT_ROWS].tolist(), PLOTS / "predictions.csv")
@@ -203,7 +204,7 @@ def main() -> str:
         PLOTS / "weights.csv",
     )
     files.save_csv(SWEEP_COLUMNS, swept, PLOTS / "sweep.csv")
-    float_r2, quantized_r2 = headline(scored)["test_r2"].values()
+    float_r2, quantized_r2 = told["test_r2"].values()
     growth = scored["quantization"]["mse_growth_percent"]
     return f"test R² {float_r2} float, {quantized_r2} quantized; training MSE grows by {growth} %"
 
