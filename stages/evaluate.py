@@ -1,8 +1,6 @@
 """Evaluate the float and the quantized model: metrics, sample predictions and plots."""
 
-import math
-import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,21 +19,21 @@ from stages.project.files import (
     QUANT_PARAMS,
     SAMPLE_COLUMNS,
     SCORES,
+    SUMS,
     TEST,
     TRAIN,
     UNQUANT_PARAMS,
 )
-from stages.quantizer.affine import MAX_BITS, QuantizedWeights, float32
+from stages.quantizer.affine import QuantizedWeights, float32
 from stages.quantizer.rounding import dequantize, quantize
-from stages.regression import scores
+from stages.regression import scores, sums
 from stages.regression.linear import Floats, LinearModel
-from stages.regression.moments import Moments
+from stages.regression.scores import Tally
+from stages.regression.sums import Sums
 from stages.tables import table
-from stages.tables.table import Table
+from stages.tables.table import Schema
 
-SWEPT = 2 * MAX_BITS + 2  # models in the sweep
-PLOT_ROWS = 1000  # enough for a picture; the split has shuffled the rows
-
+Way = tuple[str, int, int, LinearModel]  # rounding, bits, payload_bits, quantized model
 SWEEP_COLUMNS = (
     "rounding",
     "bits",
@@ -47,21 +45,22 @@ SWEEP_COLUMNS = (
 )
 
 
-def judge(test: Table, model: LinearModel, quantized: LinearModel) -> Floats:
-    """Predict the test rows: actual value, float and quantized prediction, and its error.
+def judge(rows: Floats, model: LinearModel, quantized: LinearModel) -> Floats:
+    """Predict rows of a table, of shape (n_rows, n_features + 1), and compare.
 
     Returns
     -------
     ndarray of shape (n_rows, 4)
-        In the unit of the target, what is calculated to 6 decimals; the error is
-        predicted - actual.
+        Actual value, float and quantized prediction, and its error, which is predicted - actual.
+        In the unit of the target, what is calculated to 6 decimals.
     """
-    predicted = quantized.predict(test.X)
-    calculated = np.column_stack([model.predict(test.X), predicted, predicted - test.y])
-    return np.column_stack([test.y, calculated.round(DECIMALS)])
+    X, y = rows[:, :-1], rows[:, -1]
+    predicted = quantized.predict(X)
+    calculated = np.column_stack([model.predict(X), predicted, predicted - y])
+    return np.column_stack([y, calculated.round(DECIMALS)])
 
 
-def sweep(model: LinearModel, moments: Moments) -> Iterator[tuple[str, int, int, LinearModel]]:
+def sweep(model: LinearModel, train: Sums) -> Iterator[Way]:
     """Quantize the weights in every way that `reports/plots/sweep.csv` compares.
 
     Besides 1 to 16 bits with either rounding: plain float32, and what is often done, 8 bits with
@@ -72,8 +71,8 @@ def sweep(model: LinearModel, moments: Moments) -> Iterator[tuple[str, int, int,
     rounding, bits, payload_bits, quantized model
     """
     for rounding in ("optimal", "nearest"):
-        for weights in quantize(model.coef, moments, rounding):
-            yield rounding, weights.bits, weights.payload_bits, dequantize(weights, model, moments)
+        for weights in quantize(model.coef, train, rounding):
+            yield rounding, weights.bits, weights.payload_bits, dequantize(weights, train)
     n = len(model.coef)
     with np.errstate(over="ignore", invalid="ignore"):  # not all weights are in float32's range
         intercept = float32(model.intercept)
@@ -85,54 +84,30 @@ def sweep(model: LinearModel, moments: Moments) -> Iterator[tuple[str, int, int,
         yield "a scale each", 8, (8 + 32) * n + 32, LinearModel(scaled, intercept)
 
 
-def sweep_rows(
-    model: LinearModel, moments: Moments, train: Table, test: Table
+def scored_sweep(
+    model: LinearModel, swept: Sequence[Way], train: Sums, test: Sums, on_test: Tally
 ) -> Iterator[tuple[str | int | float, ...]]:
-    """Score what `sweep` yields; rows of `SWEEP_COLUMNS`."""
-    began = time.monotonic()
-    for done, (rounding, bits, payload_bits, quantized) in enumerate(sweep(model, moments), 1):
-        compared = scores.compare(model, quantized, train, test)
-        cli.progress(done / SWEPT, began)
-        yield (
-            rounding,
-            bits,
-            payload_bits,
-            compared["quantization"]["mse_growth_percent"],
-            compared["quantized"]["train"]["r2"],
-            compared["quantized"]["test"]["r2"],
-            compared["quantization"]["prediction_difference"]["max"],
-        )
+    """Score what `sweep` yields, which the tally has behind two other models."""
+    for (rounding, bits, payload_bits, quantized), (_, seen) in zip(
+        swept, on_test.models[2:], strict=True
+    ):
+        growth = scores.mse_growth_percent(train, model, quantized)
+        r2 = (round(scores.r2(rows, quantized), DECIMALS) for rows in (train, test))
+        largest = round(seen.largest_difference, DECIMALS)
+        yield rounding, bits, payload_bits, growth, *r2, largest
 
 
 def effects(
-    model: LinearModel, quantized: LinearModel, features: Iterable[str], moments: Moments
+    model: LinearModel, quantized: LinearModel, features: Iterable[str], std: Floats
 ) -> Iterator[tuple[str, str, float]]:
     """Yield what one standard deviation of each feature adds to the prediction of either model.
 
     Weights themselves have the units of their features, so one picture cannot show them all.
     """
     for name, shown in (("float", model), ("quantized", quantized)):
-        per_deviation = (shown.coef * moments.x_std).round(DECIMALS).tolist()
+        per_deviation = (shown.coef * std).round(DECIMALS).tolist()
         for feature, effect in zip(features, per_deviation, strict=True):
             yield feature, name, effect
-
-
-def details(
-    model: LinearModel,
-    quantized: LinearModel,
-    weights: QuantizedWeights,
-    train: Table,
-    test: Table,
-    sizes: Mapping[str, int],
-) -> dict[str, Any]:
-    """Lay out `reports/scores.json`."""
-    compared = scores.compare(model, quantized, train, test)
-    compared["quantization"] |= {
-        "optimal": weights.optimal,
-        "nodes": weights.nodes,
-        "payload_bits": weights.payload_bits,
-    }
-    return compared | {"bytes": dict(sizes)}
 
 
 def headline(scored: Mapping[str, Any]) -> dict[str, Any]:
@@ -152,12 +127,12 @@ def dequantized(shipped: Predictor) -> LinearModel:
     return LinearModel(np.array(shipped.coef), shipped.intercept.value)
 
 
-def load_predictor(test: Table) -> Predictor:
-    """Load the predictor, which must have been made for the table `test`."""
+def load_predictor(schema: Schema) -> Predictor:
+    """Load the predictor, which must have been made for a table like this."""
     shipped = document.load(PREDICTOR)
     names = tuple(feature.name for feature in shipped.features)
-    if (shipped.dataset, names) != (test.dataset, test.features):
-        raise InputError(f"{PREDICTOR} is for another table than {TEST}; `dvc repro` makes both")
+    if (shipped.dataset, names) != (schema.dataset, schema.features):
+        raise InputError(f"{PREDICTOR} is for another table than {SUMS}; `dvc repro` makes both")
     return shipped
 
 
@@ -171,39 +146,53 @@ def load_weights() -> QuantizedWeights:
 
 def main() -> str:
     samples = params.read().evaluate.samples
-    train, test = table.read(TRAIN), table.read(TEST)
+    schema, learned = sums.load(SUMS)
+    train, test = table.read(TRAIN, schema), table.read(TEST, schema)
     unquantized = files.load_joblib(UNQUANT_PARAMS)
     with files.reading(UNQUANT_PARAMS):
         model = LinearModel(**unquantized)
-    shipped = load_predictor(test)
-    quantized = dequantized(shipped)
-    moments = Moments.of(train.X)
-    sizes = {
-        path.name.replace(".", "_"): path.stat().st_size
-        for path in (MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR)
-    }
-    with np.errstate(over="ignore", invalid="ignore"):
-        scored = details(model, quantized, load_weights(), train, test, sizes)
-        rows = judge(test, model, quantized)
-        swept = list(sweep_rows(model, moments, train, test))
-    if not math.isfinite(scored["float"]["test"]["mse"] + scored["quantized"]["test"]["mse"]):
+    weights = load_weights()
+    quantized = dequantized(load_predictor(schema))
+    try:
+        swept = list(sweep(model, learned))
+        on_train = Tally([model, quantized], train)
+        for block in train.blocks():
+            on_train.add(block)
+        on_test = Tally([model, quantized, *(way[-1] for way in swept)], test)
+        tested = Sums.of(on_test.watching(test.blocks()), test.low, test.high)
+        scored = scores.compare(
+            [model, quantized], {"train": (learned, on_train), "test": (tested, on_test)}
+        )
+        sweep_rows = list(scored_sweep(model, swept, learned, tested, on_test))
+    except OverflowError as error:
         raise InputError(
             f"{TEST}: a row lies so far outside the training range that its error is too large for"
             " a number: leave the row or the feature out"
-        )
-    sample_rows = np.column_stack([test.X, rows])[:samples]
+        ) from error
+    scored["quantization"] |= {
+        "optimal": weights.optimal,
+        "nodes": weights.nodes,
+        "payload_bits": weights.payload_bits,
+    }
+    scored["bytes"] = {
+        path.name.replace(".", "_"): path.stat().st_size
+        for path in (MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR)
+    }
+    shown = test.sample()
+    rows = judge(shown, model, quantized)
+    sample_rows = np.column_stack([shown[:, :-1], rows])[:samples]
 
     told = headline(scored)
     files.save_json(told, METRICS)
     files.save_json(scored, SCORES)
-    files.save_csv(test.features + SAMPLE_COLUMNS, sample_rows.tolist(), PREDICTIONS)
-    files.save_csv(SAMPLE_COLUMNS, rows[:PLOT_ROWS].tolist(), PLOTS / "predictions.csv")
+    files.save_csv(schema.features + SAMPLE_COLUMNS, sample_rows.tolist(), PREDICTIONS)
+    files.save_csv(SAMPLE_COLUMNS, rows.tolist(), PLOTS / "predictions.csv")
     files.save_csv(
         ("feature", "model", "effect"),
-        effects(model, quantized, test.features, moments),
+        effects(model, quantized, schema.features, learned.std[:-1]),
         PLOTS / "weights.csv",
     )
-    files.save_csv(SWEEP_COLUMNS, swept, PLOTS / "sweep.csv")
+    files.save_csv(SWEEP_COLUMNS, sweep_rows, PLOTS / "sweep.csv")
     float_r2, quantized_r2 = told["test_r2"].values()
     growth = scored["quantization"]["mse_growth_percent"]
     return f"test R² {float_r2} float, {quantized_r2} quantized; training MSE grows by {growth} %"

@@ -1,77 +1,113 @@
-"""Load the data set, check it, and split it into a training and a test table."""
+"""Load the data set, check it, and split it into a training and a test table.
 
-import hashlib
+Without load.key the rows are drawn at random, as scikit-learn's train_test_split draws them. With
+it, MD5 of the seed and a row's key says where the row goes. So it stays where it is when the table
+grows, is sorted or cut into files, which a growing table needs: otherwise what was a training row
+of the last model becomes a test row of the next.
+"""
+
 import math
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from stages.project import cli, params
+import numpy as np
+
+from stages.project import cli, files, params
 from stages.project.cli import InputError
-from stages.project.files import DECIMALS, TEST, TRAIN
-from stages.tables import datasets, table
-from stages.tables.table import Table
+from stages.project.files import TEST, TRAIN
+from stages.project.params import Load
+from stages.tables import datasets, engine, table
+from stages.tables.raw import VIEW
+from stages.tables.sql import identifier, literal
+from stages.tables.table import ROWS, SAMPLE
 
-SMALL_STD = 0.01  # of a target
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+SAMPLED = 1000  # test rows that reports may show, in the order of the split
 
 
-def split(whole: Table, test_size: float, seed: int) -> tuple[Table, Table]:
-    """Split the rows of `whole` at random, `test_size` of them for the test.
+@dataclass(frozen=True)
+class Split:
+    """How rows are split, as SQL: their source, what test rows meet, and the order of these."""
 
-    Raises
-    ------
-    InputError
-        Fewer training rows than coefficients, fewer test rows than the two that R² needs, or a
-        part in which the target is constant.
+    source: str
+    is_test: str
+    order: str
+
+
+def drawn(n_rows: int, config: Load, connection: "DuckDBPyConnection") -> Split:
+    """Split at random, as scikit-learn's train_test_split does."""
+    rows = np.arange(n_rows, dtype=np.uint32)
+    np.random.RandomState(config.seed).shuffle(rows)
+    test = rows[: math.ceil(config.test_size * n_rows)]
+    place = np.full(n_rows, SAMPLED + 1, dtype=np.uint16)  # of a training row
+    place[test] = SAMPLED
+    place[test[:SAMPLED]] = np.arange(len(test[:SAMPLED]))
+    connection.register("places", {"place": place})
+    source = f"{VIEW} POSITIONAL JOIN places"
+    return Split(source, f"places.place <= {SAMPLED}", "places.place")
+
+
+def keyed(config: Load) -> Split:
+    """Split by key: as text, MD5 is compared with the share of all of its values, alike anywhere.
+
+    Géron, Hands-On Machine Learning, chapter 2, has the idea.
     """
-    from sklearn.model_selection import train_test_split
+    columns = [f"{VIEW}.{identifier(name)}" for name in config.keys]
+    parts = ", ':', ".join([literal(str(config.seed)), *columns])
+    share = f"{math.floor(config.test_size * 2**32):08x}"
+    digest = f"md5(concat({parts}))"
+    return Split(VIEW, f"{digest} < {literal(share)}", ", ".join([digest, *columns]))
 
-    n_rows, n_features = whole.X.shape
-    n_test = math.ceil(test_size * n_rows)  # as train_test_split rounds
-    if n_test < 2 or n_rows - n_test <= n_features:
+
+def check(counts: Sequence[int], n_features: int, test_size: float) -> None:
+    """Refuse fewer training rows than coefficients, or fewer test rows than R² needs."""
+    n_train, n_test = counts
+    if n_test < 2 or n_train <= n_features:
         raise InputError(
-            f"load.test_size {test_size} leaves {n_rows - n_test} rows for training and {n_test}"
+            f"load.test_size {test_size} leaves {n_train} rows for training and {n_test}"
             f" for the test; at least {n_features + 1} and 2 are needed"
         )
-    X_train, X_test, y_train, y_test = train_test_split(
-        whole.X, whole.y, test_size=test_size, random_state=seed
-    )
-    for part, y in (("training", y_train), ("test", y_test)):
-        if y.min() == y.max():
-            raise InputError(
-                f"{whole.dataset}: {whole.target} is {y[0]} in all {part} rows, so that R² is"
-                " undefined"
-            )
-    return replace(whole, X=X_train, y=y_train), replace(whole, X=X_test, y=y_test)
 
 
-def remarks(train: Table) -> Iterator[str]:
-    """Tell of features that are constant, or there twice, and of a target in too large a unit."""
-    if train.y.std() < SMALL_STD:
-        yield (
-            f"{train.target} varies by {train.y.std():.2g} only, and reports have {DECIMALS}"
-            " decimals: choose a smaller unit"
+def check_target(folder: Path, part: str) -> None:
+    """Refuse a part in which the target is constant."""
+    found = table.read(folder)
+    if found.low[-1] == found.high[-1]:
+        raise InputError(
+            f"{found.schema.dataset}: {found.schema.target} is {found.low[-1]} in all {part} rows,"
+            " so that R² is undefined"
         )
-    same: dict[bytes, list[str]] = {}
-    for name, values in zip(train.features, train.X.T, strict=True):
-        if values.min() == values.max():
-            yield f"{name} is {values[0]} in all training rows: it teaches nothing"
-        else:
-            same.setdefault(hashlib.sha256(values.tobytes()).digest(), []).append(name)
-    for names in same.values():
-        if len(names) > 1:
-            yield f"{', '.join(names)} are the same in all training rows: they share one weight"
 
 
 def main() -> str:
     config = params.read().load
-    whole = datasets.read(config.dataset, config.target, config.features, config.unit)
-    train, test = split(whole, config.test_size, config.seed)
-    for remark in remarks(train):
-        cli.say(f"load: {remark}")
-    table.write(train, TRAIN)
-    table.write(test, TEST)
-    rows = f"{len(train.y):,} training rows and {len(test.y):,} test rows"
-    return f"{rows}, {len(train.features)} features"
+    with (
+        files.replacing_folder(TRAIN) as train,
+        files.replacing_folder(TEST) as test,
+        files.temporary_folder(TRAIN.parent) as room,
+        engine.connected(config.dataset) as connection,
+    ):
+        schema, n_rows = datasets.gather(config, room, connection)
+        split = keyed(config) if config.keys else drawn(n_rows, config, connection)
+        first = f"{split.is_test} ORDER BY {split.order} LIMIT {SAMPLED}"
+        n_train, n_test, _ = (
+            table.write_rows(f"{split.source} WHERE {condition}", schema, path, connection)
+            for condition, path in (
+                (f"NOT ({split.is_test})", train / ROWS),
+                (split.is_test, test / ROWS),
+                (first, test / SAMPLE),
+            )
+        )
+        check((n_train, n_test), len(schema.features), config.test_size)
+        for folder, part in ((train, "training"), (test, "test")):
+            table.write_names(schema, folder)
+            check_target(folder, part)
+    rows = f"{n_train:,} training rows and {n_test:,} test rows"
+    return f"{rows}, {len(schema.features)} features"
 
 
 if __name__ == "__main__":

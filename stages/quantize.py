@@ -8,31 +8,31 @@ from stages.predictor import document
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project import cli, files, params
 from stages.project.cli import InputError
-from stages.project.files import MODEL, PREDICTOR, QUANT_PARAMS, TRAIN, UNQUANT_PARAMS
+from stages.project.files import MODEL, PREDICTOR, QUANT_PARAMS, SUMS, UNQUANT_PARAMS
 from stages.quantizer.affine import QuantizedWeights
 from stages.quantizer.rounding import dequantize, quantize
+from stages.regression import sums
 from stages.regression.fit import fold
-from stages.regression.moments import Moments
-from stages.tables import table
-from stages.tables.table import Table
+from stages.regression.sums import Sums
+from stages.tables.table import Schema
 
 
 def to_predictor(
-    weights: QuantizedWeights, intercept: float, train: Table, rounding: str
+    weights: QuantizedWeights, intercept: float, schema: Schema, train: Sums, rounding: str
 ) -> Predictor:
     """Put together all that is needed to predict."""
     columns = zip(
-        train.features,
-        train.X.min(axis=0).tolist(),
-        train.X.max(axis=0).tolist(),
+        schema.features,
+        train.low[:-1].tolist(),
+        train.high[:-1].tolist(),
         weights.exponents.tolist(),
         weights.codes.tolist(),
         strict=True,
     )
     return Predictor(
-        dataset=train.dataset,
-        target=train.target,
-        unit=train.unit,
+        dataset=schema.dataset,
+        target=schema.target,
+        unit=schema.unit,
         bits=weights.bits,
         rounding=rounding,
         scale=weights.scale,
@@ -46,21 +46,20 @@ def to_predictor(
 
 def main() -> str:
     config = params.read().quantize
-    train = table.read(TRAIN)
+    schema, train = sums.load(SUMS)
     pipeline = files.load_joblib(MODEL)
     with files.reading(MODEL):
-        if pipeline.n_features_in_ != len(train.features):
-            raise InputError(f"{MODEL} is for another table than {TRAIN}; `dvc repro` makes both")
-        model = fold(pipeline)
+        if not np.array_equal(pipeline["scaler"].mean_, train.mean[:-1]):
+            raise InputError(f"{MODEL} is for other rows than {SUMS}; `dvc repro` makes both")
+        model = fold(pipeline, train)
         if not np.isfinite(model.coef).all():
             raise ValueError("its weights are not finite")
-    moments = Moments.of(train.X)
-    widths = quantize(model.coef, moments, config.rounding)
+    widths = quantize(model.coef, train, config.rounding)
     weights = next(islice(widths, config.bits - 1, None))
-    intercept = dequantize(weights, model, moments).intercept
+    intercept = dequantize(weights, train).intercept
     files.save_joblib(vars(model), UNQUANT_PARAMS)
     files.save_joblib(vars(weights) | {"intercept": intercept}, QUANT_PARAMS)
-    document.save(to_predictor(weights, intercept, train, config.rounding), PREDICTOR)
+    document.save(to_predictor(weights, intercept, schema, train, config.rounding), PREDICTOR)
     proof = "proven the best of their grid" if weights.optimal else "not proven the best"
     return f"{len(weights.codes)} weights of {weights.bits} bits, {proof}"
 

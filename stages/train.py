@@ -1,21 +1,51 @@
-"""Fit the linear regression on standardised features."""
+"""Fit the linear regression on standardised features, from the exact sums of the training rows."""
+
+from collections.abc import Iterator
+from dataclasses import replace
 
 from stages.project import cli, files
-from stages.project.files import MODEL, TRAIN
-from stages.regression.fit import fit
+from stages.project.cli import InputError
+from stages.project.files import DECIMALS, MODEL, SUMS, TRAIN
+from stages.project.text import listed
+from stages.regression import scores, sums
+from stages.regression.fit import fit, fold, independent
+from stages.regression.sums import Sums
 from stages.tables import table
+from stages.tables.table import Schema
+
+SMALL_STD = 0.01  # of a target
+
+
+def remarks(schema: Schema, every: Sums, kept: list[int]) -> Iterator[str]:
+    """Tell of features that are left out, and of a target in too large a unit."""
+    left_out = [j for j in range(len(schema.features)) if j not in kept]
+    constant = [schema.features[j] for j in left_out if every.variances[j] == 0]
+    dependent = [schema.features[j] for j in left_out if every.variances[j] > 0]
+    if constant:
+        yield f"left out, as they do not vary: {listed(constant)}"
+    if dependent:
+        yield f"left out, as they follow from the other features: {listed(dependent)}"
+    if every.std[-1] < SMALL_STD:
+        yield (
+            f"{schema.target} varies by {every.std[-1]:.2g} only, and reports have {DECIMALS}"
+            " decimals: choose a smaller unit"
+        )
 
 
 def main() -> str:
     train = table.read(TRAIN)
-    pipeline = fit(train.X, train.y)
-    n_features, rank = len(train.features), pipeline["regression"].rank_
-    if rank < n_features:
-        cli.say(
-            f"train: rank {rank} of {n_features} features: some are linear combinations of others"
-        )
+    every = Sums.of(train.blocks(), train.low, train.high)
+    kept = independent(every)
+    for remark in remarks(train.schema, every, kept):
+        cli.say(f"train: {remark}")
+    if not kept:
+        raise InputError(f"{TRAIN}: no feature varies, so that there is nothing to learn")
+    schema = replace(train.schema, features=tuple(train.schema.features[j] for j in kept))
+    used = every.of_columns([*kept, len(train.schema.features)])
+    pipeline = fit(used)
+    sums.save(used, schema, SUMS)
     files.save_joblib(pipeline, MODEL)
-    return f"R² {pipeline.score(train.X, train.y):.6f} on {len(train.y):,} rows"
+    return f"R² {scores.r2(used, fold(pipeline, used)):.6f} on {used.n_rows:,} rows"
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ traceback.
 import argparse
 import errno
 import os
+import shutil
 import signal
 import sys
 import time
@@ -21,7 +22,7 @@ PATIENCE = 2.0  # seconds before a progress bar is drawn
 LONG = 10.0  # seconds, after which a stage says how long it took
 MESSAGE = 1000  # characters of a message
 
-unfinished: set[Path] = set()  # files that a signal removes
+unfinished: set[Path] = set()  # files and folders that a signal removes
 
 
 class InputError(ValueError):
@@ -103,7 +104,10 @@ def _interrupt(*_: object) -> NoReturn:
     """End the process: an exception could strike anywhere, and threads would go on working."""
     progress(1, 0)
     for path in unfinished:
-        path.unlink(missing_ok=True)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
     os._exit(128 + signal.SIGINT)
 
 

@@ -4,6 +4,7 @@ import csv
 import json
 import math
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,8 +14,9 @@ from typing import Any
 from stages.project import cli
 from stages.project.cli import InputError
 
-TRAIN = Path("data/train.parquet")
-TEST = Path("data/test.parquet")
+TRAIN = Path("data/train")
+TEST = Path("data/test")
+SUMS = Path("models/sums.json")
 MODEL = Path("models/model.joblib")
 UNQUANT_PARAMS = Path("models/unquant_params.joblib")
 QUANT_PARAMS = Path("models/quant_params.joblib")
@@ -48,6 +50,32 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         part.unlink(missing_ok=True)
         cli.unfinished.discard(part)
+
+
+@contextmanager
+def replacing_folder(path: Path) -> Iterator[Path]:
+    """Yield a new folder to write to; it takes the place of `path` once the block has succeeded."""
+    with temporary_folder(path.parent) as room:
+        part = room / "new"
+        part.mkdir()
+        yield part
+        if path.exists():
+            path.rename(room / "old")
+        part.rename(path)
+
+
+@contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder, which is removed in the end, also after a signal."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / f".{secrets.token_hex(8)}.part"
+    try:
+        cli.unfinished.add(folder)
+        folder.mkdir()
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        cli.unfinished.discard(folder)
 
 
 def save_json(document: Mapping[str, Any], path: Path) -> None:

@@ -40,11 +40,19 @@ def _text_or_null(text: str) -> Any:
     return _rule(f"{text}, or null", lambda x: x is None or _is_text(x))
 
 
-def _columns_or_null() -> Any:
-    def holds(value: Any) -> bool:
-        return type(value) is list and all(map(_is_text, value)) and 0 < len(value) == len({*value})
+def _are_columns(value: Any) -> bool:
+    return type(value) is list and all(map(_is_text, value)) and 0 < len(value) == len({*value})
 
-    return _rule("a list of different columns, or null", lambda x: x is None or holds(x))
+
+def _columns_or_null() -> Any:
+    return _rule("a list of different columns, or null", lambda x: x is None or _are_columns(x))
+
+
+def _key_or_null() -> Any:
+    return _rule(
+        "a column, a list of different columns, or null",
+        lambda x: x is None or _is_text(x) or _are_columns(x),
+    )
 
 
 @dataclass(frozen=True)
@@ -53,8 +61,14 @@ class Load:
     target: str | None = _text_or_null("the name of a column")
     features: Sequence[str] | None = _columns_or_null()
     unit: str | None = _text_or_null("a text")
+    key: str | Sequence[str] | None = _key_or_null()
     test_size: float = _number("a number between 0 and 1, both excluded", lambda x: 0 < x < 1)
     seed: int = _integer(0, 2**32 - 1)
+
+    @property
+    def keys(self) -> Sequence[str]:
+        """The columns that together name a row; none where `key` is null."""
+        return [self.key] if isinstance(self.key, str) else self.key or []
 
 
 @dataclass(frozen=True)

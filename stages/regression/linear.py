@@ -3,23 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-
-FITTED_DIGITS = 9
-MOMENT_DIGITS = 12  # a mean sees no BLAS; to 9 digits, Longitude's moves the intercept by 2e-7
-
-
-def significant(values: ArrayLike, digits: int = FITTED_DIGITS) -> Floats:
-    """Round to significant decimal digits, ties to even, as the decimal expansion says.
-
-    The last bits of a least-squares fit differ between the BLAS kernels of different CPUs. What
-    was learned passes through here before it is stored or used, so that they do not spread.
-    """
-    array = np.asarray(values, dtype=np.float64)
-    rounded = [float(f"{value:.{digits}g}") for value in array.ravel().tolist()]
-    return np.array(rounded, dtype=np.float64).reshape(array.shape)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,16 +1,102 @@
-"""How good a model is, and what quantization did to it: the numbers of `reports/scores.json`."""
+"""How good a model is, and what quantization did to it: the numbers of `reports/scores.json`.
 
+What sums of squares tell comes from the exact sums of a table; the rest needs a pass over its rows.
+All of it is exact up to the last rounding, but for the predictions themselves, which are doubles.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
 
 from stages.project.files import DECIMALS
 from stages.regression.linear import Floats, LinearModel, largest_difference
+from stages.regression.sums import Sums, root
 from stages.tables.table import Table
 
+PERFECT = Fraction(1, 10**12)  # 1 - R² of a perfect fit, for growth to be a number
 
-def regression(y: Floats, prediction: Floats) -> dict[str, float]:
-    """Score predictions of `y`; both have the shape (n_rows,) and the unit of the target.
+
+@dataclass
+class Seen:
+    """What the rows tell of one model; sums are of whole numbers of the tally's unit."""
+
+    low: float = np.inf
+    high: float = -np.inf
+    errors: int = 0
+    differences: int = 0
+    largest_difference: float = 0.0
+
+
+class Tally:
+    """What only rows tell of models: mean errors, ranges, and differences from the first model.
+
+    Absolute errors are added up as whole numbers of a power of two, so small that rounding to it
+    does not matter, and so large that 64 bits hold their sum: the order of the rows does not matter
+    either.
+
+    Parameters
+    ----------
+    models : sequence of LinearModel
+    table : Table
+
+    Raises
+    ------
+    OverflowError
+        A row of the table may be too far out for its error to be a number.
+    """
+
+    def __init__(self, models: Sequence[LinearModel], table: Table) -> None:
+        farthest = np.maximum(np.abs(table.low), np.abs(table.high))
+        reach = [abs(m.intercept) + np.abs(m.coef) @ farthest[:-1] for m in models]
+        _, exponent = np.frexp(2 * max(reach) + farthest[-1])
+        if not np.isfinite(max(reach)):
+            raise OverflowError("predictions are too large for numbers")
+        self.n_rows = table.n_rows
+        self.places = 62 - table.n_rows.bit_length() - int(exponent)
+        self.models = [(model, Seen()) for model in models]
+
+    def watching(self, blocks: Iterable[Floats]) -> Iterator[Floats]:
+        """Add blocks of rows while they go by."""
+        for block in blocks:
+            self.add(block)
+            yield block
+
+    def add(self, block: Floats) -> None:
+        """Add rows, of shape (n_rows, n_columns)."""
+        X, y = block[:, :-1], block[:, -1]
+        first = self.models[0][0].predict(X)
+        for model, seen in self.models:
+            prediction = model.predict(X)
+            difference = np.abs(prediction - first)
+            seen.low = min(seen.low, float(prediction.min()))
+            seen.high = max(seen.high, float(prediction.max()))
+            seen.errors += self._counted(np.abs(prediction - y))
+            seen.differences += self._counted(difference)
+            seen.largest_difference = max(seen.largest_difference, float(difference.max()))
+
+    def mean(self, total: int) -> float:
+        """Return the mean of what has this sum."""
+        return float(Fraction(total, self.n_rows) / Fraction(2) ** self.places)
+
+    def _counted(self, sizes: Floats) -> int:
+        return int(np.floor(np.ldexp(sizes, self.places) + 0.5).astype(np.int64).sum())
+
+
+def r2(sums: Sums, model: LinearModel) -> float:
+    """Return 1 - MSE / variance of the target."""
+    return float(1 - mse(sums, model) / sums.variances[-1])
+
+
+def mse(sums: Sums, model: LinearModel) -> Fraction:
+    _, square = sums.moments(model.intercept, [*model.coef, -1.0])
+    return square
+
+
+def regression(sums: Sums, model: LinearModel, tally: Tally, seen: Seen) -> dict[str, float]:
+    """Score a model on the rows that `sums` and `tally` are of.
 
     Returns
     -------
@@ -18,66 +104,65 @@ def regression(y: Floats, prediction: Floats) -> dict[str, float]:
         R² (1 - MSE / variance of y), the errors MSE, RMSE and MAE, and the prediction's mean,
         standard deviation (of the population), minimum and maximum, to 6 decimals.
     """
-    error = prediction - y
-    mse = np.mean(error**2)
+    squared = mse(sums, model)
+    mean, square = sums.moments(model.intercept, [*model.coef, 0.0])
     return _rounded(
         {
-            "r2": 1 - mse / np.var(y),
-            "mse": mse,
-            "rmse": np.sqrt(mse),
-            "mae": np.mean(np.abs(error)),
-            "mean": np.mean(prediction),
-            "std": np.std(prediction),
-            "min": np.min(prediction),
-            "max": np.max(prediction),
+            "r2": r2(sums, model),
+            "mse": float(squared),
+            "rmse": root(squared),
+            "mae": tally.mean(seen.errors),
+            "mean": float(mean),
+            "std": root(square - mean**2),
+            "min": seen.low,
+            "max": seen.high,
         }
     )
 
 
-def mse_growth_percent(y: Floats, before: Floats, after: Floats) -> float:
-    """Return by how many percent the MSE of the predictions `after` exceeds that of `before`.
+def mse_growth_percent(sums: Sums, before: LinearModel, after: LinearModel) -> float:
+    """Return by how many percent the MSE of `after` exceeds that of `before`.
 
-    With the error e and its change d, (e + d)² - e² = d (2e + d): taken so, small growth does not
-    drown in the difference of two almost equal numbers. To 4 significant digits. A perfect fit
-    counts as one with an R² of 1 - 1e-12, for growth to be a number.
+    To 4 significant digits. A perfect fit counts as one with an R² of 1 - 1e-12.
     """
-    error = before - y
-    change = after - before
-    mse = max(np.mean(error**2), 1e-12 * np.var(y))
-    growth = np.mean(change * (2 * error + change)) / mse
-    return float(f"{100 * growth:.4g}")
+    start = mse(sums, before)
+    growth = (mse(sums, after) - start) / max(start, PERFECT * sums.variances[-1])
+    return float(f"{float(100 * growth):.4g}")
 
 
-def compare(
-    model: LinearModel, quantized: LinearModel, train: Table, test: Table
-) -> dict[str, Any]:
+def compare(models: Sequence[LinearModel], on: Mapping[str, tuple[Sums, Tally]]) -> dict[str, Any]:
     """Score a model and its quantized form, and by how much they differ.
 
     `prediction_difference.bound` holds for every input within the features' training range.
+
+    Parameters
+    ----------
+    models : the two
+    on : mapping
+        For 'train' and 'test' the sums, and a tally whose first models are these two.
     """
-    before, after = (
-        {"train": scored.predict(train.X), "test": scored.predict(test.X)}
-        for scored in (model, quantized)
-    )
     scores: dict[str, Any] = {
         name: {
-            "train": regression(train.y, predicted["train"]),
-            "test": regression(test.y, predicted["test"]),
+            part: regression(sums, models[k], tally, tally.models[k][1])
+            for part, (sums, tally) in on.items()
         }
-        for name, predicted in (("float", before), ("quantized", after))
+        for k, name in enumerate(("float", "quantized"))
     }
+    model, quantized = models
     coef_error = np.abs(quantized.coef - model.coef)
-    difference = np.abs(after["test"] - before["test"])
-    bound = largest_difference(model, quantized, train.X.min(axis=0), train.X.max(axis=0))
+    train, _ = on["train"]
+    _, tally = on["test"]
+    seen = tally.models[1][1]
+    bound = largest_difference(model, quantized, train.low[:-1], train.high[:-1])
+    difference = {"mean": tally.mean(seen.differences), "max": seen.largest_difference}
     scores["quantization"] = {
-        "mse_growth_percent": mse_growth_percent(train.y, before["train"], after["train"]),
+        "mse_growth_percent": mse_growth_percent(train, model, quantized),
         "r2_drop": round(
             scores["float"]["test"]["r2"] - scores["quantized"]["test"]["r2"], DECIMALS
         ),
         "coef_error": _rounded({"mean": coef_error.mean(), "max": coef_error.max()}),
         "intercept_error": round(abs(quantized.intercept - model.intercept), DECIMALS),
-        "prediction_difference": _rounded({"mean": difference.mean(), "max": difference.max()})
-        | {"bound": _rounded_up(bound)},
+        "prediction_difference": _rounded(difference) | {"bound": _rounded_up(bound)},
     }
     return scores
 

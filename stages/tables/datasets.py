@@ -1,18 +1,24 @@
-"""The data sets that `load.dataset` names, each as one checked `Table`."""
+"""The data sets that `load.dataset` names, each as a view of DuckDB, checked."""
 
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.project.cli import InputError
+from stages.project.params import Load
 from stages.tables import raw, table
-from stages.tables.table import Table
+from stages.tables.raw import VIEW
+from stages.tables.table import Schema
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 CACHE = "cal_housing_py3.pkz"
 ARCHIVE_URL = "https://ndownloader.figshare.com/files/5976036"
@@ -22,7 +28,16 @@ CALIFORNIA_SHAPE = (20_640, 8)
 CALIFORNIA_SHA256 = "9b9082ab86651a01d663a8e4a70ea14c0b41d0b2bd693bccd3221dcd111e15ca"
 
 
-def california_housing() -> Table:
+@dataclass(frozen=True, eq=False)
+class DataSet:
+    """A data set that scikit-learn has: its columns, and what is predicted from the others."""
+
+    columns: Mapping[str, NDArray[np.float64]]
+    target: str
+    unit: str
+
+
+def california_housing() -> DataSet:
     """California Housing, 20,640 block groups of the 1990 census (Pace & Barry, 1997).
 
     Raises
@@ -32,24 +47,21 @@ def california_housing() -> Table:
     """
     cached = next((home for home in california_homes() if (home / CACHE).is_file()), None)
     bunch = _fetch(cached) if cached else _download()
-    found = Table(
-        X=bunch.data,
-        y=bunch.target,
-        features=tuple(bunch.feature_names),
-        target=bunch.target_names[0],
-        unit="100,000 US dollars of 1990",
-        dataset="california_housing",
-    )
     where = f"{(cached or download_home()) / CACHE} is not California Housing, delete it:"
-    if found.X.shape != CALIFORNIA_SHAPE:
-        raise InputError(f"{where} {found.X.shape} rows and features, not {CALIFORNIA_SHAPE}")
-    values = np.column_stack([found.X, found.y])
+    if bunch.data.shape != CALIFORNIA_SHAPE:
+        raise InputError(f"{where} {bunch.data.shape} rows and features, not {CALIFORNIA_SHAPE}")
+    values = np.column_stack([bunch.data, bunch.target])
     if not np.isfinite(values).all():
         raise InputError(f"{where} it has values that are not finite")
     digest = hashlib.sha256(values.tobytes()).hexdigest()
     if digest != CALIFORNIA_SHA256:
         raise InputError(f"{where} the values' SHA-256 is {digest}, not {CALIFORNIA_SHA256}")
-    return found
+    target = bunch.target_names[0]
+    return DataSet(
+        columns=dict(zip([*bunch.feature_names, target], values.T, strict=True)),
+        target=target,
+        unit="100,000 US dollars of 1990",
+    )
 
 
 def checkout() -> Path:
@@ -76,73 +88,79 @@ def california_homes() -> list[Path]:
     return [Path(os.path.expanduser(home)) for home in homes]  # noqa: PTH111
 
 
-def diabetes() -> Table:
+def diabetes() -> DataSet:
     """Diabetes, 442 patients (Efron et al., 2004); it comes with scikit-learn."""
     from sklearn.datasets import load_diabetes
 
     bunch = load_diabetes()
-    return Table(
-        X=bunch.data,
-        y=bunch.target,
-        features=tuple(bunch.feature_names),
+    values = zip([*bunch.feature_names, "progression"], [*bunch.data.T, bunch.target], strict=True)
+    return DataSet(
+        columns=dict(values),
         target="progression",
         unit="points of the study's score, one year on",
-        dataset="diabetes",
     )
 
 
-SOURCES: Mapping[str, Callable[[], Table]] = {
+SOURCES: Mapping[str, Callable[[], DataSet]] = {
     "california_housing": california_housing,
     "diabetes": diabetes,
 }
 
 
-def read(name: str, target: str | None, features: Sequence[str] | None, unit: str | None) -> Table:
-    """Read the data set `name`, with the target and the features that are asked for.
+def gather(config: Load, room: Path, connection: "DuckDBPyConnection") -> tuple[Schema, int]:
+    """Make the data set that `config` names the view VIEW, with the columns that it asks for.
 
     Parameters
     ----------
-    name : str
-        One of `SOURCES`, or files below `data/raw`.
-    target, features, unit : str, sequence of str, str
-        None stands for what the data set says, and for all columns but the target.
+    config : Load
+        Where it says null: the target and the unit of the data set, all columns but the target.
+    room : Path
+        A folder for temporary files.
+    connection : DuckDBPyConnection
+
+    Returns
+    -------
+    schema : Schema
+    n_rows : int
 
     Raises
     ------
     InputError
-        It cannot be read, or has no such columns.
+        The data set cannot be read, or has no such columns.
     """
-    whole = SOURCES[name]() if name in SOURCES else None
-    target = target or (whole.target if whole else None)
-    if features and target in features:
-        raise InputError(f"load.features must not have the target, {target}")
-    if whole and target:
-        found = select(whole, target, features)
-    elif raw.FOLDER in Path(os.path.normpath(name)).parents:
-        found = raw.read(name, target, features)
-    else:
-        raise InputError(
-            f"load.dataset must be {', '.join(SOURCES)} or files below {raw.FOLDER}, which may"
-            f" have wildcards, got {name!r}"
-        )
-    return replace(found, unit=unit or found.unit)
-
-
-def select(whole: Table, target: str, features: Sequence[str] | None) -> Table:
-    """Make a table of other columns; None stands for all but the target."""
-    columns = dict(zip(whole.features, whole.X.T, strict=True)) | {whole.target: whole.y}
-    features = features or [name for name in columns if name != target]
-    unknown = [name for name in (*features, target) if name not in columns]
-    if unknown:
-        raise InputError(f"{whole.dataset} has no column {unknown[0]}, only {', '.join(columns)}")
-    return Table(
-        X=np.array([columns[name] for name in features]).T,
-        y=columns[target],
-        features=tuple(features),
-        target=target,
-        unit=whole.unit if target == whole.target else table.OWN_UNIT,
-        dataset=whole.dataset,
+    name = config.dataset
+    for what, names in (("the target", [config.target]), ("a column of load.key", config.keys)):
+        if twice := {*names} & {*(config.features or ())}:
+            raise InputError(f"load.features must not have {what}, {twice.pop()}")
+    if config.target in config.keys:
+        raise InputError(f"load.key must not have the target, {config.target}")
+    if name in SOURCES:
+        return _built_in(SOURCES[name](), config, connection)
+    if raw.FOLDER in Path(os.path.normpath(name)).parents:
+        return raw.gather(config, room, connection)
+    raise InputError(
+        f"load.dataset must be {', '.join(SOURCES)} or files below {raw.FOLDER}, which may"
+        f" have wildcards, got {name!r}"
     )
+
+
+def _built_in(whole: DataSet, config: Load, connection: "DuckDBPyConnection") -> tuple[Schema, int]:
+    """Make columns of a built-in data set the view."""
+    if config.keys:
+        raise InputError(f"load.key must be null for {config.dataset}: no column names its rows")
+    target = config.target or whole.target
+    features = config.features or [name for name in whole.columns if name != target]
+    for name in (*features, target):
+        if name not in whole.columns:
+            raise InputError(
+                f"{config.dataset} has no column {name}, only {', '.join(whole.columns)}"
+            )
+    if target in features:
+        raise InputError(f"load.features must not have the target, {target}")
+    unit = config.unit or (whole.unit if target == whole.target else table.OWN_UNIT)
+    connection.register(VIEW, {name: whole.columns[name] for name in (*features, target)})
+    schema = Schema(config.dataset, target, unit, tuple(features))
+    return schema, len(whole.columns[target])
 
 
 def _fetch(home: Path) -> Any:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.project import cli
@@ -86,6 +87,20 @@ def attended(connection: "DuckDBPyConnection", statement: str) -> list[Any]:
     if failures:
         raise failures[0]
     return results
+
+
+@contextmanager
+def unchanged(path: Path) -> Iterator[None]:
+    """Refuse what was read from a file that something else has written to meanwhile."""
+    before = path.stat()
+    yield
+    after = path.stat()
+    if (before.st_ino, before.st_size, before.st_mtime_ns) != (
+        after.st_ino,
+        after.st_size,
+        after.st_mtime_ns,
+    ):
+        raise InputError(f"{path} changed while it was read")
 
 
 def cell(value: object) -> str:

@@ -1,67 +1,97 @@
-"""Read a table of your own from `data/raw`: numbers, in CSV or Parquet."""
+"""Gather a table of your own from `data/raw`: numbers, in CSV or Parquet.
 
-from bisect import bisect_right
+Every file is read once, into Parquet in a temporary folder. What is not a number becomes NULL
+there, and is looked up again for the message.
+"""
+
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from stages.project import cli
 from stages.project.cli import InputError, plural
-from stages.project.files import SAMPLE_COLUMNS
+from stages.project.params import Load
 from stages.project.text import listed, named
 from stages.tables import engine, source, sql, table
 from stages.tables.source import NUMERIC, Source
-from stages.tables.table import Table
+from stages.tables.table import Schema
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+VIEW = "gathered"  # what a data set is called in SQL
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
-SMALLEST, LARGEST = 1e-100, 1e100  # sizes of a value, so that squares can be added up
+SMALLEST, LARGEST = 1e-100, 1e100  # sizes of a value, so that products are numbers too
+KEY = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT$|U?INTEGER$|UUID$|VARCHAR$")  # types of a key
 
 
-def read(pattern: str, target: str | None, features: Sequence[str] | None) -> Table:
-    """Read the files that match `pattern`, one below the other, as one table.
+def gather(config: Load, room: Path, connection: "DuckDBPyConnection") -> tuple[Schema, int]:
+    """Make the files that `config.dataset` matches, one below the other, the view VIEW.
 
     Parameters
     ----------
-    pattern : str
-        A path below `data/raw`, which may have wildcards.
-    target : str, or None
-        The column to predict; for None the error lists what there is.
-    features : sequence of str, or None
-        The columns to predict from; None for all others that hold numbers, and then those left
-        out are named on standard error.
+    config : Load
+        The target must be named. If the features are not, all others that hold numbers are, and
+        those left out are named on standard error.
+    room : Path
+        A folder for temporary files.
+    connection : DuckDBPyConnection
+
+    Returns
+    -------
+    schema : Schema
+    n_rows : int
 
     Raises
     ------
     InputError
-        There is no such file or column, or one of the values is not a number.
+        There is no such file or column, a value is not a number, or a key names no single row.
     """
+    pattern, target, keys = config.dataset, config.target, config.keys
     paths = find(pattern)
-    with engine.connected(pattern) as connection:
-        connection.execute("RESET memory_limit")  # the whole table is going to be in memory
-        with opened(paths[0], [target] if target else [], connection) as first:
-            names = chosen(first, target, features)
-        ends = gather(paths, names, connection)
-        if not ends[-1]:
-            raise InputError(f"{pattern} has no rows")
-        [counts] = connection.execute("SELECT count(COLUMNS(*)) FROM numbers").fetchall()
-        numbers = dict(zip(names, counts, strict=True))
-        if features is None:
-            names = [name for name in names if numbers[name] or name == target]
-            if left_out := [name for name in first.columns if name not in names]:
-                what = f"left out, as they hold no numbers: {listed(left_out)}"
-                cli.say(f"load: {pattern}: {what}")
-        check_names(names, pattern)
-        for name in names:
-            if numbers[name] < ends[-1]:
-                hint = "" if name == target else "; load.features can leave it out"
-                raise InputError(complaint(name, paths, ends, connection) + hint)
-        values = table.columns(connection.table("numbers"), names)
-    *used, target = names
-    return Table(values[:-1].T, values[-1], tuple(used), target, table.OWN_UNIT, pattern)
+    connection.execute(f"SET temp_directory = {sql.literal(str(room))}")
+    with opened(paths[0], [target] if target else [], connection) as first:
+        if target is None:
+            raise InputError(
+                f"load.target must name the column of {first.name} to predict, one of"
+                f" {listed(first.columns)}"
+            )
+        features = config.features or possible(first, [*keys, target])
+        check_names([*features, *keys, target], first.name)
+    names = [*features, target]
+    parts = [
+        staged(path, names, keys, room / f"{number}.parquet", connection)
+        for number, path in enumerate(paths)
+    ]
+    listing = ", ".join(sql.literal(str(part.stored)) for part in parts)
+    connection.execute(f"CREATE TEMP VIEW {VIEW} AS FROM read_parquet([{listing}])")
+    [(n_rows, *counts)] = connection.execute(
+        f"SELECT count(*), {', '.join(f'count({sql.identifier(name)})' for name in names)}"
+        f" FROM {VIEW}"
+    ).fetchall()
+    if not n_rows:
+        raise InputError(f"{pattern} has no rows")
+    numbers = dict(zip(names, counts, strict=True))
+    if config.features is None:
+        features = [name for name in features if numbers[name]]
+        if left_out := [name for name in first.columns if name not in (*features, *keys, target)]:
+            cli.say(f"load: {pattern}: left out, as they hold no numbers: {listed(left_out)}")
+    if not features:
+        raise InputError(f"{pattern}: no column but {target} holds numbers")
+    for name in {*features} & {*SAMPLE_COLUMNS, "prediction"}:
+        raise InputError(
+            f"{pattern}: no feature can be called {name}, which is a column of the output:"
+            " rename it, or list others in load.features"
+        )
+    for name in (*features, target):
+        if numbers[name] < n_rows:
+            hint = "" if name == target else "; load.features can leave it out"
+            raise InputError(complaint(name, parts, connection) + hint)
+    check_keys(keys, pattern, parts, connection)
+    return Schema(pattern, target, config.unit or table.OWN_UNIT, tuple(features)), n_rows
 
 
 def find(pattern: str) -> list[Path]:
@@ -90,97 +120,114 @@ def opened(path: Path, names: Sequence[str], connection: "DuckDBPyConnection") -
         yield it
 
 
-def chosen(first: Source, target: str | None, features: Sequence[str] | None) -> list[str]:
-    """Return the features, all that may hold numbers if none are named, and then the target."""
-    if target is None:
-        raise InputError(
-            f"load.target must name the column of {first.name} to predict, one of"
-            f" {listed(first.columns)}"
-        )
-    if features is None:  # columns of numbers by their type or, as in CSV, of text
-        columns = zip(first.columns, first.types, strict=True)
-        features = [
-            name for name, kind in columns if name not in ("", target) and NUMERIC.match(kind)
-        ]
-    names = [*features, target]
+def possible(first: Source, others: Sequence[str]) -> list[str]:
+    """Return the columns that may hold numbers: by their type or, as in CSV, as text."""
+    columns = zip(first.columns, first.types, strict=True)
+    return [name for name, kind in columns if name not in ("", *others) and NUMERIC.match(kind)]
+
+
+def check_names(names: Sequence[str], file: str) -> None:
+    """Refuse names that do not print, that SQL takes for one, or that the output has."""
     seen: dict[str, str] = {}
     for name in names:
         if not name.isprintable():
-            raise InputError(
-                f"{first.name}: {name!r} cannot be the name of a column, it does not print"
-            )
+            raise InputError(f"{file}: {name!r} cannot be the name of a column, it does not print")
         twin = seen.setdefault(name.lower(), name)
         if twin != name:
             raise InputError(
-                f"{first.name}: {twin} and {name} differ in case alone, which SQL does not see:"
+                f"{file}: {twin} and {name} differ in case alone, which SQL does not see:"
                 " rename one, or leave it out of load.features"
             )
-    return names
 
 
-def gather(
-    paths: Sequence[Path], names: Sequence[str], connection: "DuckDBPyConnection"
-) -> list[int]:
-    """Collect the columns `names` of all files in the table `numbers`.
+@dataclass(frozen=True)
+class Part:
+    """A file, and where its rows are stored as numbers."""
 
-    What is not a number, or not of a size from 1e-100 to 1e100, becomes NULL there, which `read`
-    refuses.
+    path: Path
+    stored: Path
 
-    Returns
-    -------
-    list of int
-        How many rows there are before each file, and in all.
+
+def staged(
+    path: Path,
+    names: Sequence[str],
+    keys: Sequence[str],
+    stored: Path,
+    connection: "DuckDBPyConnection",
+) -> Part:
+    """Store the columns `names` of a file as numbers, and `keys` as text.
+
+    What is not a number, or not of a size from 1e-100 to 1e100, becomes NULL, as does an empty key.
     """
-    columns = ", ".join(f"{sql.identifier(name)} DOUBLE" for name in names)
-    connection.execute(f"CREATE TEMP TABLE numbers ({columns})")
-    ends = [0]
-    for path in paths:
-        with opened(path, names, connection) as it:
-            positions = [it.columns.index(name) for name in names]
-            casts = [sql.number(f"c{position}", it.types[position]) for position in positions]
-            values = ", ".join(
-                f"CASE WHEN {x} = 0 OR abs({x}) BETWEEN {SMALLEST} AND {LARGEST} THEN {x} END"
-                for x in casts
-            )
-            [(added,)] = engine.attended(
-                connection, f"INSERT INTO numbers SELECT {values} FROM {it.relation(skip=False)}"
-            )
-        ends.append(ends[-1] + added)
-    return ends
+    with engine.unchanged(path), opened(path, [*names, *keys], connection) as it:
+        values = []
+        for name in names:
+            position = it.columns.index(name)
+            x = sql.number(f"c{position}", it.types[position])
+            size = f"{x} = 0 OR abs({x}) BETWEEN {SMALLEST} AND {LARGEST}"
+            values.append(f"CASE WHEN {size} THEN {x} END AS {sql.identifier(name)}")
+        for name in keys:
+            position = it.columns.index(name)
+            if not KEY.match(it.types[position]):
+                raise InputError(
+                    f"{it.name}: load.key: {named(name)} must be text or whole numbers, its type is"
+                    f" {it.types[position]}"
+                )
+            values.append(f"nullif(CAST(c{position} AS VARCHAR), '') AS {sql.identifier(name)}")
+        query = f"SELECT {', '.join(values)} FROM {it.relation(skip=False)}"
+        table.copy(query, len(values), stored, connection, compression="uncompressed")
+    return Part(path, stored)
 
 
-def check_names(names: Sequence[str], pattern: str) -> None:
-    """Refuse a table without features, and names that the output has for something else."""
-    *features, target = names
-    if not features:
-        raise InputError(f"{pattern}: no column but {target} holds numbers")
-    for name in features:
-        if name in (*SAMPLE_COLUMNS, "prediction"):
+def check_keys(
+    keys: Sequence[str], pattern: str, parts: Sequence[Part], connection: "DuckDBPyConnection"
+) -> None:
+    """Refuse keys that are empty, or that more than one row has."""
+    for name in keys:
+        [(empty,)] = connection.execute(
+            f"SELECT count(*) FROM {VIEW} WHERE {sql.identifier(name)} IS NULL"
+        ).fetchall()
+        if empty:
+            raise InputError(complaint(name, parts, connection, "must name the row"))
+    if keys:
+        columns = ", ".join(map(sql.identifier, keys))
+        repeated = engine.attended(
+            connection,
+            f"SELECT {columns}, count(*), count(*) OVER () FROM {VIEW} GROUP BY {columns}"
+            f" HAVING count(*) > 1 ORDER BY {columns} LIMIT 1",
+        )
+        for *values, rows, more in repeated:
+            pairs = zip(map(named, keys), map(engine.cell, values), strict=True)
             raise InputError(
-                f"{pattern}: no feature can be called {name}, which is a column of the output:"
-                " rename it, or list others in load.features"
+                f"{pattern}: load.key must name one row each, {rows:,} rows have"
+                f" {', '.join(f'{name} {value}' for name, value in pairs)}"
+                f" ({plural(more, 'such key')} in all)"
             )
 
 
 def complaint(
-    name: str, paths: Sequence[Path], ends: Sequence[int], connection: "DuckDBPyConnection"
+    name: str, parts: Sequence[Part], connection: "DuckDBPyConnection", rule: str = ""
 ) -> str:
     """Say which value of a column is the first that is not as it must be, and how many are."""
-    [(first, bad)] = connection.execute(
-        "SELECT min(row), count(*) FROM (SELECT row_number() OVER () - 1 AS row,"
-        f" {sql.identifier(name)} AS x FROM numbers) WHERE x IS NULL"
-    ).fetchall()
-    part = bisect_right(ends, first) - 1
-    row = first - ends[part]
-    with opened(paths[part], [name], connection) as it:
+    found = [
+        (part, *counted)
+        for part in parts
+        for counted in connection.execute(
+            "SELECT min(file_row_number), count(*)"
+            f" FROM {table.relation(part.stored)} WHERE {sql.identifier(name)} IS NULL"
+        ).fetchall()
+    ]
+    bad = sum(count for _, _, count in found)
+    part, row, _ = next(each for each in found if each[2])
+    with opened(part.path, [name], connection) as it:
         position = it.columns.index(name)
         column = f"c{position}"
         [(value, is_number)] = connection.execute(
             f"SELECT {column}, coalesce(isfinite({sql.number(column, it.types[position])}), false)"
             f" FROM {it.relation(skip=False)} LIMIT 1 OFFSET {row}"
         ).fetchall()
-    rule = f"0 or {SMALLEST:g} to {LARGEST:g} in size" if is_number else "a finite number"
+    limits = f"0 or {SMALLEST:g} to {LARGEST:g} in size" if is_number else "a finite number"
     return (
         f"{it.name}: {engine.located(row + 1, it.kind)}: {named(name)} is {engine.cell(value)},"
-        f" must be {rule} ({plural(bad, 'bad row')} in all)"
+        f" {rule or f'must be {limits}'} ({plural(bad, 'bad row')} in all)"
     )

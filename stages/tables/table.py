@@ -1,18 +1,46 @@
-"""A table of features and a target, kept as Parquet by DuckDB."""
+"""A table of features and a target: a folder that has its names, and its rows as Parquet.
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+`table.json` says what the table and its columns are called, `rows.parquet` has the features and
+then the target. The test table also has `sample.parquet`: its first rows in the order of the split.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-import duckdb
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.project import cli, files
 from stages.project.cli import InputError
-from stages.project.files import replacing
+from stages.tables import engine
+from stages.tables.sql import identifier, literal
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
 
 OWN_UNIT = "its own unit"  # of a target whose unit nobody has told
+NAMES, ROWS, SAMPLE = "table.json", "rows.parquet", "sample.parquet"
+VECTOR = 2048  # rows, of which DuckDB's groups are multiples
+GROUP = 2**19  # values of a group of rows
+READ = 2  # groups at once, one a processor
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a table is called, and its columns; `unit` is that of the target."""
+
+    dataset: str
+    target: str
+    unit: str
+    features: tuple[str, ...]
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The features, then the target."""
+        return (*self.features, self.target)
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,73 +49,129 @@ class Table:
 
     Attributes
     ----------
-    X : ndarray of shape (n_rows, n_features)
-        Features, in the units of the data set.
-    y : ndarray of shape (n_rows,)
-        Target, in `unit`.
-    features : tuple of str
-        Names of the columns of `X`.
-    target, unit, dataset : str
-        Name of `y`, its unit, and the data set both come from.
+    schema : Schema
+    folder : Path
+    n_rows : int
+    low, high : ndarray of shape (n_columns,)
+        Range of each column: the features, then the target.
     """
 
-    X: NDArray[np.float64]
-    y: NDArray[np.float64]
-    features: tuple[str, ...]
-    target: str
-    unit: str
-    dataset: str
+    schema: Schema
+    folder: Path
+    n_rows: int
+    low: NDArray[np.float64]
+    high: NDArray[np.float64]
+
+    def blocks(self) -> Iterator[NDArray[np.float64]]:
+        """Yield all rows, in blocks of shape (n_rows, n_columns)."""
+        path = self.folder / ROWS
+        rows = READ * group_rows(len(self.schema.columns))
+        began = time.monotonic()
+        with engine.connected(str(path)) as connection, engine.unchanged(path):
+            for start in range(0, self.n_rows, rows):
+                cli.progress(start / self.n_rows, began)
+                part = f"file_row_number BETWEEN {start} AND {start + rows - 1}"
+                block = _fetched(f"{relation(path)} WHERE {part}", self.schema, connection)
+                if len(block) != min(rows, self.n_rows - start):
+                    raise InputError(f"{path} changed while it was read")
+                yield block
+        cli.progress(1, began)
+
+    def sample(self) -> NDArray[np.float64]:
+        """Return the first rows of the split, in its order, of shape (n_rows, n_columns)."""
+        path = self.folder / SAMPLE
+        with engine.connected(str(path)) as connection:
+            return _fetched(relation(path), self.schema, connection)
 
 
-def write(table: Table, path: Path) -> None:
-    """Write `table` as Parquet: the features, then the target; what it is called as metadata."""
-    columns = dict(zip(table.features, table.X.T, strict=True)) | {table.target: table.y}
-    with replacing(path) as part, duckdb.connect() as connection:
-        connection.register("columns", columns)
-        try:
-            connection.execute(
-                "COPY columns TO ? (FORMAT parquet, COMPRESSION zstd, USE_TMP_FILE false,"
-                " KV_METADATA {columns: ?, target: ?, unit: ?, dataset: ?})",
-                [str(part), json.dumps(list(columns)), table.target, table.unit, table.dataset],
-            )
-        except duckdb.IOException as error:
-            raise InputError(f"{path} cannot be written: {str(error).splitlines()[0]}") from error
+def group_rows(n_columns: int) -> int:
+    """Return how many rows a group has, so that wide tables need no more memory."""
+    return max(1, GROUP // n_columns // VECTOR) * VECTOR
 
 
-def read(path: Path) -> Table:
-    """Read what `write` wrote.
+def relation(path: Path) -> str:
+    return f"read_parquet({literal(str(path))}, file_row_number = true)"
+
+
+def write_names(schema: Schema, folder: Path) -> None:
+    files.save_json(asdict(schema), folder / NAMES)
+
+
+def write_rows(query: str, schema: Schema, path: Path, connection: "DuckDBPyConnection") -> int:
+    """Write the columns of `schema` from `query`, which is what follows FROM; count the rows."""
+    return copy(f"SELECT {_listed(schema)} FROM {query}", len(schema.columns), path, connection)
+
+
+def copy(
+    query: str,
+    n_columns: int,
+    path: Path,
+    connection: "DuckDBPyConnection",
+    compression: str = "zstd",
+) -> int:
+    """Write what `query` selects as Parquet, and return the number of rows.
+
+    DuckDB's Snappy, its default, compresses differently on arm64 than on x86-64; its zstd does not.
+    """
+    options = f"FORMAT parquet, COMPRESSION {compression}, ROW_GROUP_SIZE {group_rows(n_columns)}"
+    [(count,)] = engine.attended(
+        connection, f"COPY ({query}) TO {literal(str(path))} ({options}, USE_TMP_FILE false)"
+    )
+    return int(count)
+
+
+def read(folder: Path, expected: Schema | None = None) -> Table:
+    """Open the table in `folder`.
+
+    Parameters
+    ----------
+    folder : Path
+    expected : Schema, optional
+        What it must be called, and the features to read, which need not be all.
 
     Raises
     ------
     InputError
-        There is no such file, or it is damaged.
+        There is none, it is damaged, or it is another one.
     """
-    try:
-        with duckdb.connect() as connection:
-            relation = connection.read_parquet(str(path))
-            metadata = dict(
-                connection.execute(
-                    "SELECT decode(key), decode(value) FROM parquet_kv_metadata(?)", [str(path)]
-                ).fetchall()
-            )
-            names = json.loads(metadata.pop("columns"))
-            if relation.columns != names or {*map(str, relation.types)} != {"DOUBLE"}:
-                raise ValueError("its columns are not those that were written")
-            values = columns(relation, names)
-        if not values.size or not np.isfinite(values).all():
+    path, rows = folder / NAMES, folder / ROWS
+    document = files.load_json(path)
+    with files.reading(path):
+        schema = _schema(document)
+    if not rows.exists():
+        raise InputError(f"{rows} does not exist; `dvc repro` makes it")
+    with engine.connected(str(rows)) as connection, files.reading(rows):
+        found = connection.read_parquet(str(rows))
+        if found.columns != [*schema.columns] or {*map(str, found.types)} != {"DOUBLE"}:
+            raise ValueError("its columns are not those that were written")
+        if expected:
+            features = tuple(name for name in schema.features if name in expected.features)
+            if replace(schema, features=features) != expected:
+                raise InputError(f"{folder} is another table than {expected.dataset} was")
+            schema = expected
+        names = [*map(identifier, schema.columns)]
+        values = [f"{of}({name})" for of in ("count", "min", "max") for name in names]
+        [(n_rows, *row)] = connection.execute(
+            f"SELECT count(*), {', '.join(values)} FROM {relation(rows)}"
+        ).fetchall()
+        count, low, high = np.array(row, float).reshape(3, -1)
+        if not n_rows or not np.isfinite([low, high]).all() or count.min() < n_rows:
             raise ValueError("it has no rows, or values that are not finite")
-        return Table(values[:-1].T, values[-1], tuple(names[:-1]), **metadata)
-    except (duckdb.Error, KeyError, TypeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise InputError(f"{path} cannot be read, `dvc repro` makes it: {reason}") from error
+    return Table(schema, folder, n_rows, low, high)
 
 
-def columns(relation: duckdb.DuckDBPyRelation, names: Sequence[str]) -> NDArray[np.float64]:
-    """Fetch columns of numbers, as an ndarray of shape (n_columns, n_rows).
+def _schema(document: Any) -> Schema:
+    features = document.pop("features")
+    schema = Schema(**document, features=tuple(features))
+    if not all(isinstance(text, str) for text in (*schema.columns, schema.dataset, schema.unit)):
+        raise TypeError("a name is no text")
+    return schema
 
-    One at a time, for DuckDB holds all of a result once more as it hands it over.
-    """
-    values = np.empty((len(names), len(relation)))
-    for row, name in zip(values, names, strict=True):
-        row[:] = np.ma.filled(relation[name].fetchnumpy()[name], np.nan)  # NULL is masked
-    return values
+
+def _fetched(query: str, schema: Schema, connection: "DuckDBPyConnection") -> NDArray[np.float64]:
+    found = connection.execute(f"SELECT {_listed(schema)} FROM {query}").fetchnumpy()
+    return np.array([found[name] for name in schema.columns]).T
+
+
+def _listed(schema: Schema) -> str:
+    return ", ".join(map(identifier, schema.columns))

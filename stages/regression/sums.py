@@ -1,0 +1,277 @@
+"""Exact sums of a table: all that a linear regression needs to know of its rows.
+
+A value x becomes the whole number k = floor(x · 2^-e + ½), 2^e being 2^-53 of the power of two
+above the largest size in the column: as fine as a double. Three signed digits of 18 bits make k.
+Products of digits are whole numbers of at most 2^34, so in a block of 2^19 rows their sums stay
+below 2^53, and a product of matrices of doubles is exact, whatever order and kernel BLAS takes.
+So Σ kᵢ and Σ kᵢkⱼ are the same integers on every machine, for any order of the rows.
+
+References
+----------
+K. Ozaki, T. Ogita, S. Oishi, S. M. Rump, "Error-free transformations of matrix multiplication by
+using fast routines of matrix multiplication and its applications", Numerical Algorithms 59 (2012),
+95-118.
+J. Demmel, H. D. Nguyen, "Fast reproducible floating-point summation", IEEE Symposium on Computer
+Arithmetic (2013), 163-172.
+"""
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.project import files
+from stages.regression.linear import Floats
+from stages.tables.table import Schema
+
+Integers = NDArray[np.object_]  # Python's, of any size
+
+DIGIT_BITS = 18
+DIGITS = 3
+ROWS = 2**19  # of a block, see above
+FULL = 2**28  # rows whose sums of products are sure to fit 64 bits
+LEAST_EXPONENT = -1000  # of a column's size, or powers of two would overflow
+
+FORMAT = "cali-reg sums"
+VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """Sums of the whole numbers kⱼ that stand for the values of a table's columns.
+
+    Attributes
+    ----------
+    low, high : ndarray of shape (n_columns,)
+        Range of each column: the features, then the target.
+    exponents : ndarray of shape (n_columns,)
+        A value of column j is kⱼ · 2^exponents[j].
+    products : ndarray of int, of shape (1 + n_columns, 1 + n_columns)
+        Σ kᵢkⱼ, where k₀ is 1: the first row has the number of rows, and Σ kⱼ.
+    """
+
+    low: Floats
+    high: Floats
+    exponents: NDArray[np.int64]
+    products: Integers
+
+    @classmethod
+    def of(cls, blocks: Iterable[Floats], low: Floats, high: Floats) -> Self:
+        """Add up `blocks` of rows, of shape (n_rows, n_columns), whose columns have these ranges.
+
+        Raises
+        ------
+        ValueError
+            A value lies outside its range, or is not finite.
+        """
+        exponents = exponents_of(low, high)
+        size = 1 + DIGITS * len(low)
+        total = cls(low, high, exponents, np.zeros((1 + len(low),) * 2, dtype=object))
+        added = np.zeros((size, size), dtype=np.int64)
+        for block in blocks:
+            if not ((low <= block.min(axis=0)) & (block.max(axis=0) <= high)).all():
+                raise ValueError("a value lies outside the range of its column")
+            for start in range(0, len(block), ROWS):
+                D = digits(block[start : start + ROWS], exponents)
+                added += (D @ D.T).astype(np.int64)
+                if added[0, 0] >= FULL:
+                    total += cls(low, high, exponents, put_together(added))
+                    added[:] = 0
+        return total + cls(low, high, exponents, put_together(added))
+
+    def __add__(self, other: Self) -> Self:
+        """Add the sums of other rows, whose whole numbers must have the same exponents."""
+        if (self.exponents != other.exponents).any():
+            raise ValueError("sums of different exponents cannot be added")
+        return type(self)(
+            np.minimum(self.low, other.low),
+            np.maximum(self.high, other.high),
+            self.exponents,
+            self.products + other.products,
+        )
+
+    def of_columns(self, columns: Sequence[int]) -> "Sums":
+        """Keep the columns at these positions."""
+        kept = [0, *(1 + column for column in columns)]
+        these = list(columns)
+        return Sums(
+            self.low[these],
+            self.high[these],
+            self.exponents[these],
+            self.products[np.ix_(kept, kept)],
+        )
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.products[0, 0])
+
+    @cached_property
+    def covariances(self) -> Integers:
+        """n² times the covariances of the kⱼ, of shape (n_columns, n_columns)."""
+        first = self.products[0, 1:]
+        covariances: Integers = self.n_rows * self.products[1:, 1:] - np.outer(first, first)
+        return covariances
+
+    @cached_property
+    def means(self) -> list[Fraction]:
+        """Mean of each column, exactly."""
+        pairs = zip(self.products[0, 1:], self.exponents.tolist(), strict=True)
+        return [Fraction(total, self.n_rows) * Fraction(2) ** e for total, e in pairs]
+
+    @cached_property
+    def variances(self) -> list[Fraction]:
+        """Variance (of the population) of each column, exactly."""
+        pairs = zip(self.covariances.diagonal(), self.exponents.tolist(), strict=True)
+        return [Fraction(c, self.n_rows**2) * Fraction(4) ** e for c, e in pairs]
+
+    @cached_property
+    def mean(self) -> Floats:
+        """Mean of each column, correctly rounded."""
+        return np.array([float(mean) for mean in self.means])
+
+    @cached_property
+    def var(self) -> Floats:
+        """Variance of each column, correctly rounded."""
+        return np.array([float(variance) for variance in self.variances])
+
+    @cached_property
+    def std(self) -> Floats:
+        """Standard deviation of each column, correctly rounded."""
+        return np.array([root(variance) for variance in self.variances])
+
+    @cached_property
+    def correlation(self) -> Floats:
+        """Correlations of the columns, of shape (n_columns, n_columns); 0 for a constant one."""
+        roots = [math.isqrt(c << 512) or 1 for c in self.covariances.diagonal()]
+        quotients = (self.covariances << 512) / np.outer(*[np.array(roots, dtype=object)] * 2)
+        return np.asarray(quotients, dtype=np.float64)
+
+    def moments(self, constant: float, factors: Sequence[float]) -> tuple[Fraction, Fraction]:
+        """Return mean and mean square of constant + Σ factorⱼ · columnⱼ, exactly."""
+        mantissas, exponents = np.frexp([constant, *factors])
+        exponents = exponents - 53 + [0, *self.exponents]
+        unit = int(exponents[mantissas != 0].min(initial=0))
+        shifts = np.where(mantissas != 0, exponents - unit, 0)
+        whole = [int(m) << int(s) for m, s in zip(mantissas * 2.0**53, shifts, strict=True)]
+        sums = np.array(whole, dtype=object) @ self.products
+        scale = Fraction(2) ** unit / self.n_rows
+        square = sum(k * total for k, total in zip(whole, sums, strict=True))
+        return sums[0] * scale, square * scale * Fraction(2) ** unit
+
+    def intercept(self, coef: Floats) -> float:
+        """Return argmin_b Σ (b + x · coef - y)², the mean of y - x · coef, correctly rounded."""
+        mean, _ = self.moments(0.0, [*-coef, 1.0])
+        return float(mean)
+
+
+def exponents_of(low: Floats, high: Floats) -> NDArray[np.int64]:
+    """Return for each column the exponent of the power of two that its values are counted in."""
+    _, size = np.frexp(np.maximum(np.abs(low), np.abs(high)))
+    return np.maximum(size, LEAST_EXPONENT).astype(np.int64) - 53
+
+
+def digits(block: Floats, exponents: NDArray[np.int64]) -> Floats:
+    """Return the digits of the whole numbers k for a block of shape (n_rows, n_columns).
+
+    Returns
+    -------
+    ndarray of shape (1 + 3 n_columns, n_rows)
+        A row of ones; the highest digits of all columns, the middle and the lowest ones. A digit
+        is floor(… + ½): a tie goes up.
+    """
+    n_rows, n_columns = block.shape
+    D = np.ones((1 + DIGITS * n_columns, n_rows))
+    rest = block.T * np.ldexp(1.0, -exponents - (DIGITS - 1) * DIGIT_BITS)[:, None]
+    for digit in D[1:].reshape(DIGITS, n_columns, n_rows):
+        np.floor(np.add(rest, 0.5, out=digit), out=digit)
+        rest -= digit
+        rest *= 2.0**DIGIT_BITS
+    return D
+
+
+def put_together(added: NDArray[np.int64]) -> Integers:
+    """Make sums of products of k from those of digits: each of the two factors in turn."""
+
+    def rows(sums: Integers) -> Integers:
+        total, *by_digit = sums[0], *sums[1:].reshape(DIGITS, -1, sums.shape[1])
+        k = sum(part << DIGIT_BITS * (DIGITS - 1 - i) for i, part in enumerate(by_digit))
+        return np.vstack([total, k])
+
+    return rows(rows(added.astype(object)).T)
+
+
+def root(value: Fraction) -> float:
+    """Return the square root, correctly rounded.
+
+    √(p/q) = √(pq) / q. The root of an integer is taken to at least 57 bits; where it is cut off, a
+    bit is put behind it, so that it is on the same side of every number of 54 bits.
+    """
+    p, q = value.numerator, value.denominator
+    shift = max(0, 58 - (p.bit_length() - q.bit_length()) // 2)
+    square = p * q << 2 * shift
+    whole = math.isqrt(square)
+    return (2 * whole + (whole * whole != square)) / (q << shift + 1)
+
+
+def save(sums: Sums, schema: Schema, path: Path) -> None:
+    """Write the sums as JSON, for each column its products with itself and those behind it."""
+    columns = [
+        {
+            "name": name,
+            "min": sums.low[j],
+            "max": sums.high[j],
+            "exponent": int(sums.exponents[j]),
+            "sum": sums.products[0, 1 + j],
+            "products": sums.products[1 + j, 1 + j :].tolist(),
+        }
+        for j, name in enumerate(schema.columns)
+    ]
+    head = {"format": FORMAT, "version": VERSION, "dataset": schema.dataset, "unit": schema.unit}
+    files.save_json(head | {"rows": sums.n_rows, "columns": columns}, path)
+
+
+def load(path: Path) -> tuple[Schema, Sums]:
+    """Read what `save` wrote.
+
+    Raises
+    ------
+    InputError
+        There is no such file, it is damaged, or its numbers are not those of any table.
+    """
+    document = files.load_json(path)
+    with files.reading(path):
+        if (document["format"], document["version"]) != (FORMAT, VERSION):
+            raise ValueError(f"it must be {FORMAT}, version {VERSION}")
+        columns = document["columns"]
+        *features, target = (column["name"] for column in columns)
+        schema = Schema(document["dataset"], target, document["unit"], tuple(features))
+        low, high = (np.array([column[end] for column in columns], float) for end in ("min", "max"))
+        products = np.zeros((1 + len(columns),) * 2, dtype=object)
+        products[0] = [document["rows"], *(column["sum"] for column in columns)]
+        for j, column in enumerate(columns, 1):
+            products[j, j:] = column["products"]
+        sums = Sums(low, high, exponents_of(low, high), np.triu(products) + np.triu(products, 1).T)
+        exponents = [column["exponent"] for column in columns]
+        _check(sums, exponents)
+    return schema, sums
+
+
+def _check(sums: Sums, exponents: Sequence[Any]) -> None:
+    """Refuse sums that no table has."""
+    if not all(type(k) is int for k in (*sums.products.ravel(), *exponents)):
+        raise ValueError("a sum or an exponent is not an integer")
+    if not exponents or exponents != sums.exponents.tolist():
+        raise ValueError("its exponents are not those of the ranges")
+    if not (np.isfinite([sums.low, sums.high]).all() and (sums.low <= sums.high).all()):
+        raise ValueError("a range is empty or not finite")
+    if sums.n_rows < 1 or (sums.covariances.diagonal() < 0).any():
+        raise ValueError("its sums are those of no table")
+    inside = (sums.low <= sums.mean) & (sums.mean <= sums.high)
+    if not inside.all():
+        raise ValueError("a mean lies outside its range")
