@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from stages.project.files import MODEL, TEST
+from stages.tables.table import ROWS
 
 MAKE = """
 import sys, duckdb
@@ -60,7 +61,7 @@ def make(rows: int, path: Path) -> None:
 
     Another process does it: the peak of a process counts from its fork, so this one stays small.
     """
-    run = [sys.executable, "-c", MAKE, str(TEST), str(rows), str(path)]
+    run = [sys.executable, "-c", MAKE, str(TEST / ROWS), str(rows), str(path)]
     subprocess.run(run, check=True)
 
 

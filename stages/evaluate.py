@@ -155,10 +155,11 @@ def main() -> str:
     quantized = dequantized(load_predictor(schema))
     try:
         swept = list(sweep(model, learned))
-        on_train = Tally([model, quantized], train)
+        on_train = Tally([model, quantized], train.low, train.high, train.n_rows)
         for block in train.blocks():
             on_train.add(block)
-        on_test = Tally([model, quantized, *(way[-1] for way in swept)], test)
+        every = [model, quantized, *(way[-1] for way in swept)]
+        on_test = Tally(every, test.low, test.high, test.n_rows)
         tested = Sums.of(on_test.watching(test.blocks()), test.low, test.high)
         scored = scores.compare(
             [model, quantized], {"train": (learned, on_train), "test": (tested, on_test)}

@@ -31,9 +31,9 @@ SAMPLED = 1000  # test rows that reports may show, in the order of the split
 
 @dataclass(frozen=True)
 class Split:
-    """How rows are split, as SQL: their source, what test rows meet, and the order of these."""
+    """How rows are split, as SQL: what to join, what test rows meet, and the order of these."""
 
-    source: str
+    join: str
     is_test: str
     order: str
 
@@ -47,8 +47,7 @@ def drawn(n_rows: int, config: Load, connection: "DuckDBPyConnection") -> Split:
     place[test] = SAMPLED
     place[test[:SAMPLED]] = np.arange(len(test[:SAMPLED]))
     connection.register("places", {"place": place})
-    source = f"{VIEW} POSITIONAL JOIN places"
-    return Split(source, f"places.place <= {SAMPLED}", "places.place")
+    return Split("POSITIONAL JOIN places", f"places.place <= {SAMPLED}", "places.place")
 
 
 def keyed(config: Load) -> Split:
@@ -60,7 +59,7 @@ def keyed(config: Load) -> Split:
     parts = ", ':', ".join([literal(str(config.seed)), *columns])
     share = f"{math.floor(config.test_size * 2**32):08x}"
     digest = f"md5(concat({parts}))"
-    return Split(VIEW, f"{digest} < {literal(share)}", ", ".join([digest, *columns]))
+    return Split("", f"{digest} < {literal(share)}", ", ".join([digest, *columns]))
 
 
 def check(counts: Sequence[int], n_features: int, test_size: float) -> None:
@@ -95,7 +94,7 @@ def main() -> str:
         split = keyed(config) if config.keys else drawn(n_rows, config, connection)
         first = f"{split.is_test} ORDER BY {split.order} LIMIT {SAMPLED}"
         n_train, n_test, _ = (
-            table.write_rows(f"{split.source} WHERE {condition}", schema, path, connection)
+            table.write_rows(VIEW, f"{split.join} WHERE {condition}", schema, path, connection)
             for condition, path in (
                 (f"NOT ({split.is_test})", train / ROWS),
                 (split.is_test, test / ROWS),

@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.model_selection import train_test_split
 
-from stages.load import split
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel
-from stages.regression.moments import Moments
+from stages.regression.sums import Sums
 from stages.tables import datasets
-from stages.tables.table import Table
+from stages.tables.datasets import DataSet
 
 
 def csv_of(*rows: Iterable[object], **dialect: Any) -> str:
@@ -73,29 +73,53 @@ EXAMPLE = Predictor(
 )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Features, of shape (n_rows, n_features), and target."""
+
+    X: np.ndarray
+    y: np.ndarray
+
+    @property
+    def block(self) -> np.ndarray:
+        return np.column_stack([self.X, self.y])
+
+    @property
+    def sums(self) -> Sums:
+        return Sums.of([self.block], self.block.min(axis=0), self.block.max(axis=0))
+
+
+@dataclass(frozen=True, eq=False)
 class Trained:
     """What the stages up to quantize know, for one seed of the split."""
 
-    train: Table
-    test: Table
+    train: Rows
+    test: Rows
+    sums: Sums
     model: LinearModel
-    moments: Moments
 
 
-def trained_on(whole: Table, seed: int) -> Trained:
-    train, test = split(whole, test_size=0.2, seed=seed)
-    model = fold(fit(train.X, train.y))
-    return Trained(train, test, model, Moments.of(train.X))
+def rows_of(whole: DataSet) -> Rows:
+    values = [whole.columns[name] for name in whole.columns if name != whole.target]
+    return Rows(np.column_stack(values), whole.columns[whole.target])
+
+
+def trained_on(whole: DataSet, seed: int) -> Trained:
+    rows = rows_of(whole)
+    X_train, X_test, y_train, y_test = train_test_split(
+        rows.X, rows.y, test_size=0.2, random_state=seed
+    )
+    train, test = Rows(X_train, y_train), Rows(X_test, y_test)
+    return Trained(train, test, train.sums, fold(fit(train.sums), train.sums))
 
 
 @pytest.fixture(scope="session")
-def california() -> Table:
+def california() -> DataSet:
     return datasets.california_housing()
 
 
 @pytest.fixture(scope="session")
-def trained(california: Table) -> Trained:
+def trained(california: DataSet) -> Trained:
     return trained_on(california, seed=42)
 
 

@@ -1,6 +1,6 @@
 """Builds the image of a fresh clone and runs it with Docker: `pytest -m container`.
 
-The tables come from data/test.parquet, which `dvc repro` makes.
+The tables come from data/test/rows.parquet, which `dvc repro` makes.
 """
 
 import csv
@@ -104,8 +104,8 @@ def test_the_image_tests_itself(image: str) -> None:
 
 def test_predictions_are_those_made_outside(image: str, folder: Path) -> None:
     table = folder / "houses.csv"
-    duckdb.execute("COPY (FROM 'data/test.parquet') TO ?", [str(table)])
-    duckdb.execute("COPY (FROM 'data/test.parquet') TO ?", [str(folder / "houses.parquet")])
+    duckdb.execute("COPY (FROM 'data/test/rows.parquet') TO ?", [str(table)])
+    duckdb.execute("COPY (FROM 'data/test/rows.parquet') TO ?", [str(folder / "houses.parquet")])
     expected = outside(str(table))
     assert run(image, "predict", "houses.csv", folder=folder).stdout == expected
     assert run(image, "houses.csv", folder=folder).stdout == expected
@@ -181,7 +181,7 @@ def test_a_long_pipe_needs_a_folder(image: str, folder: Path) -> None:
 @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
 def test_a_full_disk_leaves_nothing(image: str, folder: Path, form: str) -> None:
     table = str(folder / "houses.csv")
-    duckdb.execute("COPY (SELECT * FROM 'data/test.parquet', range(20)) TO ?", [table])
+    duckdb.execute("COPY (SELECT * FROM 'data/test/rows.parquet', range(20)) TO ?", [table])
     command = f"predict /data/houses.csv --output /small/out.{form}; echo $?; ls -a /small"
     size = "64k" if form == "parquet" else "1m"
     done = docker(
@@ -195,7 +195,7 @@ def test_a_full_disk_leaves_nothing(image: str, folder: Path, form: str) -> None
 
 def test_stopping_it_leaves_nothing(image: str, folder: Path) -> None:
     duckdb.execute(
-        "COPY (SELECT * FROM 'data/test.parquet', range(1000)) TO ? (FORMAT parquet)",
+        "COPY (SELECT * FROM 'data/test/rows.parquet', range(1000)) TO ? (FORMAT parquet)",
         [str(folder / "houses.parquet")],
     )
     name = f"cali-reg-stopped-{os.getpid()}"
@@ -220,7 +220,7 @@ def test_stopping_it_leaves_nothing(image: str, folder: Path) -> None:
 def test_20_million_rows_in_512_mb(image: str, folder: Path, form: str) -> None:
     names = ", ".join(map(identifier, NAMES))
     duckdb.execute(
-        f"COPY (SELECT {names} FROM 'data/test.parquet', range(5000) LIMIT 20000000) TO ?",
+        f"COPY (SELECT {names} FROM 'data/test/rows.parquet', range(5000) LIMIT 20000000) TO ?",
         [str(folder / f"houses.{form}")],
     )
     command = ("predict", f"houses.{form}", "--only", "--output", f"out.{form}")

@@ -16,24 +16,19 @@ PIPELINE: dict[str, Any] = yaml.safe_load(Path("dvc.yaml").read_text(encoding="u
 
 
 def params_read(stage: str) -> set[str]:
-    """Collect the keys `stage.key` that the stage takes from its section of the parameters."""
-    tree = ast.parse(Path(f"stages/{stage}.py").read_text(encoding="utf-8"))
-    sections = {
-        target.id
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and ast.unparse(node.value) == f"params.read().{stage}"
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
-    return {
-        f"{stage}.{node.attr}"
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Attribute)
-        and (
-            (isinstance(node.value, ast.Name) and node.value.id in sections)
-            or ast.unparse(node.value) == f"params.read().{stage}"
-        )
-    }
+    """Collect the keys `stage.key` that the stage and what it calls take from its section."""
+    own = ast.parse(Path(f"stages/{stage}.py").read_text(encoding="utf-8"))
+    if f"params.read().{stage}" not in ast.unparse(own):
+        return set()
+    keys = set()
+    for module in all_imported(Path(f"stages/{stage}.py")):
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Attribute) and ast.unparse(node.value) in (
+                "config",
+                f"params.read().{stage}",
+            ):
+                keys.add("key" if node.attr == "keys" else node.attr)
+    return {f"{stage}.{key}" for key in keys}
 
 
 def paths(entries: list[Any]) -> list[str]:

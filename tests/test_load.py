@@ -1,29 +1,24 @@
 import io
+import re
 import shutil
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from unittest.mock import MagicMock
 from urllib.error import URLError
 
-import duckdb
 import joblib
 import numpy as np
 import pytest
+import yaml
+from sklearn.model_selection import train_test_split
 
-from stages.load import split
+from stages import load
 from stages.project.cli import InputError
-from stages.tables import datasets, sql, table
-from stages.tables.table import Table
+from stages.project.files import TEST, TRAIN
+from stages.tables import datasets, table
+from stages.tables.datasets import DataSet
+from tests.conftest import rows_of
 
-TOY = Table(
-    X=np.arange(24.0).reshape(12, 2) / 7,
-    y=np.arange(12.0),
-    features=('a "quoted" name', "select"),
-    target="ü",
-    unit="apples",
-    dataset="toy",
-)
+PARAMETERS = yaml.safe_load(Path("params.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture
@@ -43,9 +38,10 @@ def no_network(url: str, target: Path) -> None:
     raise URLError("no route to host")
 
 
-def cache_of(california: Table) -> np.ndarray:
+def cache_of(california: DataSet) -> np.ndarray:
     """Undo what scikit-learn derives: the table as its cache has it."""
-    raw = np.column_stack([california.y * 100_000, california.X])
+    rows = rows_of(california)
+    raw = np.column_stack([rows.y * 100_000, rows.X])
     households = raw[:, 5] / raw[:, 6]  # population / (population per household)
     raw[:, 3] *= households
     raw[:, 4] *= households
@@ -54,7 +50,7 @@ def cache_of(california: Table) -> np.ndarray:
 
 
 @pytest.fixture(scope="session")
-def cache(california: Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def cache(california: DataSet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("home") / datasets.CACHE
     joblib.dump(cache_of(california), path)
     return path
@@ -70,14 +66,15 @@ def cache(california: Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_the_cached_table_is_found(
-    place: str, nowhere: Path, cache: Path, california: Table, monkeypatch: pytest.MonkeyPatch
+    place: str, nowhere: Path, cache: Path, california: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SCIKIT_LEARN_DATA", "elsewhere")
     Path(place).mkdir(parents=True)
     shutil.copy(cache, place)
     found = datasets.california_housing()
-    assert (found.X == california.X).all()
-    assert (found.y == california.y).all()
+    assert list(found.columns) == list(california.columns)
+    for name, values in found.columns.items():
+        assert (values == california.columns[name]).all()
 
 
 def test_no_table_and_no_network_is_one_message(nowhere: Path) -> None:
@@ -96,7 +93,7 @@ def test_an_experiment_s_workspace_finds_what_its_checkout_has(
     workspace = nowhere / ".dvc/tmp/exps/tmp123"
     workspace.mkdir(parents=True)
     monkeypatch.chdir(workspace)
-    assert len(datasets.california_housing().y) == 20_640
+    assert len(datasets.california_housing().columns["MedInc"]) == 20_640
 
 
 def test_a_download_is_tried_again(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +140,7 @@ def one_value_missing(raw: np.ndarray) -> np.ndarray:
     ],
 )
 def test_a_damaged_cache_is_refused(
-    damage: Any, message: str, nowhere: Path, california: Table
+    damage: Any, message: str, nowhere: Path, california: DataSet
 ) -> None:
     path = Path("data/scikit_learn_data") / datasets.CACHE
     path.parent.mkdir(parents=True)
@@ -156,97 +153,107 @@ def test_a_damaged_cache_is_refused(
 
 def test_diabetes_needs_no_network(nowhere: Path) -> None:
     found = datasets.diabetes()
-    assert found.X.shape == (442, 10)
-    assert found.y.mean() == pytest.approx(152.1335, abs=5e-5)  # as in Efron et al.'s table
+    rows = rows_of(found)
+    assert rows.X.shape == (442, 10)
+    assert rows.y.mean() == pytest.approx(152.1335, abs=5e-5)  # as in Efron et al.'s table
 
 
-def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    path = tmp_path / "new" / "toy.parquet"
-    table.write(TOY, path)
-    back = table.read(path)
-    assert (back.X == TOY.X).all()
-    assert (back.y == TOY.y).all()
-    assert (back.features, back.target, back.unit, back.dataset) == (
-        TOY.features,
-        TOY.target,
-        TOY.unit,
-        TOY.dataset,
+# the split
+
+
+@pytest.fixture
+def toy(nowhere: Path, monkeypatch: pytest.MonkeyPatch) -> DataSet:
+    """Make a built-in data set of 40 rows, whose target is the row's number."""
+    numbers = np.arange(40.0)
+    whole = DataSet(
+        {'a "quoted" name': numbers / 7, "place": numbers**2, "ü": numbers.copy()},
+        target="ü",
+        unit="apples",
     )
-    assert [child.name for child in path.parent.iterdir()] == ["toy.parquet"]
+    monkeypatch.setitem(datasets.SOURCES, "toy", lambda: whole)
+    return whole
 
 
-@pytest.mark.parametrize("content", [None, b"", b"junk"])
-def test_a_missing_or_damaged_table_says_what_makes_it(
-    content: bytes | None, tmp_path: Path
+def loaded(**changed: Any) -> list[np.ndarray]:
+    """Run the stage, and return both tables, and the sample: features, then the target."""
+    section = {"dataset": "toy", "target": None, "features": None, "unit": None, "key": None}
+    section |= {"test_size": 0.25, "seed": 1} | changed
+    Path("params.yaml").write_text(yaml.safe_dump(PARAMETERS | {"load": section}), "utf-8")
+    load.main()
+    train, test = table.read(TRAIN), table.read(TEST)
+    return [np.vstack(list(train.blocks())), np.vstack(list(test.blocks())), test.sample()]
+
+
+def test_every_row_is_in_one_part_as_it_was(toy: DataSet) -> None:
+    train, test, sample = loaded()
+    whole = np.column_stack(list(toy.columns.values()))
+    assert len(test) == 10
+    both = np.vstack([train, test])
+    assert (both[both[:, -1].argsort()] == whole).all()
+    assert (sample[sample[:, -1].argsort()] == test).all()  # rows stay in the order of the data set
+
+
+@pytest.mark.parametrize("test_size", [0.05, 0.2, 0.33, 0.5])
+@pytest.mark.parametrize("seed", [0, 1, 42, 2**32 - 1])
+def test_the_rows_are_those_of_train_test_split(toy: DataSet, test_size: float, seed: int) -> None:
+    train, test, sample = loaded(test_size=test_size, seed=seed)
+    rows = train_test_split(np.arange(40.0), test_size=test_size, random_state=seed)
+    assert train[:, -1].tolist() == sorted(rows[0])
+    assert test[:, -1].tolist() == sorted(rows[1])
+    assert sample[:, -1].tolist() == rows[1].tolist()
+
+
+def test_the_sample_is_the_first_thousand_rows_of_the_split(
+    nowhere: Path, california: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = tmp_path / "table.parquet"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(InputError, match=r"table.parquet cannot be read, `dvc repro` makes it: "):
-        table.read(path)
+    monkeypatch.setitem(datasets.SOURCES, "toy", lambda: california)
+    _, test, sample = loaded(test_size=0.2, seed=42)
+    _, rows = train_test_split(np.arange(20_640), test_size=0.2, random_state=42)
+    whole = np.column_stack(list(california.columns.values()))
+    assert (sample == whole[rows[:1000]]).all()
+    assert (test == whole[sorted(rows)]).all()
+
+
+@pytest.mark.parametrize("part", ["training", "test"])
+def test_a_constant_target_is_refused(part: str, toy: DataSet) -> None:
+    train, test, _ = loaded()
+    kept = {path: path.read_bytes() for path in Path("data").rglob("*.*")}
+    toy.columns["ü"][(train if part == "training" else test)[:, -1].astype(int)] = 5.0
+    with pytest.raises(InputError, match=rf"^toy: ü is 5.0 in all {part} rows"):
+        loaded()
+    assert {path: path.read_bytes() for path in Path("data").rglob("*.*")} == kept
+
+
+@pytest.mark.parametrize("test_size", [0.01, 0.95, 0.9999])
+def test_a_part_that_is_too_small_is_refused(test_size: float, toy: DataSet) -> None:
+    with pytest.raises(InputError, match=f"load.test_size {test_size} leaves"):
+        loaded(test_size=test_size)
+    assert list(Path("data").iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    "query",
+    ("changed", "message"),
     [
-        "SELECT *, 1.5::DOUBLE AS extra FROM toy",
-        "SELECT 1.5::DOUBLE AS extra, * FROM toy",
-        'SELECT * REPLACE ("select"::FLOAT AS "select") FROM toy',
-        "FROM toy LIMIT 0",
-        'SELECT * REPLACE (nullif("select", "select") AS "select") FROM toy',
-        "SELECT * REPLACE ('inf'::DOUBLE AS \"select\") FROM toy",
+        ({"target": "price"}, "toy has no column price, only a"),
+        ({"features": ["b"]}, "toy has no column b, only a"),
+        ({"features": ["ü"]}, "load.features must not have the target, ü"),
+        ({"features": ["place"], "target": "place"}, "load.features must not have the target"),
+        ({"key": "place"}, "load.key must be null for toy"),
+        ({"key": "ü", "target": "ü"}, "load.key must not have the target, ü"),
+        ({"key": ["x"], "features": ["x"]}, "load.features must not have a column of load.key, x"),
     ],
 )
-def test_a_table_that_something_else_has_rewritten_is_refused(query: str, tmp_path: Path) -> None:
-    path = tmp_path / "toy.parquet"
-    table.write(TOY, path)
-    with duckdb.connect() as connection:
-        connection.execute("CREATE TABLE toy AS FROM read_parquet(?)", [str(path)])
-        metadata = connection.execute(
-            "SELECT decode(key), decode(value) FROM parquet_kv_metadata(?)", [str(path)]
-        ).fetchall()
-        pairs = ", ".join(f"{key}: {sql.literal(value)}" for key, value in metadata)
-        connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet, KV_METADATA {{{pairs}}})")
-    with pytest.raises(InputError, match=r"toy.parquet cannot be read, `dvc repro` makes it: it"):
-        table.read(path)
-
-
-def test_a_folder_that_cannot_be_written_to_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_columns_that_cannot_be_used_are_refused(
+    toy: DataSet, changed: dict[str, Any], message: str
 ) -> None:
-    monkeypatch.setattr("duckdb.connect", lambda: FullDisk())
-    with pytest.raises(InputError, match=r"toy.parquet cannot be written: no space"):
-        table.write(TOY, tmp_path / "toy.parquet")
-    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(InputError, match=re.escape(message)):
+        loaded(**changed)
 
 
-class FullDisk(MagicMock):
-    def __enter__(self) -> "FullDisk":
-        return self
-
-    def execute(self, *_: object) -> None:
-        raise duckdb.IOException("no space")
-
-
-def test_split_parts_every_row_once() -> None:
-    train, test = split(TOY, test_size=0.25, seed=1)
-    assert (len(train.y), len(test.y)) == (9, 3)
-    assert sorted([*train.y, *test.y]) == TOY.y.tolist()
-    for part in (train, test):
-        assert (part.X == TOY.X[part.y.astype(int)]).all()
-
-
-def test_another_seed_splits_otherwise() -> None:
-    assert split(TOY, 0.25, 1)[1].y.tolist() != split(TOY, 0.25, 2)[1].y.tolist()
-
-
-@pytest.mark.parametrize(("y", "part"), [([5.0] * 12, "training"), ([1.0] + [5.0] * 11, "test")])
-def test_a_constant_target_is_refused(y: list[float], part: str) -> None:
-    with pytest.raises(InputError, match=rf"^toy: ü is 5.0 in all {part} rows"):
-        split(replace(TOY, y=np.array(y)), 0.25, seed=1)
-
-
-@pytest.mark.parametrize("test_size", [0.01, 0.9])
-def test_a_part_that_is_too_small_is_refused(test_size: float) -> None:
-    with pytest.raises(InputError, match=f"load.test_size {test_size} leaves"):
-        split(TOY, test_size, seed=0)
+def test_columns_of_a_built_in_data_set_can_be_chosen(toy: DataSet) -> None:
+    train, _, _ = loaded(target="place", features=["ü"])
+    assert (train[:, 0] ** 2 == train[:, 1]).all()
+    schema = table.read(TRAIN).schema
+    assert (schema.features, schema.target, schema.unit) == (("ü",), "place", "its own unit")
+    loaded(unit="m²")
+    assert table.read(TRAIN).schema.unit == "m²"

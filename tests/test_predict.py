@@ -27,13 +27,11 @@ from stages.predictor import document, scoring
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project import cli
 from stages.quantizer import rounding
-from stages.regression import scores
 from stages.regression.fit import fit, fold
-from stages.regression.linear import LinearModel
-from stages.regression.moments import Moments
+from stages.regression.linear import LinearModel, largest_difference
 from stages.tables import pipes, source, sql
-from stages.tables.table import Table
-from tests.conftest import csv_of
+from stages.tables.table import Schema
+from tests.conftest import Rows, csv_of
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REPOSITORY = Path(predict.__file__).parent.parent
@@ -357,18 +355,17 @@ def test_json_of_many_columns_is_a_table(run: Run, piped: bool) -> None:
 def test_16_bits_stay_within_the_bound_of_scikit_learn(run: Run, root: Path) -> None:
     data = load_diabetes()
     names = tuple(data.feature_names)
-    table = Table(data.data, data.target, names, "y", "points", "diabetes")
-    pipeline = fit(table.X, table.y)
-    model = fold(pipeline)
-    moments = Moments.of(table.X)
-    weights = list(rounding.quantize(model.coef, moments, "nearest"))[15]
-    quantized = rounding.dequantize(weights, model, moments)
-    compared = scores.compare(model, quantized, table, table)
-    shipped = quantize.to_predictor(weights, quantized.intercept, table, "nearest")
+    rows = Rows(data.data, data.target)
+    pipeline = fit(rows.sums)
+    model = fold(pipeline, rows.sums)
+    weights = list(rounding.quantize(model.coef, rows.sums, "nearest"))[15]
+    quantized = rounding.dequantize(weights, rows.sums)
+    schema = Schema("diabetes", "y", "points", names)
+    shipped = quantize.to_predictor(weights, quantized.intercept, schema, rows.sums, "nearest")
     saved = (root / "models/predictor.json").read_bytes()
     document.save(shipped, root / "models/predictor.json")
     try:
-        Path("table").write_text(as_csv(table.X.tolist(), names))
+        Path("table").write_text(as_csv(rows.X.tolist(), names))
         result = run("table")
     finally:
         (root / "models/predictor.json").write_bytes(saved)
@@ -376,10 +373,10 @@ def test_16_bits_stay_within_the_bound_of_scikit_learn(run: Run, root: Path) -> 
     got = np.array(predictions(result.out))
     assert (
         got.tolist()
-        == LinearModel(np.array(shipped.coef), shipped.intercept.value).predict(table.X).tolist()
+        == LinearModel(np.array(shipped.coef), shipped.intercept.value).predict(rows.X).tolist()
     )
-    bound = compared["quantization"]["prediction_difference"]["bound"]
-    assert np.abs(got - pipeline.predict(table.X)).max() <= bound
+    bound = largest_difference(model, quantized, rows.sums.low[:-1], rows.sums.high[:-1])
+    assert np.abs(got - pipeline.predict(rows.X)).max() <= bound
 
 
 # bad rows

@@ -14,7 +14,6 @@ import numpy as np
 from stages.project.files import DECIMALS
 from stages.regression.linear import Floats, LinearModel, largest_difference
 from stages.regression.sums import Sums, root
-from stages.tables.table import Table
 
 PERFECT = Fraction(1, 10**12)  # 1 - R² of a perfect fit, for growth to be a number
 
@@ -40,7 +39,9 @@ class Tally:
     Parameters
     ----------
     models : sequence of LinearModel
-    table : Table
+    low, high : ndarray of shape (n_columns,)
+        Range of the features and the target.
+    n_rows : int
 
     Raises
     ------
@@ -48,14 +49,17 @@ class Tally:
         A row of the table may be too far out for its error to be a number.
     """
 
-    def __init__(self, models: Sequence[LinearModel], table: Table) -> None:
-        farthest = np.maximum(np.abs(table.low), np.abs(table.high))
-        reach = [abs(m.intercept) + np.abs(m.coef) @ farthest[:-1] for m in models]
-        _, exponent = np.frexp(2 * max(reach) + farthest[-1])
-        if not np.isfinite(max(reach)):
+    def __init__(
+        self, models: Sequence[LinearModel], low: Floats, high: Floats, n_rows: int
+    ) -> None:
+        *farthest, largest_y = np.maximum(np.abs(low), np.abs(high))
+        with np.errstate(over="ignore"):
+            reach = max(sum(np.abs(m.coef) * farthest, abs(m.intercept)) for m in models)
+        if not np.isfinite(reach):
             raise OverflowError("predictions are too large for numbers")
-        self.n_rows = table.n_rows
-        self.places = 62 - table.n_rows.bit_length() - int(exponent)
+        _, exponent = np.frexp(2 * reach + largest_y)
+        self.n_rows = n_rows
+        self.places = 62 - n_rows.bit_length() - int(exponent)
         self.models = [(model, Seen()) for model in models]
 
     def watching(self, blocks: Iterable[Floats]) -> Iterator[Floats]:

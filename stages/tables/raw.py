@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from stages.project import cli
 from stages.project.cli import InputError, plural
+from stages.project.files import SAMPLE_COLUMNS
 from stages.project.params import Load
 from stages.project.text import listed, named
 from stages.tables import engine, source, sql, table
@@ -81,7 +82,7 @@ def gather(config: Load, room: Path, connection: "DuckDBPyConnection") -> tuple[
             cli.say(f"load: {pattern}: left out, as they hold no numbers: {listed(left_out)}")
     if not features:
         raise InputError(f"{pattern}: no column but {target} holds numbers")
-    for name in {*features} & {*SAMPLE_COLUMNS, "prediction"}:
+    for name in sorted({*features} & {*SAMPLE_COLUMNS, "prediction"}):
         raise InputError(
             f"{pattern}: no feature can be called {name}, which is a column of the output:"
             " rename it, or list others in load.features"
@@ -159,7 +160,7 @@ def staged(
 
     What is not a number, or not of a size from 1e-100 to 1e100, becomes NULL, as does an empty key.
     """
-    with engine.unchanged(path), opened(path, [*names, *keys], connection) as it:
+    with engine.unchanged(path), opened(path, names, connection) as it:
         values = []
         for name in names:
             position = it.columns.index(name)
@@ -167,6 +168,10 @@ def staged(
             size = f"{x} = 0 OR abs({x}) BETWEEN {SMALLEST} AND {LARGEST}"
             values.append(f"CASE WHEN {size} THEN {x} END AS {sql.identifier(name)}")
         for name in keys:
+            if name not in it.columns:
+                raise InputError(
+                    f"{it.name}: column {named(name)} missing; found {listed(it.columns)}"
+                )
             position = it.columns.index(name)
             if not KEY.match(it.types[position]):
                 raise InputError(

@@ -6,9 +6,10 @@ then the target. The test table also has `sample.parquet`: its first rows in the
 
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 OWN_UNIT = "its own unit"  # of a target whose unit nobody has told
 NAMES, ROWS, SAMPLE = "table.json", "rows.parquet", "sample.parquet"
 VECTOR = 2048  # rows, of which DuckDB's groups are multiples
-GROUP = 2**19  # values of a group of rows
+GROUP = 2**18  # values of a group of rows
 READ = 2  # groups at once, one a processor
 
 
@@ -36,6 +37,11 @@ class Schema:
     target: str
     unit: str
     features: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        texts = (self.dataset, self.unit, *self.columns)
+        if not self.features or not all(isinstance(text, str) for text in texts):
+            raise TypeError("its names must be texts")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -63,24 +69,35 @@ class Table:
     high: NDArray[np.float64]
 
     def blocks(self) -> Iterator[NDArray[np.float64]]:
-        """Yield all rows, in blocks of shape (n_rows, n_columns)."""
+        """Yield all rows, in blocks of shape (n_rows, n_columns).
+
+        While the caller works on one block, a thread reads the next.
+        """
         path = self.folder / ROWS
-        rows = READ * group_rows(len(self.schema.columns))
+        step = READ * group_rows(len(self.schema.columns))
+        starts = range(0, self.n_rows, step)
         began = time.monotonic()
-        with engine.connected(str(path)) as connection, engine.unchanged(path):
-            for start in range(0, self.n_rows, rows):
-                cli.progress(start / self.n_rows, began)
-                part = f"file_row_number BETWEEN {start} AND {start + rows - 1}"
-                block = _fetched(f"{relation(path)} WHERE {part}", self.schema, connection)
-                if len(block) != min(rows, self.n_rows - start):
-                    raise InputError(f"{path} changed while it was read")
-                yield block
+        with engine.connected(_made(path)) as connection, engine.unchanged(path):
+
+            def fetch(start: int) -> NDArray[np.float64]:
+                part = f"file_row_number BETWEEN {start} AND {start + step - 1}"
+                return _fetched(f"{relation(path)} WHERE {part}", self.schema, connection)
+
+            with ThreadPoolExecutor(1) as reader:
+                waiting = reader.submit(fetch, 0)
+                for start in starts:
+                    block = waiting.result()
+                    waiting = reader.submit(fetch, start + step)
+                    if len(block) != min(step, self.n_rows - start):
+                        raise InputError(f"{path} changed while it was read")
+                    cli.progress(start / self.n_rows, began)
+                    yield block
         cli.progress(1, began)
 
     def sample(self) -> NDArray[np.float64]:
         """Return the first rows of the split, in its order, of shape (n_rows, n_columns)."""
         path = self.folder / SAMPLE
-        with engine.connected(str(path)) as connection:
+        with engine.connected(_made(path)) as connection:
             return _fetched(relation(path), self.schema, connection)
 
 
@@ -97,9 +114,13 @@ def write_names(schema: Schema, folder: Path) -> None:
     files.save_json(asdict(schema), folder / NAMES)
 
 
-def write_rows(query: str, schema: Schema, path: Path, connection: "DuckDBPyConnection") -> int:
-    """Write the columns of `schema` from `query`, which is what follows FROM; count the rows."""
-    return copy(f"SELECT {_listed(schema)} FROM {query}", len(schema.columns), path, connection)
+def write_rows(
+    view: str, rest: str, schema: Schema, path: Path, connection: "DuckDBPyConnection"
+) -> int:
+    """Write the columns of `schema` that a view has; `rest` is what follows FROM view."""
+    columns = ", ".join(f"{view}.{identifier(name)}" for name in schema.columns)
+    query = f"SELECT {columns} FROM {view} {rest}"
+    return copy(query, len(schema.columns), path, connection)
 
 
 def copy(
@@ -137,17 +158,17 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
     path, rows = folder / NAMES, folder / ROWS
     document = files.load_json(path)
     with files.reading(path):
-        schema = _schema(document)
+        schema = Schema(**document | {"features": tuple(document["features"])})
     if not rows.exists():
         raise InputError(f"{rows} does not exist; `dvc repro` makes it")
-    with engine.connected(str(rows)) as connection, files.reading(rows):
+    with engine.connected(_made(rows)) as connection, files.reading(rows):
         found = connection.read_parquet(str(rows))
         if found.columns != [*schema.columns] or {*map(str, found.types)} != {"DOUBLE"}:
             raise ValueError("its columns are not those that were written")
         if expected:
-            features = tuple(name for name in schema.features if name in expected.features)
-            if replace(schema, features=features) != expected:
-                raise InputError(f"{folder} is another table than {expected.dataset} was")
+            same = tuple(name for name in schema.features if name in expected.features)
+            if (replace(schema, features=expected.features), same) != (expected, expected.features):
+                raise InputError(f"{folder} is another table than that of {expected.dataset}")
             schema = expected
         names = [*map(identifier, schema.columns)]
         values = [f"{of}({name})" for of in ("count", "min", "max") for name in names]
@@ -160,18 +181,12 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
     return Table(schema, folder, n_rows, low, high)
 
 
-def _schema(document: Any) -> Schema:
-    features = document.pop("features")
-    schema = Schema(**document, features=tuple(features))
-    if not all(isinstance(text, str) for text in (*schema.columns, schema.dataset, schema.unit)):
-        raise TypeError("a name is no text")
-    return schema
+def _made(path: Path) -> str:
+    """Name a file for messages."""
+    return f"{path}, which `dvc repro` makes"
 
 
 def _fetched(query: str, schema: Schema, connection: "DuckDBPyConnection") -> NDArray[np.float64]:
-    found = connection.execute(f"SELECT {_listed(schema)} FROM {query}").fetchnumpy()
+    columns = ", ".join(map(identifier, schema.columns))
+    found = connection.execute(f"SELECT {columns} FROM {query}").fetchnumpy()
     return np.array([found[name] for name in schema.columns]).T
-
-
-def _listed(schema: Schema) -> str:
-    return ", ".join(map(identifier, schema.columns))

@@ -6,7 +6,8 @@ from stages.project import params
 from stages.project.cli import InputError
 
 VALID = """\
-load: {dataset: diabetes, target: null, features: null, unit: null, test_size: 0.25, seed: 0}
+load: {dataset: diabetes, target: null, features: null, unit: null, key: null, test_size: 0.25,
+  seed: 0}
 quantize: {bits: 1, rounding: nearest}
 evaluate: {samples: 5}
 gate: {min_r2: -1, max_r2_drop: 0}
@@ -21,7 +22,7 @@ def read(text: str, folder: Path) -> params.Params:
 
 def test_values_are_typed(tmp_path: Path) -> None:
     assert read(VALID, tmp_path) == params.Params(
-        params.Load("diabetes", None, None, None, 0.25, 0),
+        params.Load("diabetes", None, None, None, None, 0.25, 0),
         params.Quantize(1, "nearest"),
         params.Evaluate(5),
         params.Gate(-1, 0),
@@ -53,6 +54,10 @@ def test_the_project_s_own_file_is_valid() -> None:
         *(
             ("features: null", f"features: {value}", "must be a list of different columns, or null")
             for value in ("[]", "a", "[a, 5]", "[a, a]", "[a, '']", "[[a]]", "{a: b}")
+        ),
+        *(
+            ("key: null", f"key: {value}", "load.key must be a column, a list of different columns")
+            for value in ("''", "5", "[]", "[a, a]", "[a, 5]", "{a: b}")
         ),
         ("samples: 5", "samples: 4", "evaluate.samples must be an integer from 5 to 1000, got 4"),
         ("min_r2: -1", "min_r2: 1.1", "gate.min_r2 must be a number of at most 1, got 1.1"),
@@ -113,3 +118,10 @@ def test_a_value_that_grows_without_end_is_cut(tmp_path: Path) -> None:
         with pytest.raises(InputError) as raised:
             read(VALID.replace("seed: 0", f"seed: {value}"), tmp_path)
         assert len(str(raised.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("key", "columns"), [("null", []), ("id", ["id"]), ("[street, number]", ["street", "number"])]
+)
+def test_a_key_is_none_one_or_more_columns(key: str, columns: list[str], tmp_path: Path) -> None:
+    assert read(VALID.replace("key: null", f"key: {key}"), tmp_path).load.keys == columns

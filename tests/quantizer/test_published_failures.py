@@ -6,6 +6,7 @@ from sklearn.linear_model import LinearRegression
 from sklearn.metrics import r2_score
 from sklearn.preprocessing import StandardScaler
 
+from stages.tables.datasets import DataSet
 from tests.conftest import Trained
 
 
@@ -13,7 +14,9 @@ def codes_of(values: np.ndarray, scale: float, zero_point: float) -> np.ndarray:
     return np.rint(values / scale + zero_point)
 
 
-def test_raw_features_turn_the_weights_rounding_errors_into_house_prices(trained: Trained) -> None:
+def test_raw_features_turn_the_weights_rounding_errors_into_house_prices(
+    california: DataSet, trained: Trained
+) -> None:
     train, test = trained.train, trained.test
     raw = LinearRegression().fit(train.X, train.y)
     scale = np.ptp(raw.coef_) / 255
@@ -24,7 +27,7 @@ def test_raw_features_turn_the_weights_rounding_errors_into_house_prices(trained
     # people, is multiplied by the error of the smallest
     sizes = np.abs(raw.coef_)
     assert round(sizes.max() / sizes.min(), -3) == 386_000
-    assert train.features[sizes.argmin()] == "Population"
+    assert list(california.columns)[sizes.argmin()] == "Population"
     assert f"{raw.coef_[sizes.argmin()]:.1e}" == "-2.0e-06"
     assert f"{coef[sizes.argmin()]:.1e}" == "5.4e-04"
 

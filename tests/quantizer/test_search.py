@@ -27,7 +27,7 @@ from stages.quantizer.search import (
     refine,
     spread_grids,
 )
-from stages.tables.table import Table
+from stages.tables.datasets import DataSet
 from tests.conftest import random_correlation, trained_on
 
 
@@ -120,12 +120,12 @@ BEST_KNOWN = {
 @pytest.mark.parametrize(
     "seed", [42, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 7, 123))]
 )
-def test_california_loses_next_to_nothing(california: Table, seed: int) -> None:
+def test_california_loses_next_to_nothing(california: DataSet, seed: int) -> None:
     trained = trained_on(california, seed)
-    train, moments = trained.train, trained.moments
+    train, sums = trained.train, trained.sums
     mse = np.mean((trained.model.predict(train.X) - train.y) ** 2)
     percent = {}
-    for weights in quantize(trained.model.coef, moments.x_std, moments.correlation, 8):
+    for weights in quantize(trained.model.coef, sums.std[:-1], sums.correlation[:-1, :-1], 8):
         shift = train.X @ (weights.coef - trained.model.coef)
         percent[weights.bits] = 100 * np.var(shift) / mse  # the refitted intercept takes the mean
         assert weights.optimal

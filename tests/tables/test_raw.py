@@ -1,16 +1,20 @@
 """Tables of one's own: how they are read, and what they give in the whole pipeline."""
 
 import gzip
+import hashlib
 import json
 import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import joblib
 import numpy as np
 import pytest
 import yaml
@@ -18,11 +22,12 @@ from sklearn.model_selection import train_test_split
 
 from stages import evaluate, load, predict, quantize, train
 from stages.project.cli import InputError
-from stages.project.files import SCORES, TRAIN
+from stages.project.files import MODEL, SCORES, SUMS, TEST, TRAIN
+from stages.project.params import Load
 from stages.quantizer import search
-from stages.tables import datasets, raw
-from stages.tables.table import Table
-from tests.conftest import csv_of
+from stages.tables import datasets, engine, raw, table
+from stages.tables.table import Schema
+from tests.conftest import csv_of, rows_of
 
 Row = Sequence[object]
 ROWS = [[1.5, "Rome", 3, 7.25], [2.5, "Oslo", 4, -1e3], [0.5, "Rio", 5, 0]]
@@ -48,25 +53,61 @@ def write_parquet(query: str, name: str = "t.parquet") -> None:
     duckdb.execute(f"COPY ({query}) TO '{raw.FOLDER / name}' (FORMAT parquet)")
 
 
-def read(name: str = "data/raw/t.csv", target: str | None = "price", **wanted: Any) -> Table:
-    return datasets.read(name, target, wanted.get("features"), wanted.get("unit"))
+@dataclass(frozen=True)
+class Gathered:
+    """What a data set is called, and all of its columns: features, target, key."""
+
+    schema: Schema
+    columns: dict[str, Any]
+
+    @property
+    def X(self) -> np.ndarray:  # noqa: N802
+        return np.column_stack([self.columns[name] for name in self.schema.features])
+
+    @property
+    def y(self) -> np.ndarray:
+        return np.asarray(self.columns[self.schema.target])
+
+
+LOAD: dict[str, Any] = {
+    "target": "price",
+    "features": None,
+    "unit": None,
+    "key": None,
+    "test_size": 0.2,
+    "seed": 42,
+}
+
+
+def read(name: str = "data/raw/t.csv", **wanted: Any) -> Gathered:
+    config = Load(name, **LOAD | wanted)
+    room = Path("room")
+    room.mkdir(exist_ok=True)
+    with engine.connected(name) as connection:
+        schema, n_rows = datasets.gather(config, room, connection)
+        columns = connection.execute(f"FROM {raw.VIEW}").fetchnumpy()
+    assert n_rows == len(columns[schema.target])
+    return Gathered(schema, columns)
 
 
 def run(**changed: Any) -> dict[str, Any]:
     """Run the four stages, and return the metrics."""
+    write_parameters(**changed)
+    for stage in (load, train, quantize, evaluate):
+        stage.main()
+    metrics: dict[str, Any] = json.loads(SCORES.read_text(encoding="utf-8"))
+    return metrics
+
+
+def write_parameters(**changed: Any) -> None:
     parameters: dict[str, Any] = {
-        "load": {"dataset": "data/raw/t.csv", "target": None, "features": None, "unit": None}
-        | {"test_size": 0.2, "seed": 42},
+        "load": LOAD | {"dataset": "data/raw/t.csv"},
         "quantize": {"bits": 8, "rounding": "optimal"},
         "evaluate": {"samples": 10},
         "gate": {"min_r2": 0.5, "max_r2_drop": 0.001},
     }
     parameters["load"] |= changed
     Path("params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
-    for stage in (load, train, quantize, evaluate):
-        stage.main()
-    metrics: dict[str, Any] = json.loads(SCORES.read_text(encoding="utf-8"))
-    return metrics
 
 
 def predicted(*args: str) -> str:
@@ -88,8 +129,8 @@ def least_squares(X: np.ndarray, y: np.ndarray) -> np.ndarray:
 @pytest.mark.parametrize("form", ["csv", "semicolons", "csv.gz", "parquet", "two files"])
 def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
     whole = datasets.diabetes()
-    header = [*whole.features, whole.target]
-    rows = np.column_stack([whole.X, whole.y]).tolist()
+    header = [*whole.columns]
+    rows = rows_of(whole).block.tolist()
     path = raw.FOLDER / f"t.{form}"
     match form:
         case "csv":
@@ -107,18 +148,17 @@ def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
             path = raw.FOLDER / "*.csv"
             write_csv(rows[:100], "a.csv", header)
             write_csv([row[::-1] for row in rows[100:]], "b.csv", header[::-1])
-    found = read(str(path), whole.target)
-    assert found.X.tobytes() == whole.X.tobytes()
-    assert found.y.tolist() == whole.y.tolist()
-    assert (found.features, found.target) == (whole.features, whole.target)
-    assert (found.dataset, found.unit) == (str(path), "its own unit")
+    found = read(str(path), target=whole.target)
+    assert found.X.tobytes() == rows_of(whole).X.tobytes()
+    assert found.y.tolist() == rows_of(whole).y.tolist()
+    assert found.schema == Schema(str(path), whole.target, "its own unit", tuple(header[:-1]))
 
 
 def test_columns_without_numbers_are_left_out_and_named(capsys: pytest.CaptureFixture[str]) -> None:
     rows = [[i, *row, ""] for i, row in enumerate(ROWS)]
     write_csv(rows, header=["", *HEADER, "note"])
     found = read()
-    assert found.features == ("size", "age")
+    assert found.schema.features == ("size", "age")
     assert found.X.tolist() == [[1.5, 7.25], [2.5, -1000.0], [0.5, 0.0]]
     assert found.y.tolist() == [3, 4, 5]
     assert capsys.readouterr().err == (
@@ -131,28 +171,15 @@ def test_types_of_parquet_that_are_not_numbers_are_left_out() -> None:
         "SELECT i AS a, i::DECIMAL(9, 2) AS b, i % 2 = 0 AS even, DATE '2026-01-01' AS day,"
         " [i] AS list, i * i AS price FROM range(3) AS t(i)"
     )
-    assert read("data/raw/t.parquet").features == ("a", "b")
+    assert read("data/raw/t.parquet").schema.features == ("a", "b")
 
 
 def test_features_and_unit_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     write_csv(ROWS)
     found = read(features=["age"], target="size", unit="m²")
-    assert (found.features, found.target, found.unit) == (("age",), "size", "m²")
+    assert found.schema == Schema("data/raw/t.csv", "size", "m²", ("age",))
     assert found.X.tolist() == [[7.25], [-1000.0], [0.0]]
     assert capsys.readouterr().err == ""
-
-
-def test_columns_of_a_built_in_data_set_can_be_chosen() -> None:
-    whole = datasets.diabetes()
-    found = read("diabetes", "bmi", features=["s5", "age"])
-    assert found.X.tolist() == whole.X[:, [8, 0]].tolist()
-    assert found.y.tolist() == whole.X[:, 2].tolist()
-    assert found.unit == "its own unit"
-    assert "progression" in read("diabetes", "bmi").features
-    with pytest.raises(InputError, match="diabetes has no column price, only age, sex"):
-        read("diabetes", "price")
-    with pytest.raises(InputError, match=r"load.features must not have the target, progression"):
-        read("diabetes", None, features=["bmi", "progression"])
 
 
 LIMIT = "must be 0 or 1e-100 to 1e+100 in size"
@@ -245,9 +272,9 @@ def test_wildcards_in_a_name_that_exists_are_letters() -> None:
 
 @pytest.mark.slow
 def test_diabetes_as_a_file_gives_the_metrics_of_the_data_set() -> None:
-    expected = run(dataset="diabetes")
+    expected = run(dataset="diabetes", target=None)
     whole = datasets.diabetes()
-    write_csv(np.column_stack([whole.X, whole.y]).tolist(), header=[*whole.features, whole.target])
+    write_csv(rows_of(whole).block.tolist(), header=[*whole.columns])
     found = run(target=whole.target)
     assert {key: found[key] for key in found if key != "bytes"} == {
         key: expected[key] for key in expected if key != "bytes"
@@ -263,7 +290,7 @@ def test_one_feature() -> None:
     metrics = run(target="y")
     assert abs(metrics["quantization"]["mse_growth_percent"]) < 1e-9  # the offset is the weight
     [line] = predicted("data/raw/t.csv", "--only").splitlines()[1:2]
-    learned = duckdb.read_parquet(str(TRAIN)).fetchnumpy()
+    learned = duckdb.read_parquet(str(TRAIN / table.ROWS)).fetchnumpy()
     slope, intercept = least_squares(learned["x"][:, None], learned["y"])
     assert float(line) == pytest.approx(intercept + slope * x[0], abs=1e-6)
 
@@ -292,7 +319,7 @@ def test_names_of_features_may_be_anything() -> None:
     metrics = run(target="from", unit="€")
     assert metrics["quantization"]["mse_growth_percent"] < 0.01
     assert "all 10 predictions are those" in predicted()
-    learned = duckdb.read_parquet(str(TRAIN)).fetchnumpy()
+    learned = duckdb.read_parquet(str(TRAIN / table.ROWS)).fetchnumpy()
     *weights, intercept = least_squares(
         np.column_stack([learned[name] for name in NAMES]), learned["from"]
     )
@@ -309,7 +336,9 @@ def test_names_of_features_may_be_anything() -> None:
 
 
 @pytest.mark.slow
-def test_constant_and_duplicate_features_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_columns_that_teach_nothing_are_left_out_and_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     rng = np.random.default_rng(2)
     x, z = rng.normal(50, 3, 100), rng.normal(size=100)
     y = 2 * x - z + rng.normal(0, 0.1, 100)
@@ -317,13 +346,25 @@ def test_constant_and_duplicate_features_are_told(capsys: pytest.CaptureFixture[
     write_csv(np.column_stack([*columns, y]).tolist(), header=["x", "c", "z", "same", "zero", "y"])
     metrics = run(target="y")
     assert capsys.readouterr().err.splitlines() == [
-        "load: c is 7.5 in all training rows: it teaches nothing",
-        "load: zero is 0.0 in all training rows: it teaches nothing",
-        "load: x, same are the same in all training rows: they share one weight",
-        "train: rank 2 of 5 features: some are linear combinations of others",
+        "train: left out, as they do not vary: c, zero",
+        "train: left out, as they follow from the other features: same",
     ]
     assert metrics["quantization"]["mse_growth_percent"] < 1e-3
     assert "all 10 predictions are those" in predicted()
+    # neither the model nor the predictor wants them
+    model = joblib.load(MODEL)
+    learned = duckdb.read_parquet(str(TRAIN / table.ROWS)).fetchnumpy()
+    weights = least_squares(np.column_stack([learned["x"], learned["z"]]), learned["y"])
+    expected = weights[:2] @ [x[0], z[0]] + weights[2]
+    assert model.predict([[x[0], z[0]]])[0] == pytest.approx(expected, rel=1e-12)
+    write_csv([[z[0], x[0]]], "p.csv", ["z", "x"])
+    assert float(predicted("data/raw/p.csv", "--only").split()[1]) == pytest.approx(expected, 1e-3)
+
+
+def test_a_table_in_which_nothing_varies_is_refused() -> None:
+    write_csv([[7, i] for i in range(20)], header=["x", "y"])
+    with pytest.raises(InputError, match="no feature varies"):
+        run(target="y")
 
 
 @pytest.mark.parametrize(
@@ -350,7 +391,7 @@ def test_a_test_row_whose_error_is_no_number_is_refused() -> None:
     x *= 1e-90
     x[test[0]] = -1e100
     write_csv(np.column_stack([x, z, y]).tolist(), header=["x", "z", "y"])
-    with pytest.raises(InputError, match=r"data/test\.parquet: a row lies so far outside"):
+    with pytest.raises(InputError, match=r"data/test: a row lies so far outside"):
         run(target="y")
     assert not Path("reports").exists()
 
@@ -359,7 +400,7 @@ def test_a_target_in_too_large_a_unit_is_told(capsys: pytest.CaptureFixture[str]
     write_csv([[i, i % 2 * 1e-8] for i in range(20)], header=["x", "y"])
     run(target="y")
     assert capsys.readouterr().err == (
-        "load: y varies by 5e-09 only, and reports have 6 decimals: choose a smaller unit\n"
+        "train: y varies by 5e-09 only, and reports have 6 decimals: choose a smaller unit\n"
     )
 
 
@@ -379,3 +420,147 @@ def test_300_correlated_features_keep_within_the_budget() -> None:
     growth = {(row[0], row[1]): row[3] for row in sweep}
     for bits in range(1, 17):
         assert growth["optimal", bits] <= growth["nearest", bits]
+
+
+# keys
+
+
+def houses(rng: np.random.Generator, n: int) -> list[Row]:
+    """Make rows of a table that is split by a key: its text, two features and a price."""
+    values = rng.normal(size=(n, 2)).round(3)
+    price = (values @ [3.0, -1.0] + rng.normal(size=n)).round(3)
+    return [[f"h{i:04}", *row, y] for i, (row, y) in enumerate(zip(values, price, strict=True))]
+
+
+KEYED = ["id", "size", "age", "price"]
+
+
+def sides(seed: int = 42) -> tuple[set[tuple[float, ...]], set[tuple[float, ...]]]:
+    """Load the files, and return the rows of both tables."""
+    run_load(seed)
+    return tuple(  # type: ignore[return-value]
+        {tuple(row) for block in table.read(folder).blocks() for row in block.tolist()}
+        for folder in (TRAIN, TEST)
+    )
+
+
+def run_load(seed: int) -> None:
+    write_parameters(dataset="data/raw/*.csv", key="id", seed=seed)
+    load.main()
+
+
+def digest(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def test_md5_of_seed_and_key_says_where_a_row_goes() -> None:
+    rows = houses(np.random.default_rng(0), 500)
+    write_csv(rows, header=KEYED)
+    train, test = sides(seed=7)
+    is_test = {tuple(row[1:]): digest(f"7:{row[0]}") < "33333333" for row in rows}
+    assert test == {row for row, inside in is_test.items() if inside}
+    assert train == {row for row, inside in is_test.items() if not inside}
+    assert 70 < len(test) < 130
+    first = sorted(rows, key=lambda row: digest(f"7:{row[0]}"))
+    assert table.read(TEST).sample().tolist() == [row[1:] for row in first[: len(test)]]
+
+
+def test_a_row_keeps_its_side_when_the_table_grows() -> None:
+    rows = houses(np.random.default_rng(1), 600)
+    write_csv(rows[:200], header=KEYED)
+    train, test = sides()
+    write_csv(rows[200:], "more.csv", KEYED)
+    grown = sides()
+    assert train < grown[0]
+    assert test < grown[1]
+
+
+@pytest.mark.slow
+def test_a_table_that_is_shuffled_and_cut_gives_the_same_bytes() -> None:
+    rng = np.random.default_rng(2)
+    rows = houses(rng, 3000)
+    write_csv(rows, header=KEYED)
+    made = {}
+    for form in ("whole", "cut"):
+        if form == "cut":
+            (raw.FOLDER / "t.csv").unlink()
+            for i, part in enumerate(np.array_split(rng.permutation(3000), 7)):
+                write_csv([rows[j][::-1] for j in part], f"{i}.csv", KEYED[::-1])
+        run(dataset="data/raw/*.csv", key="id", features=["size", "age"])
+        made[form] = {
+            path: path.read_bytes()
+            for folder in ("models", "reports")
+            for path in Path(folder).rglob("*.*")
+        }
+    assert made["whole"] == made["cut"]
+    assert SUMS in made["cut"]
+
+
+def test_several_columns_can_be_the_key() -> None:
+    rows = [[i % 7, i // 7, i, i * i % 11] for i in range(100)]
+    write_csv(rows, header=["street", "number", "x", "price"])
+    found = read(key=["street", "number"])
+    assert found.schema.features == ("x",)
+    assert found.columns["street"].tolist()[:3] == ["0", "1", "2"]
+    write_csv(rows[:20], "twice.csv", header=["street", "number", "x", "price"])
+    with pytest.raises(InputError, match=r"2 rows have street '0', number '0' \(20 such"):
+        read("data/raw/*.csv", key=["street", "number"])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "id,x,price\n1,1,2\n,2,3\n,2,4\n",
+            "row 2 below the header: id is empty, must",
+        ),
+        ("id,x,price\n1,1,2\n,2,3\n,2,4\n", "(2 bad rows in all)"),
+        ("id,x,price\nb,1,2\na,2,3\nb,2,4\na,1,1\na,1,1\n", "3 rows have id 'a' (2 such keys"),
+        ("x,price\n1,2\n", "column id missing"),
+    ],
+)
+def test_keys_that_do_not_name_a_row_are_refused(text: str, message: str) -> None:
+    (raw.FOLDER / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError, match=re.escape(message)) as raised:
+        read(key="id")
+    assert "data/raw/t.csv" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "fine"),
+    [("INTEGER", True), ("VARCHAR", True), ("UUID", True), ("DOUBLE", False), ("DATE", False)],
+)
+def test_a_key_is_text_or_a_whole_number(kind: str, fine: bool) -> None:
+    values = {"UUID": "uuid()", "DATE": "DATE '2026-01-01' + i::INTEGER"}.get(kind, f"i::{kind}")
+    write_parquet(f"SELECT {values} AS id, i AS x, i % 3 AS price FROM range(9) AS t(i)")
+    if fine:
+        assert read("data/raw/t.parquet", key="id").schema.features == ("x",)
+    else:
+        with pytest.raises(InputError, match=f"id must be text or whole .* type is {kind}"):
+            read("data/raw/t.parquet", key="id")
+
+
+def test_the_same_key_as_text_and_as_a_number_goes_the_same_way() -> None:
+    write_csv([[i, i, i % 3] for i in range(99)], header=["id", "x", "price"])
+    write_parquet(f"SELECT id::INTEGER AS id, x, price FROM '{raw.FOLDER}/t.csv'")
+    both = []
+    for name in ("t.csv", "t.parquet"):
+        write_parameters(dataset=f"data/raw/{name}", key="id")
+        load.main()
+        both.append((table.read(TEST).sample().tolist(), table.read(TRAIN).n_rows))
+    assert both[0] == both[1]
+
+
+def test_a_file_that_changes_while_it_is_read_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv(ROWS)
+    opened = raw.opened
+
+    @contextmanager
+    def opened_and_changed(path: Path, *rest: Any) -> Iterator[Any]:
+        with opened(path, *rest) as it:
+            yield it
+        path.write_text(path.read_text() + "1,Ulm,2,3\n")
+
+    monkeypatch.setattr(raw, "opened", opened_and_changed)
+    with pytest.raises(InputError, match=r"^data/raw/t\.csv changed while it was read"):
+        read()

@@ -1,0 +1,182 @@
+"""The fit against a solution in rationals, the normal equations' own, and published figures."""
+
+import math
+import warnings
+from fractions import Fraction
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import LinearRegression
+from sklearn.preprocessing import StandardScaler
+
+from stages.regression.fit import fit, independent, pivoted_cholesky
+from stages.regression.sums import Sums
+from tests.conftest import Rows, Trained, random_correlation
+
+
+def rational(sums: Sums) -> tuple[list[Fraction], Fraction]:
+    """Solve the normal equations by Gauss's elimination in rationals: weights and intercept."""
+    units = [Fraction(1), *(Fraction(2) ** e for e in sums.exponents.tolist())]
+    size = range(len(units))
+    rows = [[sums.products[i, j] * units[i] * units[j] for j in size] for i in size[:-1]]
+    for i, pivot in enumerate(rows):
+        for k, row in enumerate(rows):
+            if k != i:
+                ratio = row[i] / pivot[i]
+                rows[k] = [x - ratio * y for x, y in zip(row, pivot, strict=True)]
+    intercept, *weights = (row[-1] / row[i] for i, row in enumerate(rows))
+    return weights, intercept
+
+
+def table(rng: np.random.Generator, n: int, p: int, condition: float) -> Rows:
+    """Make features of about this condition number, once standardised."""
+    U, _ = np.linalg.qr(rng.normal(size=(n, p)))
+    V, _ = np.linalg.qr(rng.normal(size=(p, p)))
+    X = U * np.geomspace(1, 1 / condition, p) @ V * 10.0 ** rng.integers(-9, 9, size=p)
+    return Rows(X, U @ rng.normal(size=p) + rng.normal(size=n) / 10)
+
+
+def assert_is_rational_solution(sums: Sums) -> None:
+    pipeline = fit(sums)
+    scaler, regression = pipeline["scaler"], pipeline["regression"]
+    weights, intercept = rational(sums)
+    scales, means = scaler.scale_.tolist(), scaler.mean_.tolist()
+    expected = [float(w * Fraction(s)) for w, s in zip(weights, scales, strict=True)]
+    assert regression.coef_.tolist() == expected
+    shift = sum(w * Fraction(m) for w, m in zip(weights, means, strict=True))
+    assert regression.intercept_ == float(intercept + shift)
+
+
+@pytest.mark.parametrize("condition", [2e1, 2e2, 2e3, 2e4, 2e5, 2e6])
+def test_coefficients_are_the_rational_solution_to_the_last_bit(condition: float) -> None:
+    rng = np.random.default_rng(int(condition))
+    for _ in range(3):
+        rows = table(rng, 60, 6, condition)
+        assert_is_rational_solution(rows.sums)
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 5))
+def test_any_table_has_the_rational_solution(seed: int, p: int) -> None:
+    rng = np.random.default_rng(seed)
+    X = rng.standard_cauchy(size=(p + 8, p)) * 10.0 ** rng.integers(-90, 90, size=p)
+    y = rng.normal(size=p + 8) * 10.0 ** rng.integers(-90, 90)
+    sums = Rows(X, y).sums
+    assert_is_rational_solution(sums.of_columns([*independent(sums), p]))
+
+
+def test_a_weight_that_is_zero_is_zero() -> None:
+    X = np.array([[1.0, 1], [1, -1], [-1, 1], [-1, -1]])
+    coef = fit(Rows(X, np.array([1.0, 1, -1, -1]) / 3 + 0.1).sums)["regression"].coef_
+    assert coef[1] == 0.0
+
+
+@pytest.mark.parametrize("p", [1, 8, 60])
+def test_the_fit_is_that_of_scikit_learn_within_its_error(p: int) -> None:
+    rows = table(np.random.default_rng(p), 500, p, condition=10)
+    pipeline = fit(rows.sums)
+    scaler = StandardScaler().fit(rows.X)
+    regression = LinearRegression().fit(scaler.transform(rows.X), rows.y)
+    moved = (pipeline["scaler"].mean_ - scaler.mean_) / scaler.scale_
+    assert np.abs(moved).max() <= 1e-13
+    np.testing.assert_allclose(pipeline["scaler"].scale_, scaler.scale_, rtol=1e-13)
+    np.testing.assert_allclose(pipeline["scaler"].var_, scaler.var_, rtol=1e-13)
+    size = np.abs(regression.coef_).max()
+    np.testing.assert_allclose(pipeline["regression"].coef_, regression.coef_, atol=1e-12 * size)
+    assert pipeline["scaler"].n_samples_seen_ == 500
+    assert pipeline["regression"].rank_ == pipeline.n_features_in_ == p
+    expected = regression.predict(scaler.transform(rows.X))
+    with warnings.catch_warnings(action="error"):
+        np.testing.assert_allclose(pipeline.predict(rows.X), expected, atol=1e-12 * size)
+
+
+def test_the_fit_of_california_is_the_rational_solution(trained: Trained) -> None:
+    assert_is_rational_solution(trained.sums)
+    pipeline = fit(trained.sums)
+    assert f"{pipeline['regression'].intercept_:.12f}" == "2.071946937379"
+    assert f"{trained.model.intercept:.7f}" == "-37.0232777"
+    difference = trained.model.predict(trained.test.X) - pipeline.predict(trained.test.X)
+    # terms of at most 54 in size, a few roundings each
+    assert np.abs(difference).max() <= 40 * 54 * 2**-53
+
+
+def test_published_figures_come_out(trained: Trained) -> None:
+    prediction = trained.model.predict(trained.test.X)
+    first = " ".join(f"{value:.6f}" for value in prediction[:5])
+    assert first == "0.719123 1.764017 2.709659 2.838926 2.604657"
+    assert trained.test.y[:5].tolist() == [0.477, 0.458, 5.00001, 2.186, 2.78]
+
+
+def test_the_folded_intercept_leaves_no_mean_error(trained: Trained) -> None:
+    mean, _ = trained.sums.moments(trained.model.intercept, [*trained.model.coef, -1.0])
+    assert abs(mean) <= math.ulp(trained.model.intercept) / 2
+
+
+def test_a_feature_far_from_0_costs_no_precision() -> None:
+    rng = np.random.default_rng(4)
+    X = np.round(rng.normal(size=(1000, 2)), 2)
+    y = X @ [1.0, -2.0] + rng.normal(size=1000)
+    near = Rows(X * 128, y).sums  # whole numbers, which a shift keeps exact
+    far = Rows(np.rint(X * 128) + np.array([2.0**40, -(2.0**45)]), y).sums
+    moved = Rows(np.rint(X * 128), y).sums
+    assert fit(far)["regression"].coef_.tolist() == fit(moved)["regression"].coef_.tolist()
+    assert near.n_rows == 1000
+
+
+# columns that follow from others
+
+
+@pytest.mark.parametrize(
+    ("columns", "kept"),
+    [
+        (["x", "z"], [0, 1]),
+        (["x", "c", "z", "x", "0"], [0, 2]),
+        (["c", "0"], []),
+        (["x", "z", "x + z"], [0, 1]),
+        (["x", "1e9 + x", "z"], [0, 2]),
+        (["x", "x + 1e-6 z"], [0, 1]),
+        (["x", "x + 1e-8 z"], [0]),
+    ],
+)
+def test_constant_and_dependent_columns_are_left_out(columns: list[str], kept: list[int]) -> None:
+    rng = np.random.default_rng(0)
+    x, z, y = np.rint(rng.normal(size=(3, 100)) * 1000) / 1024
+    values = {
+        "x": x,
+        "z": z,
+        "c": np.full(100, 0.1),
+        "0": np.zeros(100),
+        "x + z": x + z,
+        "1e9 + x": 1e9 + x,
+        "x + 1e-6 z": x + 1e-6 * z,
+        "x + 1e-8 z": x + 1e-8 * z,
+    }
+    found = independent(Rows(np.column_stack([values[name] for name in columns]), y).sums)
+    assert found == kept or (columns[2:] == ["x + z"] and len(found) == 2)
+
+
+@pytest.mark.parametrize("n", [1, 2, 5, 40])
+def test_the_factor_is_a_root_of_the_correlations(n: int) -> None:
+    C = random_correlation(np.random.default_rng(n), n)
+    R, order = pivoted_cholesky(C)
+    assert sorted(order) == list(range(n))
+    np.testing.assert_allclose(R.T @ R, C[np.ix_(order, order)], atol=1e-14 * n)
+    assert (np.diff(np.diag(R)) <= 1e-15).all()  # the largest pivot first
+    assert (R == np.triu(R)).all()
+
+
+@pytest.mark.parametrize("rank", [1, 3, 7])
+def test_as_many_columns_are_kept_as_the_rank(rank: int) -> None:
+    C = random_correlation(np.random.default_rng(rank), 12, rank)
+    assert len(pivoted_cholesky(C)[1]) == rank
+
+
+@pytest.mark.parametrize("degree", [5, 10, 20, 40])
+def test_powers_of_one_feature_settle(degree: int) -> None:
+    x = np.linspace(0, 1, 200)
+    rows = Rows(x[:, None] ** np.arange(1, degree + 1), np.sin(5 * x))
+    used = rows.sums.of_columns([*(kept := independent(rows.sums)), degree])
+    assert_is_rational_solution(used)
+    assert 5 <= len(kept) <= degree

@@ -1,0 +1,200 @@
+"""Scores against scikit-learn's, published figures and small sums by hand."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import (
+    mean_absolute_error,
+    mean_squared_error,
+    r2_score,
+    root_mean_squared_error,
+)
+
+from stages.gate import shortfalls
+from stages.project.params import Gate
+from stages.quantizer.rounding import dequantize, quantize
+from stages.regression import scores
+from stages.regression.fit import fit, fold
+from stages.regression.linear import LinearModel, largest_difference
+from stages.regression.scores import Tally
+from tests.conftest import Rows, Trained
+
+
+def published(value: float, digits: str) -> bool:
+    """Whether `value`, rounded to as many decimals as `digits` has, is `digits`."""
+    return f"{value:.{len(digits.partition('.')[2])}f}" == digits
+
+
+def tally(rows: Rows, *models: LinearModel, blocks: int = 1) -> Tally:
+    found = Tally(models, rows.sums.low, rows.sums.high, len(rows.y))
+    for _ in found.watching(np.array_split(rows.block, blocks)):
+        pass
+    return found
+
+
+def scored(rows: Rows, model: LinearModel) -> dict[str, float]:
+    found = tally(rows, model)
+    return scores.regression(rows.sums, model, found, found.models[0][1])
+
+
+def test_published_figures_come_out(trained: Trained) -> None:
+    on_train, on_test = (scored(rows, trained.model) for rows in (trained.train, trained.test))
+    assert published(on_train["r2"], "0.6126")
+    assert published(on_train["mse"], "0.5179")
+    assert published(on_train["mae"], "0.5286")
+    assert published(on_test["r2"], "0.575788")
+    assert published(on_test["mse"], "0.555892")
+    assert published(on_test["mae"], "0.533200")
+    assert published(on_test["rmse"], "0.7456")
+    assert published(on_test["mean"], "2.0515")
+    assert published(on_test["std"], "0.9161")
+    assert published(on_test["min"], "-1.0138")
+    assert published(on_test["max"], "11.5003")
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_scores_are_those_of_scikit_learn(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = Rows(rng.normal(size=(100, 3)), rng.normal(size=100))
+    model = LinearModel(rng.normal(size=3), rng.normal())
+    prediction = model.predict(rows.X)
+    assert scored(rows, model) == {
+        "r2": round(r2_score(rows.y, prediction), 6),
+        "mse": round(mean_squared_error(rows.y, prediction), 6),
+        "rmse": round(root_mean_squared_error(rows.y, prediction), 6),
+        "mae": round(mean_absolute_error(rows.y, prediction), 6),
+        "mean": round(prediction.mean(), 6),
+        "std": round(prediction.std(), 6),
+        "min": round(prediction.min(), 6),
+        "max": round(prediction.max(), 6),
+    }
+
+
+@settings(max_examples=50)
+@given(st.integers(0, 1000), st.integers(1, 20))
+def test_neither_the_order_nor_the_blocks_of_rows_matter(seed: int, blocks: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows = Rows(rng.standard_cauchy(size=(40, 2)), rng.standard_cauchy(size=40))
+    order = rng.permutation(40)
+    models = LinearModel(np.array([1.0, -1 / 3]), 0.1), LinearModel(np.array([1.1, -1e-3]), 1e3)
+    one = tally(rows, *models)
+    other = tally(Rows(rows.X[order], rows.y[order]), *models, blocks=blocks)
+    assert [seen for _, seen in one.models] == [seen for _, seen in other.models]
+    # a rounding to units of the tally each, of which there are as many as fit 62 bits
+    error = np.abs(models[1].predict(rows.X) - rows.y)
+    assert one.mean(one.models[1][1].errors) == pytest.approx(error.mean(), rel=1e-13)
+
+
+def test_predictions_that_are_no_numbers_are_refused() -> None:
+    model = LinearModel(np.array([1e200]), 0.0)
+    with pytest.raises(OverflowError):
+        Tally([model], np.array([0.0, 0.0]), np.array([1e200, 1.0]), 10)
+
+
+def test_growth_of_the_mse_by_hand() -> None:
+    rows = Rows(np.array([[0.0], [1.0]]), np.array([0.0, 0.0]))
+    before, after = LinearModel(np.array([0.0]), 1.0), LinearModel(np.array([1.0]), 1.0)
+    assert scores.mse_growth_percent(rows.sums, before, after) == 150.0  # from 1 to (1 + 4) / 2
+
+
+def test_a_perfect_fit_has_growth_too() -> None:
+    rows = Rows(np.array([[1.0], [-1.0]]), np.array([1.0, -1.0]))
+    perfect, off = LinearModel(np.array([1.0]), 0.0), LinearModel(np.array([1.0]), 2.0**-20)
+    assert scores.mse_growth_percent(rows.sums, perfect, perfect) == 0
+    expected = float(f"{100 * 2.0**-40 / 1e-12:.4g}")  # of 1e-12 of the variance
+    assert scores.mse_growth_percent(rows.sums, perfect, off) == expected
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "optimal"])
+def test_the_refitted_intercept_leaves_no_mean_error(trained: Trained, rounding: str) -> None:
+    weights = next(quantize(trained.model.coef, trained.sums, rounding))
+    quantized = dequantize(weights, trained.sums)
+    mean, _ = trained.sums.moments(quantized.intercept, [*quantized.coef, -1.0])
+    assert abs(mean) <= np.spacing(abs(quantized.intercept)) / 2
+
+
+@pytest.fixture(scope="module")
+def bounds(trained: Trained) -> list[tuple[LinearModel, float]]:
+    """Quantize in all ways, and give each its bound on the difference from the float model."""
+    found = []
+    low, high = trained.sums.low[:-1], trained.sums.high[:-1]
+    for rounding in ("nearest", "optimal"):
+        for weights in quantize(trained.model.coef, trained.sums, rounding):
+            quantized = dequantize(weights, trained.sums)
+            found.append((quantized, largest_difference(trained.model, quantized, low, high)))
+    return found
+
+
+@settings(deadline=None)
+@given(st.lists(st.floats(0, 1), min_size=8, max_size=8))
+def test_the_bound_holds_wherever_the_features_have_been(
+    trained: Trained, bounds: list[tuple[LinearModel, float]], place: list[float]
+) -> None:
+    low, high = trained.sums.low[:-1], trained.sums.high[:-1]
+    inside = np.clip(low + np.array(place) * (high - low), low, high)
+    for quantized, bound in bounds:
+        # the corner that is worst by the signs of the weights' errors, its opposite, and the place
+        worst = np.where(quantized.coef > trained.model.coef, high, low)
+        X = np.array([worst, np.where(worst == high, low, high), inside])
+        difference = np.abs(quantized.predict(X) - trained.model.predict(X)).max()
+        assert difference <= bound
+
+
+def test_both_models_are_compared_on_both_tables() -> None:
+    rng = np.random.default_rng(7)
+    train, test = (Rows(rng.normal(size=(n, 2)), rng.normal(size=n)) for n in (30, 10))
+    models = LinearModel(np.array([0.5, -3.0]), 3.0), LinearModel(np.array([0.5, -4.0]), 3.25)
+    on = {
+        part: (rows.sums, tally(rows, *models)) for part, rows in (("train", train), ("test", test))
+    }
+    found = scores.compare(models, on)
+    for name, model in zip(("float", "quantized"), models, strict=True):
+        for part, rows in (("train", train), ("test", test)):
+            assert found[name][part] == scored(rows, model)
+    difference = np.abs(0.25 - test.X[:, 1])
+    change = found["quantization"]
+    assert change["coef_error"] == {"mean": 0.5, "max": 1.0}
+    assert change["intercept_error"] == 0.25
+    assert change["prediction_difference"]["mean"] == round(difference.mean(), 6)
+    assert change["prediction_difference"]["max"] == round(difference.max(), 6)
+    # the farthest from 1/4 that the second feature has been in training, rounded up
+    farthest = np.abs(0.25 - train.X[:, 1]).max()
+    assert 0 <= change["prediction_difference"]["bound"] - farthest <= 1.1e-6
+    before, after = (found[name]["test"]["r2"] for name in ("float", "quantized"))
+    assert change["r2_drop"] == round(before - after, 6)
+
+
+def test_one_feature_is_trained_and_quantized() -> None:
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=(40, 1))
+    rows = Rows(x, x[:, 0] * 3 + 1 + rng.normal(size=40) / 10)
+    model = fold(fit(rows.sums), rows.sums)
+    quantized = dequantize(next(quantize(model.coef, rows.sums, "optimal")), rows.sums)
+    assert scores.mse_growth_percent(rows.sums, model, quantized) < 1
+
+
+def metrics_with(r2: float, drop: float) -> dict[str, Any]:
+    return {"test_r2": {"float": round(r2 + drop, 6), "quantized": r2}}
+
+
+@pytest.mark.parametrize(
+    ("r2", "drop", "named"),
+    [
+        (0.5, 0.001, []),
+        (0.499999, 0.001, ["gate.min_r2"]),
+        (0.5, 0.001001, ["gate.max_r2_drop"]),
+        (-1.0, 1.5, ["gate.min_r2", "gate.max_r2_drop"]),
+        (0.6, -0.2, []),
+    ],
+)
+def test_the_gate_names_the_limits_that_are_missed(
+    r2: float, drop: float, named: list[str]
+) -> None:
+    lines = shortfalls(metrics_with(r2, drop), Gate(min_r2=0.5, max_r2_drop=0.001))
+    assert [
+        name for name in ("gate.min_r2", "gate.max_r2_drop") if any(name in line for line in lines)
+    ] == named
+    assert len(lines) == len(named)

@@ -1,0 +1,313 @@
+"""Exact sums against rationals: Python's fractions, which know no rounding."""
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stages.project.cli import InputError
+from stages.regression import sums as module
+from stages.regression.sums import Sums, root
+from stages.tables.table import Schema
+from tests.conftest import run
+
+# columns as they come, and as they should not
+COLUMNS = {
+    "plain": st.floats(-10, 10),
+    "huge": st.floats(-1e90, 1e90),
+    "tiny": st.floats(-1e-90, 1e-90),
+    "heavy tail": st.integers(-300, 90).map(lambda e: 10.0**e) | st.floats(-1e90, 1e90),
+    "constant": st.just(0.1),
+    "zero": st.just(0.0),
+    "far from 0": st.floats(-1, 1).map(lambda x: 1e9 + x),
+    "integers": st.integers(-(2**53), 2**53).map(float),
+    "subnormal": st.floats(-1e-310, 1e-310),
+    "ends of the range": st.sampled_from([math.nextafter(2.0, 0), -2.0, 2.0, 2.0**-53]),
+}
+
+
+@st.composite
+def tables(draw: st.DrawFn, most: int = 12) -> np.ndarray:
+    kinds = draw(st.lists(st.sampled_from(sorted(COLUMNS)), min_size=2, max_size=4))
+    n_rows = draw(st.integers(1, most))
+    columns = [draw(st.lists(COLUMNS[kind], min_size=n_rows, max_size=n_rows)) for kind in kinds]
+    return np.array(columns, dtype=float).T
+
+
+def sums_of(table: np.ndarray, *blocks: np.ndarray) -> Sums:
+    return Sums.of(blocks or [table], table.min(axis=0), table.max(axis=0))
+
+
+def whole_numbers(table: np.ndarray, exponents: Sequence[int]) -> list[list[int]]:
+    """Count each value in units of its column by the definition: 1, then floor(x / unit + ½)."""
+    units = [Fraction(2) ** int(e) for e in exponents]
+    return [
+        [
+            1,
+            *(
+                math.floor(Fraction(x) / unit + Fraction(1, 2))
+                for x, unit in zip(row, units, strict=True)
+            ),
+        ]
+        for row in table.tolist()
+    ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(tables())
+def test_the_sums_are_those_of_rationals(table: np.ndarray) -> None:
+    found = sums_of(table)
+    k = whole_numbers(table, found.exponents.tolist())
+    size = range(table.shape[1] + 1)
+    assert found.products.tolist() == [
+        [sum(row[i] * row[j] for row in k) for j in size] for i in size
+    ]
+
+
+@given(tables())
+def test_a_unit_is_as_fine_as_the_doubles_of_its_column(table: np.ndarray) -> None:
+    largest = np.abs(table).max(axis=0)
+    units = np.ldexp(1.0, sums_of(table).exponents)
+    normal = largest > 2.0**-1000
+    assert (units[normal] == np.spacing(largest[normal])).all()
+
+
+@given(tables(), st.randoms(use_true_random=False), st.data())
+def test_no_order_and_no_blocks_change_a_bit(
+    table: np.ndarray, random: Any, data: st.DataObject
+) -> None:
+    order = random.sample(range(len(table)), len(table))
+    cuts = data.draw(st.lists(st.integers(1, len(table)), max_size=3).map(sorted))
+    blocks = [block for block in np.split(table[order], cuts) if len(block)]
+    assert (sums_of(table, *blocks).products == sums_of(table).products).all()
+    parts = [sums_of(table, block) for block in blocks]
+    together = sum(parts[1:], start=parts[0])
+    assert (together.products == sums_of(table).products).all()
+    assert (together.low == table.min(axis=0)).all()
+
+
+def test_more_rows_than_64_bits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = np.random.default_rng(0).normal(size=(100, 3))
+    expected = sums_of(table).products
+    monkeypatch.setattr(module, "FULL", 7)
+    monkeypatch.setattr(module, "ROWS", 5)
+    assert (sums_of(table, table[:50], table[50:]).products == expected).all()
+
+
+def test_the_largest_block_of_the_largest_digits_is_exact() -> None:
+    # the top digit is 2^17 where all but the sign rounds up: the largest sum that a block can have
+    table = np.full((module.ROWS, 2), math.nextafter(1.0, 0))
+    k = 2**53 - 1
+    assert sums_of(table).products[1:, 1:].tolist() == [[module.ROWS * k**2] * 2] * 2
+    digits = module.digits(table[:1], sums_of(table).exponents)
+    assert np.abs(digits).max() <= 2**17
+    assert module.ROWS * 2**34 <= 2**53
+
+
+KERNEL = """
+import hashlib, numpy, sys
+from stages.regression.sums import Sums
+table = numpy.random.default_rng(1).standard_cauchy(size=(70_000, 40))
+sums = Sums.of(numpy.split(table, 7), table.min(axis=0), table.max(axis=0))
+print(hashlib.sha256(repr(sums.products.tolist()).encode()).hexdigest())
+"""
+
+
+@pytest.mark.slow
+def test_every_kernel_and_number_of_threads_gives_the_same_integers() -> None:
+    found = {
+        run(
+            "python",
+            "-c",
+            KERNEL,
+            cwd=Path(),
+            env={"OPENBLAS_CORETYPE": kernel, "OPENBLAS_NUM_THREADS": threads},
+        ).stdout
+        for kernel in ("Prescott", "Nehalem", "Sandybridge", "Haswell", "SkylakeX")
+        for threads in "12"
+    }
+    assert len(found) == 1
+    assert len(found.pop()) == 65
+
+
+@pytest.mark.parametrize("value", [1.0000001, -1.0, np.nan, np.inf])
+def test_a_value_outside_its_range_is_refused(value: float) -> None:
+    with pytest.raises(ValueError, match="outside the range"):
+        Sums.of([np.array([[0.5, value]])], np.zeros(2), np.ones(2))
+
+
+def test_sums_in_other_units_are_not_added() -> None:
+    with pytest.raises(ValueError, match="different exponents"):
+        sums_of(np.ones((2, 2))) + sums_of(np.full((2, 2), 4.0))
+
+
+def test_the_largest_exponents_are_no_trouble() -> None:
+    table = np.array([[1.7e308, 1.0], [-1.7e308, 2.0], [1e-308, 4.0]])
+    assert sums_of(table).mean[0] == 0.0
+
+
+@given(tables())
+def test_mean_variance_and_deviation_are_correctly_rounded(table: np.ndarray) -> None:
+    found = sums_of(table)
+    k = whole_numbers(table, found.exponents.tolist())
+    for j, exponent in enumerate(found.exponents.tolist()):
+        values = [row[1 + j] * Fraction(2) ** exponent for row in k]
+        mean = sum(values) / len(values)
+        variance = sum((value - mean) ** 2 for value in values) / len(values)
+        assert found.mean[j] == float(mean)
+        assert found.var[j] == float(variance)
+        deviation = float(found.std[j])
+        # no double is nearer to the root, whose square is between those of both middles
+        below = (Fraction(deviation) + Fraction(math.nextafter(deviation, 0))) / 2
+        above = (Fraction(deviation) + Fraction(math.nextafter(deviation, math.inf))) / 2
+        assert below**2 <= variance <= above**2
+
+
+@given(st.fractions(min_value=0))
+def test_root_is_that_of_a_perfect_square(value: Fraction) -> None:
+    assert root(value**2) == float(value)
+
+
+def test_correlations_are_those_of_numpy() -> None:
+    table = np.random.default_rng(1).normal(size=(50, 3)) * [1, 1e-50, 1e60] + [0, 0, 1e61]
+    table[:, 1] += table[:, 0] * 1e-50
+    found = sums_of(table).correlation
+    np.testing.assert_allclose(found, np.corrcoef(table.T), rtol=0, atol=1e-13)
+    assert found.diagonal().tolist() == [1.0] * 3
+
+
+def test_a_constant_column_has_no_deviation_and_no_correlation() -> None:
+    found = sums_of(np.column_stack([np.full(7, 0.1), np.arange(7.0)]))
+    assert found.std.tolist() == [0.0, 2.0]
+    assert found.correlation.tolist() == [[0.0, 0.0], [0.0, 1.0]]
+
+
+@given(tables(), st.lists(st.floats(-1e9, 1e9), min_size=5, max_size=5))
+def test_moments_of_a_combination_are_exact(table: np.ndarray, factors: list[float]) -> None:
+    found = sums_of(table)
+    constant, *factors = factors[: table.shape[1] + 1]
+    units = [Fraction(1), *(Fraction(2) ** e for e in found.exponents.tolist())]
+    weights = [
+        Fraction(factor) * unit for factor, unit in zip([constant, *factors], units, strict=True)
+    ]
+    k = whole_numbers(table, found.exponents.tolist())
+    values = [sum(w * x for w, x in zip(weights, row, strict=True)) for row in k]
+    mean, square = found.moments(constant, factors)
+    assert mean == sum(values) / len(values)
+    assert square == sum(value**2 for value in values) / len(values)
+
+
+def test_columns_can_be_left_out() -> None:
+    table = np.random.default_rng(2).normal(size=(20, 4))
+    kept = sums_of(table).of_columns([0, 2, 3])
+    assert (kept.products == sums_of(table[:, [0, 2, 3]]).products).all()
+    assert (kept.high == table[:, [0, 2, 3]].max(axis=0)).all()
+
+
+# models/sums.json
+
+SCHEMA = Schema("toy", "y", "apples", ("a", 'b "é"'))
+TABLE = np.array([[1.0, -0.5, 3.0], [2.0, 0.25, 4.0], [4.0, 0.0, -1.0]])
+
+
+def test_the_whole_file(tmp_path: Path) -> None:
+    path = tmp_path / "sums.json"
+    module.save(sums_of(TABLE), SCHEMA, path)
+    document = json.loads(path.read_text(encoding="utf-8"))
+    a = 2**50  # 2^2 is above the largest a, 4, so no: 2^3, and one is 2^50
+    assert document == {
+        "format": "cali-reg sums",
+        "version": 1,
+        "dataset": "toy",
+        "unit": "apples",
+        "rows": 3,
+        "columns": [
+            {
+                "name": "a",
+                "min": 1.0,
+                "max": 4.0,
+                "exponent": -50,
+                "sum": 7 * a,
+                "products": [21 * a**2, 0, 7 * a * 2**50],
+            },
+            {
+                "name": 'b "é"',
+                "min": -0.5,
+                "max": 0.25,
+                "exponent": -53,
+                "sum": -(2**51),
+                "products": [5 * 2**102, -(2**53) * 2**50 // 2],
+            },
+            {
+                "name": "y",
+                "min": -1.0,
+                "max": 4.0,
+                "exponent": -50,
+                "sum": 6 * 2**50,
+                "products": [26 * 2**100],
+            },
+        ],
+    }
+    schema, back = module.load(path)
+    assert schema == SCHEMA
+    assert (back.products == sums_of(TABLE).products).all()
+    assert (back.low == TABLE.min(axis=0)).all()
+
+
+DAMAGES: list[Any] = [
+    lambda d: [],
+    lambda d: d | {"format": "else"},
+    lambda d: d | {"version": 2},
+    lambda d: d | {"rows": 0},
+    lambda d: d | {"rows": 3.0},
+    lambda d: d | {"rows": "3"},
+    lambda d: d | {"rows": True},
+    lambda d: d | {"unit": 5},
+    lambda d: d | {"columns": []},
+    lambda d: d | {"columns": d["columns"][:2]},
+    lambda d: d | {"columns": 7},
+    *(
+        lambda d, key=key, value=value: (
+            d | {"columns": [d["columns"][0] | {key: value}, *d["columns"][1:]]}
+        )
+        for key, value in (
+            ("name", None),
+            ("min", 5.0),
+            ("min", "x"),
+            ("max", 1e400),
+            ("exponent", -51),
+            ("exponent", -50.0),
+            ("sum", 0.5),
+            ("sum", 2**60),
+            ("products", []),
+            ("products", [1, 2, 3]),
+            ("products", [-1, 0, 0]),
+            ("products", [21 * 2**100, 0, 0.0]),
+        )
+    ),
+    lambda d: {key: value for key, value in d.items() if key != "dataset"},
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_file_is_refused_in_one_line(damage: Any, tmp_path: Path) -> None:
+    path = tmp_path / "sums.json"
+    module.save(sums_of(TABLE), SCHEMA, path)
+    path.write_text(json.dumps(damage(json.loads(path.read_bytes()))), encoding="utf-8")
+    with pytest.raises(InputError, match=r"sums\.json is damaged, `dvc repro` makes it") as raised:
+        module.load(path)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_sum_that_is_changed_to_what_no_table_has_is_refused() -> None:
+    found = sums_of(TABLE)
+    with pytest.raises(ValueError, match="no table"):
+        module._check(replace(found, products=found.products * -1), found.exponents.tolist())
