@@ -1,20 +1,27 @@
-"""Measure time and peak memory of the four stages on 20 features and up to 3 million rows.
+"""Measure the stages on long and wide tables, and `train` against pandas and scikit-learn.
 
-The time per row should not grow, and no stage should need more than 2 GB.
+Stages: time and peak memory for 20 features and ever more rows. The peak should not grow.
+Against `pandas.read_parquet`, StandardScaler and LinearRegression, as whole processes, both from
+Parquet to coefficients: rounds are interleaved, and the medians compared.
 """
 
+import argparse
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.predict import measure
+from benchmarks.predict import line, measure, median
+from stages.project.files import TRAIN
 from stages.tables.raw import FOLDER
+from stages.tables.table import ROWS
 
-ROWS = (300_000, 1_000_000, 3_000_000)
 FEATURES = 20
 STAGES = ("load", "train", "quantize", "evaluate")
+COMPARED = ((3_000_000, 20), (200_000, 300))  # rows and features
 
 MAKE = """
 import sys, duckdb
@@ -26,31 +33,86 @@ random = ", ".join(f"{j + 1} * random() AS {x}" for j, x in enumerate(xs))
 table = duckdb.sql(f"SELECT {random} FROM range({rows})")
 table.project(f"*, {' + '.join(xs)} + random() AS y").write_csv(path)
 """
+PANDAS = """
+import sys, pandas
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+rows = pandas.read_parquet(sys.argv[1])
+model = make_pipeline(StandardScaler(), LinearRegression())
+print(model.fit(rows.iloc[:, :-1], rows.iloc[:, -1])[-1].coef_)
+"""
+# scikit-learn imports pandas where there is one, and the pipeline's requirements have none
+STAGE = """
+import runpy, sys
+class NoPandas:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pandas":
+            raise ImportError(name)
+sys.meta_path.insert(0, NoPandas())
+runpy.run_module(f"stages.{sys.argv.pop()}", run_name="__main__", alter_sys=True)
+"""
 PARAMETERS = """
-load: {dataset: data/raw/t.csv, target: y, features: null, unit: null, test_size: 0.2, seed: 42}
+load: {dataset: data/raw/t.csv, target: y, features: null, unit: null, key: null, test_size: 0.2,
+  seed: 42}
 quantize: {bits: 8, rounding: optimal}
 evaluate: {samples: 10}
 gate: {min_r2: 0.5, max_r2_drop: 0.001}
 """
 
 
+@contextmanager
+def made(rows: int, features: int) -> Iterator[Path]:
+    """Yield a checkout whose table has so many rows and features."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        shutil.copytree("stages", folder / "stages")
+        (folder / FOLDER).mkdir(parents=True)
+        (folder / "params.yaml").write_text(PARAMETERS)
+        arguments = [str(rows), str(features), str(folder / FOLDER / "t.csv")]
+        subprocess.run([sys.executable, "-c", MAKE, *arguments], check=True)
+        yield folder
+
+
+def run(stage: str) -> list[str]:
+    return [sys.executable, "-c", STAGE, stage]
+
+
 def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=3, help="of which the medians are taken")
+    parser.add_argument("--most", type=int, default=3_000_000, help="rows of the longest table")
+    args = parser.parse_args()
+
     print(f"{'rows':>10}" + "".join(f"{stage:>18}" for stage in (*STAGES, "all")) + "  us/row")
-    for rows in ROWS:
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            shutil.copytree("stages", folder / "stages")
-            (folder / FOLDER).mkdir(parents=True)
-            (folder / "params.yaml").write_text(PARAMETERS)
-            made = [str(rows), str(FEATURES), str(folder / FOLDER / "t.csv")]
-            subprocess.run([sys.executable, "-c", MAKE, *made], check=True)
-            costs = [measure([sys.executable, "-m", f"stages.{stage}"], folder) for stage in STAGES]
+    rows = args.most // 10
+    while rows <= args.most:
+        with made(rows, FEATURES) as folder:
+            costs = [measure(run(stage), folder) for stage in STAGES]
         wall = sum(cost.wall for cost in costs)
         cells = [f"{cost.wall:6.1f} s {cost.peak:5.0f} MB" for cost in costs]
         cells.append(f"{wall:6.1f} s {max(cost.peak for cost in costs):5.0f} MB")
         print(
-            f"{rows:10,}" + "".join(f"{cell:>18}" for cell in cells) + f"{wall / rows * 1e6:8.1f}"
+            f"{rows:10,}" + "".join(f"{cell:>18}" for cell in cells) + f"{wall / rows * 1e6:8.1f}",
+            flush=True,
         )
+        rows *= 10
+
+    for rows, features in COMPARED:
+        with made(rows, features) as folder:
+            measure(run("load"), folder)
+            pandas = [sys.executable, "-c", PANDAS, str(TRAIN / ROWS)]
+            costs = [
+                measure(command, folder)
+                for _ in range(args.rounds)
+                for command in (run("train"), pandas)
+            ]
+        ours, theirs = median(costs[::2]), median(costs[1::2])
+        print(f"{rows:,} rows x {features}, medians of {args.rounds} rounds")
+        print(line("  train", ours))
+        print(line("  pandas and scikit-learn", theirs))
+        ratios = (f"{b / a:.1f}" for a, b in zip(ours, theirs, strict=True))
+        print("  ratio: time {}, CPU {}, memory {}".format(*ratios), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,6 @@
 """The whole pipeline, run as a person runs it, in a clone of this checkout."""
 
+import json
 import shutil
 import signal
 import subprocess
@@ -28,7 +29,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         str(path.relative_to(folder)): path.read_bytes()
         for name in MADE
         for path in sorted((folder / name).rglob("*"))
-        if path.is_file() and path.name != datasets.CACHE and not path.name.startswith(".")
+        if path.is_file() and path.name != datasets.CACHE and "/." not in str(path)
     }
 
 
@@ -163,6 +164,24 @@ def test_a_killed_stage_leaves_every_output_whole(stage: str, checkout: Path) ->
     assert left == outputs
 
 
+def test_a_load_that_is_told_to_stop_leaves_nothing_behind(checkout: Path) -> None:
+    outputs = contents(checkout)
+    for tenths in range(1, 40):  # ever later, until it comes to its end
+        process = subprocess.Popen(
+            [sys.executable, "-m", "stages.load"], cwd=checkout, stderr=subprocess.DEVNULL
+        )
+        try:
+            process.wait(tenths / 10)
+        except subprocess.TimeoutExpired:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+        assert contents(checkout) == outputs
+        assert not list(checkout.glob("data/.*.part"))
+        if process.returncode == 0:
+            return
+    pytest.fail("it does not come to its end")
+
+
 def test_the_gate_stops_what_falls_short_but_not_exploring(checkout: Path) -> None:
     assert run("python", "-m", "stages.gate", cwd=checkout).returncode == 0
     change(checkout, "bits: 8", "bits: 1")
@@ -176,6 +195,8 @@ def test_the_gate_stops_what_falls_short_but_not_exploring(checkout: Path) -> No
     ("stage", "file"),
     [
         ("quantize", "models/model.joblib"),
+        ("quantize", "models/sums.json"),
+        ("evaluate", "models/sums.json"),
         ("evaluate", "models/unquant_params.joblib"),
         ("evaluate", "models/quant_params.joblib"),
     ],
@@ -186,6 +207,22 @@ def test_a_pickle_of_something_else_is_named(stage: str, file: str, checkout: Pa
     done = run("python", "-m", f"stages.{stage}", cwd=checkout)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"{file} is damaged" in done.stderr
+
+
+def test_sums_of_another_table_are_refused(checkout: Path) -> None:
+    path = checkout / "models/sums.json"
+    text = path.read_text(encoding="utf-8")
+    path.unlink()  # it may be a link into DVC's cache
+    path.write_text(text.replace("california_housing", "other"), encoding="utf-8")
+    done = run("python", "-m", "stages.evaluate", cwd=checkout)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "data/train is another table than that of other" in done.stderr
+    sums = json.loads(text)
+    sums["columns"][0]["sum"] += 2**60  # another mean
+    path.write_text(json.dumps(sums), encoding="utf-8")
+    done = run("python", "-m", "stages.quantize", cwd=checkout)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "models/model.joblib is for other rows than models/sums.json" in done.stderr
 
 
 def test_an_experiment_changes_a_parameter(checkout: Path) -> None:

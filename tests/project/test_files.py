@@ -3,9 +3,9 @@ from pathlib import Path
 
 import pytest
 
-from stages.project import files
+from stages.project import cli, files
 from stages.project.cli import InputError
-from stages.project.files import replacing
+from stages.project.files import replacing, replacing_folder, temporary_folder
 
 
 def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
@@ -33,6 +33,43 @@ def test_a_failure_leaves_the_old_file_and_nothing_besides(tmp_path: Path) -> No
         interrupted()
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def contents(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in folder.rglob("*")
+        if path.is_file()
+    }
+
+
+@pytest.mark.parametrize("before", [{}, {"table/a": "old", "table/b": "old"}])
+def test_a_folder_is_replaced_as_a_whole(before: dict[str, str], tmp_path: Path) -> None:
+    for name, text in before.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+
+    def fail() -> None:
+        with replacing_folder(tmp_path / "table") as part:
+            (part / "a").write_text("half")
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fail()
+    assert contents(tmp_path) == before
+    with replacing_folder(tmp_path / "table") as part:
+        (part / "a").write_text("new")
+    assert contents(tmp_path) == {"table/a": "new"}
+    assert [path.name for path in tmp_path.iterdir()] == ["table"]
+
+
+def test_a_temporary_folder_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
+    with temporary_folder(tmp_path / "new") as folder:
+        (folder / "below").mkdir()
+        (folder / "below/file").touch()
+        assert folder in cli.unfinished
+    assert list(tmp_path.rglob("*")) == [tmp_path / "new"]
+    assert folder not in cli.unfinished
 
 
 def test_json_keeps_the_order_of_keys_and_has_no_nan(tmp_path: Path) -> None:
