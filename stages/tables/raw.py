@@ -214,14 +214,11 @@ def complaint(
     name: str, parts: Sequence[Part], connection: "DuckDBPyConnection", rule: str = ""
 ) -> str:
     """Say which value of a column is the first that is not as it must be, and how many are."""
-    found = [
-        (part, *counted)
-        for part in parts
-        for counted in connection.execute(
-            "SELECT min(file_row_number), count(*)"
-            f" FROM {table.relation(part.stored)} WHERE {sql.identifier(name)} IS NULL"
-        ).fetchall()
-    ]
+    query = (
+        "SELECT min(file_row_number), count(*) FROM read_parquet(?, file_row_number = true)"
+        f" WHERE {sql.identifier(name)} IS NULL"
+    )
+    found = [(part, *connection.execute(query, [str(part.stored)]).fetchall()[0]) for part in parts]
     bad = sum(count for _, _, count in found)
     part, row, _ = next(each for each in found if each[2])
     with opened(part.path, [name], connection) as it:

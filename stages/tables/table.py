@@ -6,7 +6,6 @@ then the target. The test table also has `sample.parquet`: its first rows in the
 
 import time
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +15,7 @@ from numpy.typing import NDArray
 
 from stages.project import cli, files
 from stages.project.cli import InputError
-from stages.tables import engine
+from stages.tables import arrow, engine
 from stages.tables.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -26,7 +25,6 @@ OWN_UNIT = "its own unit"  # of a target whose unit nobody has told
 NAMES, ROWS, SAMPLE = "table.json", "rows.parquet", "sample.parquet"
 VECTOR = 2048  # rows, of which DuckDB's groups are multiples
 GROUP = 2**18  # values of a group of rows
-READ = 2  # groups at once, one a processor
 
 
 @dataclass(frozen=True)
@@ -69,45 +67,24 @@ class Table:
     high: NDArray[np.float64]
 
     def blocks(self) -> Iterator[NDArray[np.float64]]:
-        """Yield all rows, in blocks of shape (n_rows, n_columns).
-
-        While the caller works on one block, a thread reads the next.
-        """
-        path = self.folder / ROWS
-        step = READ * group_rows(len(self.schema.columns))
-        starts = range(0, self.n_rows, step)
-        began = time.monotonic()
-        with engine.connected(_made(path)) as connection, engine.unchanged(path):
-
-            def fetch(start: int) -> NDArray[np.float64]:
-                part = f"file_row_number BETWEEN {start} AND {start + step - 1}"
-                return _fetched(f"{relation(path)} WHERE {part}", self.schema, connection)
-
-            with ThreadPoolExecutor(1) as reader:
-                waiting = reader.submit(fetch, 0)
-                for start in starts:
-                    block = waiting.result()
-                    waiting = reader.submit(fetch, start + step)
-                    if len(block) != min(step, self.n_rows - start):
-                        raise InputError(f"{path} changed while it was read")
-                    cli.progress(start / self.n_rows, began)
-                    yield block
+        """Yield all rows, in blocks of shape (n_rows, n_columns)."""
+        began, seen = time.monotonic(), 0
+        for block in _rows(self.folder / ROWS, self.schema):
+            cli.progress(seen / self.n_rows, began)
+            seen += len(block)
+            yield block
         cli.progress(1, began)
+        if seen != self.n_rows:
+            raise InputError(f"{self.folder / ROWS} changed while it was read")
 
     def sample(self) -> NDArray[np.float64]:
         """Return the first rows of the split, in its order, of shape (n_rows, n_columns)."""
-        path = self.folder / SAMPLE
-        with engine.connected(_made(path)) as connection:
-            return _fetched(relation(path), self.schema, connection)
+        return np.vstack([*_rows(self.folder / SAMPLE, self.schema)])
 
 
 def group_rows(n_columns: int) -> int:
     """Return how many rows a group has, so that wide tables need no more memory."""
     return max(1, GROUP // n_columns // VECTOR) * VECTOR
-
-
-def relation(path: Path) -> str:
-    return f"read_parquet({literal(str(path))}, file_row_number = true)"
 
 
 def write_names(schema: Schema, folder: Path) -> None:
@@ -173,7 +150,7 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
         names = [*map(identifier, schema.columns)]
         values = [f"{of}({name})" for of in ("count", "min", "max") for name in names]
         [(n_rows, *row)] = connection.execute(
-            f"SELECT count(*), {', '.join(values)} FROM {relation(rows)}"
+            f"SELECT count(*), {', '.join(values)} FROM read_parquet({literal(str(rows))})"
         ).fetchall()
         count, low, high = np.array(row, float).reshape(3, -1)
         if not n_rows or not np.isfinite([low, high]).all() or count.min() < n_rows:
@@ -186,7 +163,8 @@ def _made(path: Path) -> str:
     return f"{path}, which `dvc repro` makes"
 
 
-def _fetched(query: str, schema: Schema, connection: "DuckDBPyConnection") -> NDArray[np.float64]:
-    columns = ", ".join(map(identifier, schema.columns))
-    found = connection.execute(f"SELECT {columns} FROM {query}").fetchnumpy()
-    return np.array([found[name] for name in schema.columns]).T
+def _rows(path: Path, schema: Schema) -> Iterator[NDArray[np.float64]]:
+    with engine.connected(_made(path)) as connection, engine.unchanged(path):
+        columns = ", ".join(map(identifier, schema.columns))
+        found = connection.sql(f"SELECT {columns} FROM read_parquet({literal(str(path))})")
+        yield from arrow.blocks(found, _made(path))

@@ -41,17 +41,6 @@ def test_a_table_comes_back_as_it_was_written(folder: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("group", [1, 3 * 2048, 10**9])
-def test_blocks_have_as_many_rows_as_memory_allows(
-    group: int, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(table, "GROUP", group)
-    blocks = list(table.read(folder).blocks())
-    rows = table.READ * table.group_rows(3)
-    assert [len(block) for block in blocks[:-1]] == [rows] * (5000 // rows)
-    assert (np.vstack(blocks) == VALUES).all()
-
-
 def test_some_features_can_be_read(folder: Path) -> None:
     found = table.read(folder, replace(SCHEMA, features=("select",)))
     assert (np.vstack(list(found.blocks())) == VALUES[:, 1:]).all()

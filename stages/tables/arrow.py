@@ -1,0 +1,72 @@
+"""Rows of DuckDB in blocks, through Arrow's C stream interface.
+
+DuckDB hands a result over as a whole, or in blocks to pyarrow or pandas, which would more than
+double what the pipeline installs. The interface behind these is two C structures, of which numpy
+can take columns of numbers: https://arrow.apache.org/docs/format/CStreamInterface.html.
+"""
+
+import ctypes
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.project.cli import InputError
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyRelation
+
+_pointer = ctypes.pythonapi.PyCapsule_GetPointer
+_pointer.restype, _pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes.c_char_p)
+
+
+class _Array(ctypes.Structure):
+    _fields_: ClassVar[Any]
+
+
+_Array._fields_ = [
+    *((name, ctypes.c_int64) for name in ("length", "nulls", "offset", "n_buffers", "n_children")),
+    ("buffers", ctypes.POINTER(ctypes.c_void_p)),
+    ("children", ctypes.POINTER(ctypes.POINTER(_Array))),
+    ("dictionary", ctypes.c_void_p),
+    ("release", ctypes.CFUNCTYPE(None, ctypes.POINTER(_Array))),
+    ("private", ctypes.c_void_p),
+]
+
+
+class _Stream(ctypes.Structure):
+    _fields_: ClassVar[Any] = [
+        ("get_schema", ctypes.c_void_p),
+        ("get_next", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(_Array))),
+        ("get_last_error", ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)),
+        ("release", ctypes.c_void_p),
+        ("private", ctypes.c_void_p),
+    ]
+
+
+def blocks(relation: "DuckDBPyRelation", name: str) -> Iterator[NDArray[np.float64]]:
+    """Yield the rows of a relation whose columns are all DOUBLE, and have no NULL.
+
+    Each block has the shape (n_rows, n_columns). The order of the rows is that of the relation.
+
+    Raises
+    ------
+    InputError
+        DuckDB cannot read on in what messages call `name`.
+    """
+    capsule = relation.__arrow_c_stream__()  # releases the stream when it goes
+    address = _pointer(capsule, b"arrow_array_stream")
+    stream = _Stream.from_address(address)
+    while True:
+        array = _Array()
+        if stream.get_next(address, array):
+            raise InputError(f"{name}: {stream.get_last_error(address).decode()}")
+        if not array.release:
+            return
+        block = np.empty((array.n_children, array.length))
+        for row, child in zip(block, array.children[: array.n_children], strict=True):
+            start = child.contents.buffers[1] + 8 * child.contents.offset
+            ctypes.memmove(row.ctypes.data, start, row.nbytes)
+        array.release(array)
+        yield block.T
