@@ -148,6 +148,8 @@ def main() -> str:
     samples = params.read().evaluate.samples
     schema, learned = sums.load(SUMS)
     train, test = table.read(TRAIN, schema), table.read(TEST, schema)
+    if not learned.may_be_of(train.n_rows, train.low, train.high):
+        raise InputError(f"{SUMS} is for other rows than {TRAIN}; `dvc repro` makes both")
     unquantized = files.load_joblib(UNQUANT_PARAMS)
     with files.reading(UNQUANT_PARAMS):
         model = LinearModel(**unquantized)
@@ -160,7 +162,8 @@ def main() -> str:
             on_train.add(block)
         every = [model, quantized, *(way[-1] for way in swept)]
         on_test = Tally(every, test.low, test.high, test.n_rows)
-        tested = Sums.of(on_test.watching(test.blocks()), test.low, test.high)
+        with files.reading(TEST):
+            tested = Sums.of(on_test.watching(test.blocks()), test.low, test.high)
         scored = scores.compare(
             [model, quantized], {"train": (learned, on_train), "test": (tested, on_test)}
         )

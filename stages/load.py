@@ -19,9 +19,8 @@ from stages.project.cli import InputError
 from stages.project.files import TEST, TRAIN
 from stages.project.params import Load
 from stages.tables import datasets, engine, table
-from stages.tables.raw import VIEW
 from stages.tables.sql import identifier, literal
-from stages.tables.table import ROWS, SAMPLE
+from stages.tables.table import ROWS, SAMPLE, VIEW
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -41,6 +40,7 @@ class Split:
 def drawn(n_rows: int, config: Load, connection: "DuckDBPyConnection") -> Split:
     """Split at random, as scikit-learn's train_test_split does."""
     rows = np.arange(n_rows, dtype=np.uint32)
+    # whose numbers are to stay the same for ever, and which scikit-learn uses
     np.random.RandomState(config.seed).shuffle(rows)
     test = rows[: math.ceil(config.test_size * n_rows)]
     place = np.full(n_rows, SAMPLED + 1, dtype=np.uint16)  # of a training row
@@ -94,7 +94,7 @@ def main() -> str:
         split = keyed(config) if config.keys else drawn(n_rows, config, connection)
         first = f"{split.is_test} ORDER BY {split.order} LIMIT {SAMPLED}"
         n_train, n_test, _ = (
-            table.write_rows(VIEW, f"{split.join} WHERE {condition}", schema, path, connection)
+            table.write_rows(f"{split.join} WHERE {condition}", schema, path, connection)
             for condition, path in (
                 (f"NOT ({split.is_test})", train / ROWS),
                 (split.is_test, test / ROWS),

@@ -34,7 +34,8 @@ def remarks(schema: Schema, every: Sums, kept: list[int]) -> Iterator[str]:
 
 def main() -> str:
     train = table.read(TRAIN)
-    every = Sums.of(train.blocks(), train.low, train.high)
+    with files.reading(TRAIN):
+        every = Sums.of(train.blocks(), train.low, train.high)
     kept = independent(every)
     for remark in remarks(train.schema, every, kept):
         cli.say(f"train: {remark}")

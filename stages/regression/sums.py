@@ -111,6 +111,11 @@ class Sums:
     def n_rows(self) -> int:
         return int(self.products[0, 0])
 
+    def may_be_of(self, n_rows: int, low: Floats, high: Floats) -> bool:
+        """Tell whether a table has as many rows, and the same ranges."""
+        same = np.array_equal([self.low, self.high], [low, high])
+        return self.n_rows == n_rows and same
+
     @cached_property
     def covariances(self) -> Integers:
         """n² times the covariances of the kⱼ, of shape (n_columns, n_columns)."""

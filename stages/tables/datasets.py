@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from stages.project.cli import InputError
 from stages.project.params import Load
 from stages.tables import raw, table
-from stages.tables.raw import VIEW
-from stages.tables.table import Schema
+from stages.tables.table import VIEW, Schema
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -18,12 +18,11 @@ from stages.project.params import Load
 from stages.project.text import listed, named
 from stages.tables import engine, source, sql, table
 from stages.tables.source import NUMERIC, Source
-from stages.tables.table import Schema
+from stages.tables.table import VIEW, Schema
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-VIEW = "gathered"  # what a data set is called in SQL
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
 SMALLEST, LARGEST = 1e-100, 1e100  # sizes of a value, so that products are numbers too
 KEY = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT$|U?INTEGER$|UUID$|VARCHAR$")  # types of a key

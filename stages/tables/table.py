@@ -21,6 +21,7 @@ from stages.tables.sql import identifier, literal
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+VIEW = "gathered"  # what `load` calls in SQL the data set that it splits
 OWN_UNIT = "its own unit"  # of a target whose unit nobody has told
 NAMES, ROWS, SAMPLE = "table.json", "rows.parquet", "sample.parquet"
 VECTOR = 2048  # rows, of which DuckDB's groups are multiples
@@ -91,13 +92,10 @@ def write_names(schema: Schema, folder: Path) -> None:
     files.save_json(asdict(schema), folder / NAMES)
 
 
-def write_rows(
-    view: str, rest: str, schema: Schema, path: Path, connection: "DuckDBPyConnection"
-) -> int:
-    """Write the columns of `schema` that a view has; `rest` is what follows FROM view."""
-    columns = ", ".join(f"{view}.{identifier(name)}" for name in schema.columns)
-    query = f"SELECT {columns} FROM {view} {rest}"
-    return copy(query, len(schema.columns), path, connection)
+def write_rows(rest: str, schema: Schema, path: Path, connection: "DuckDBPyConnection") -> int:
+    """Write the columns of `schema` from the data set; `rest` is what follows FROM VIEW."""
+    columns = ", ".join(f"{VIEW}.{identifier(name)}" for name in schema.columns)
+    return copy(f"SELECT {columns} FROM {VIEW} {rest}", len(schema.columns), path, connection)
 
 
 def copy(

@@ -85,7 +85,7 @@ def read(name: str = "data/raw/t.csv", **wanted: Any) -> Gathered:
     room.mkdir(exist_ok=True)
     with engine.connected(name) as connection:
         schema, n_rows = datasets.gather(config, room, connection)
-        columns = connection.execute(f"FROM {raw.VIEW}").fetchnumpy()
+        columns = connection.execute(f"FROM {table.VIEW}").fetchnumpy()
     assert n_rows == len(columns[schema.target])
     return Gathered(schema, columns)
 

@@ -19,9 +19,9 @@ VALUES = np.random.default_rng(0).normal(size=(5000, 3))
 def folder(tmp_path: Path) -> Path:
     """Write a table of 5000 rows."""
     with engine.connected("toy") as connection:
-        connection.register("toy", dict(zip(SCHEMA.columns, VALUES.T, strict=True)))
-        assert table.write_rows("toy", "", SCHEMA, tmp_path / "rows.parquet", connection) == 5000
-        table.write_rows("toy", "LIMIT 7", SCHEMA, tmp_path / "sample.parquet", connection)
+        connection.register(table.VIEW, dict(zip(SCHEMA.columns, VALUES.T, strict=True)))
+        assert table.write_rows("", SCHEMA, tmp_path / "rows.parquet", connection) == 5000
+        table.write_rows("LIMIT 7", SCHEMA, tmp_path / "sample.parquet", connection)
     table.write_names(SCHEMA, tmp_path)
     return tmp_path
 
