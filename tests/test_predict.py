@@ -439,6 +439,7 @@ def test_an_infinite_prediction_is_refused(run: Run) -> None:
     refused(run("table"), "row 1 below the header: the prediction is too large")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("piped", [False, True])
 def test_the_first_of_many_bad_rows_and_their_number(run: Run, piped: bool) -> None:
     n, first = 400_000, 150_001  # several of the blocks that DuckDB gives to threads
@@ -745,6 +746,7 @@ def test_gzip_is_checked_before_anything_is_written(run: Run) -> None:
             assert Path(output).read_text() == "what was there"
 
 
+@pytest.mark.slow
 def test_gzip_that_unpacks_to_much_takes_little_memory(root: Path) -> None:
     with gzip.open(root / "ones.gz", "wb", compresslevel=1) as file:
         file.write(FIRST + b"\n")
@@ -811,6 +813,7 @@ def test_what_only_duckdb_takes_for_a_number_is_none(run: Run, value: str) -> No
     refused(run("table"), f"MedInc is '{value}', must be a finite number")
 
 
+@pytest.mark.slow
 def test_a_long_header_in_a_pipe(run: Run) -> None:
     header = [f"a column with a long name, {i}" for i in range(10_000)]
     text = as_csv([[*([1] * 10_000), *ROWS[0]]], [*header, *NAMES])
@@ -892,6 +895,7 @@ def test_the_mode_of_an_output_stays(run: Run) -> None:
     assert Path("o.csv").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_a_pipe_that_does_not_wait(root: Path) -> None:
     (root / "table").write_text(as_csv([[1, 2, i] for i in range(50_000)]))
     slow = "import os, time; os.set_blocking(1, False)"

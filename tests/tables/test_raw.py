@@ -367,6 +367,7 @@ def test_a_table_in_which_nothing_varies_is_refused() -> None:
         run(target="y")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("factor", "unit"),
     [(1.0, 1.0), (1e-95, 1.0), (1e99, 1.0), (1e-40, 1.0), (1.0, 1e99), (1e9, 1e-9)],
