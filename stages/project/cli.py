@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import fields
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 PATIENCE = 2.0  # seconds before a progress bar is drawn
 LONG = 10.0  # seconds, after which a stage says how long it took
@@ -76,8 +76,9 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
     except (InputError, OSError, MemoryError, UnicodeEncodeError) as error:
         say(f"{name}: {_line(error)}")
         status = 2
-    if sys.stdout:
-        _settle()
+    for stream in (sys.stdout, sys.stderr):
+        if stream:
+            _settle(stream)
     sys.exit(status)
 
 
@@ -120,9 +121,9 @@ def _line(error: Exception) -> str:
     return text if len(text) <= MESSAGE else text[:MESSAGE] + "…"
 
 
-def _settle() -> None:
-    """Redirect stdout to devnull if it cannot be flushed, so that exit does not fail doing so."""
+def _settle(stream: TextIO) -> None:
+    """Redirect a stream to devnull if it cannot be flushed, so that exit does not fail doing so."""
     try:
-        sys.stdout.flush()
+        stream.flush()
     except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
