@@ -148,20 +148,21 @@ def main() -> str:
     samples = params.read().evaluate.samples
     schema, learned = sums.load(SUMS)
     train, test = table.read(TRAIN, schema), table.read(TEST, schema)
-    if not learned.may_be_of(train.n_rows, train.low, train.high):
+    ranges = [train.low, train.high], [learned.low, learned.high]
+    if train.n_rows != learned.n_rows or not np.array_equal(*ranges):
         raise InputError(f"{SUMS} is for other rows than {TRAIN}; `dvc repro` makes both")
     unquantized = files.load_joblib(UNQUANT_PARAMS)
     with files.reading(UNQUANT_PARAMS):
         model = LinearModel(**unquantized)
     weights = load_weights()
     quantized = dequantized(load_predictor(schema))
+    swept = list(sweep(model, learned))
+    on_train = Tally([model, quantized], train.low, train.high)
+    for block in train.blocks():
+        on_train.add(block)
     try:
-        swept = list(sweep(model, learned))
-        on_train = Tally([model, quantized], train.low, train.high, train.n_rows)
-        for block in train.blocks():
-            on_train.add(block)
         every = [model, quantized, *(way[-1] for way in swept)]
-        on_test = Tally(every, test.low, test.high, test.n_rows)
+        on_test = Tally(every, test.low, test.high)
         with files.reading(TEST):
             tested = Sums.of(on_test.watching(test.blocks()), test.low, test.high)
         scored = scores.compare(

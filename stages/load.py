@@ -40,10 +40,11 @@ class Split:
 def drawn(n_rows: int, config: Load, connection: "DuckDBPyConnection") -> Split:
     """Split at random, as scikit-learn's train_test_split does."""
     rows = np.arange(n_rows, dtype=np.uint32)
-    # whose numbers are to stay the same for ever, and which scikit-learn uses
+    # not default_rng: the numbers of this one never change, and scikit-learn uses it
     np.random.RandomState(config.seed).shuffle(rows)
     test = rows[: math.ceil(config.test_size * n_rows)]
-    place = np.full(n_rows, SAMPLED + 1, dtype=np.uint16)  # of a training row
+    training = SAMPLED + 1
+    place = np.full(n_rows, training, dtype=np.uint16)
     place[test] = SAMPLED
     place[test[:SAMPLED]] = np.arange(len(test[:SAMPLED]))
     connection.register("places", {"place": place})
@@ -51,9 +52,9 @@ def drawn(n_rows: int, config: Load, connection: "DuckDBPyConnection") -> Split:
 
 
 def keyed(config: Load) -> Split:
-    """Split by key: as text, MD5 is compared with the share of all of its values, alike anywhere.
+    """Split by key: a test row is one whose MD5 lies below test_size · 2^128, compared as hex text.
 
-    Géron, Hands-On Machine Learning, chapter 2, has the idea.
+    Every engine compares text alike. Géron, Hands-On Machine Learning, chapter 2, has the idea.
     """
     columns = [f"{VIEW}.{identifier(name)}" for name in config.keys]
     parts = ", ':', ".join([literal(str(config.seed)), *columns])

@@ -54,7 +54,7 @@ def test_the_headline_is_taken_from_the_scores() -> None:
 def test_the_sweep_is_scored_way_by_way() -> None:
     ways = list(sweep(MODEL, ROWS.sums))[14:18]
     models = [MODEL, MODEL, *(way[-1] for way in ways)]
-    seen = Tally(models, ROWS.sums.low, ROWS.sums.high, 3)
+    seen = Tally(models, ROWS.sums.low, ROWS.sums.high)
     seen.add(ROWS.block)
     for way, row in zip(ways, scored_sweep(MODEL, ways, ROWS.sums, ROWS.sums, seen), strict=True):
         quantized = way[-1]

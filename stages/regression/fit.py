@@ -1,9 +1,9 @@
 """Fit the linear regression from the exact sums of its rows.
 
-scikit-learn fits p + 1 rows that have the means, deviations and correlations of all rows: the
-triangular factor of the correlations. Its result is a start. Iterative refinement (Higham, Accuracy
-and Stability of Numerical Algorithms, 2002, chapter 12) with residuals in integers makes it the
-exact solution, which is rounded once. So no BLAS and no order of rows leaves a trace.
+scikit-learn fits p + 1 rows that have the correlations of all rows: their triangular factor. Its
+result is a start. Iterative refinement (Higham, Accuracy and Stability of Numerical Algorithms,
+2002, chapter 12) with residuals in integers makes it the solution of the normal equations to some
+190 bits, which is rounded once. So no BLAS and no order of rows leaves a trace.
 """
 
 import math
@@ -19,21 +19,19 @@ from stages.regression.sums import Integers, Sums
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
 
-OWN = 1e-13  # the least share of its variance that a feature must have for itself
+OWN = 1e-13  # least share of its variance that the other features leave unexplained
 BITS = 192  # behind the point, for weights on standardised features and target
-SETTLED = -160  # log2 of a correction, behind which there is none that could be seen
-NOTHING = 2 ** (BITS - 100)  # a weight below is rounding: the exact one is 0
+MORE = 64  # bits of a root, which a small variance needs
 ROUNDS = 100
 
 
 def pivoted_cholesky(correlation: Floats) -> tuple[Floats, list[int]]:
-    """Factor correlations, the column first that has most for itself, as long as one has enough.
+    """Factor correlations, largest pivot first, and leave out the columns whose pivot is too small.
 
-    The pivot of a column is the share of its variance that no combination of the columns before
-    explains. One with a pivot of at most 1e-13 is left out: that is well above what rounding makes
-    of a zero, about 1e-16 a column, and lets condition numbers of 2e6 pass. The largest pivot
-    first, on a tie the first column, so that the smallest one tells how ill the condition is. By
-    elementwise operations alone, as the last bits of LAPACK depend on the CPU.
+    The pivot of a column is the share of its variance that no combination of the columns before it
+    explains; of equal ones the first column is taken. A column is left out if its pivot is at most
+    1e-13: rounding makes about 1e-16 a column of a zero, and a condition number of 2e6 leaves
+    pivots of 2e-13. All operations are elementwise, as the last bits of LAPACK depend on the CPU.
 
     Parameters
     ----------
@@ -57,15 +55,15 @@ def pivoted_cholesky(correlation: Floats) -> tuple[Floats, list[int]]:
 
 
 def independent(sums: Sums) -> list[int]:
-    """Return the features, in their order, that do not follow from others: see above."""
+    """Return the features, in their order, that `pivoted_cholesky` keeps."""
     _, order = pivoted_cholesky(sums.correlation[:-1, :-1])
     return sorted(order)
 
 
 def fit(sums: Sums) -> "Pipeline":
-    """Fit a `StandardScaler` and a `LinearRegression`, every learned number correctly rounded.
+    """Fit a `StandardScaler` and a `LinearRegression`, each of whose numbers is rounded once.
 
-    The regression belongs to the scaler as it is stored: behind its rounded means and deviations.
+    The regression is that of the values as `sums` counts them, behind the scaler as it is stored.
 
     Parameters
     ----------
@@ -96,7 +94,7 @@ def fit(sums: Sums) -> "Pipeline":
     scaler.n_samples_seen_ = sums.n_rows
     scales, means = (map(Fraction, part.tolist()) for part in (scaler.scale_, scaler.mean_))
     regression.coef_ = np.array([float(w * s) for w, s in zip(weights, scales, strict=True)])
-    offsets = (w * (m - x) for w, m, x in zip(weights, means, sums.means, strict=False))
+    offsets = (w * (m - x) for w, m, x in zip(weights, means, sums.means[:-1], strict=True))
     regression.intercept_ = float(sum(offsets, sums.means[-1]))
     regression.rank_ = len(R)
     del regression.singular_  # no prediction needs it, and its last bits depend on the CPU
@@ -104,7 +102,7 @@ def fit(sums: Sums) -> "Pipeline":
 
 
 def refined(start: Floats, factor: Floats, sums: Sums) -> list[Fraction]:
-    """Solve the normal equations exactly, but for a last bit far behind those of a double.
+    """Solve the normal equations, to some 190 bits for weights on standardised features.
 
     Parameters
     ----------
@@ -127,30 +125,29 @@ def refined(start: Floats, factor: Floats, sums: Sums) -> list[Fraction]:
     from scipy.linalg import cho_solve
 
     A, a = sums.covariances[:-1, :-1], sums.covariances[:-1, -1]
-    *roots, root_y = (math.isqrt(c) for c in sums.covariances.diagonal())
-    # with weights w on standardised columns, the unknowns are X = w · σ_y/σ · 2^points
-    points = [BITS + root.bit_length() - root_y.bit_length() for root in roots]
-    units = np.array([(root_y << p) / root for root, p in zip(roots, points, strict=True)])
-    most = max(points)
-    lifts = np.array([1 << most - p for p in points], dtype=object)
+    *roots, root_y = (math.isqrt(c << 2 * MORE) for c in sums.covariances.diagonal())
+    # X is in fixed point, each with so many binary places that they are alike behind the scaler;
+    # lifts bring all to most places, and units are X for a standardised weight of 1
+    places = [BITS + root.bit_length() - root_y.bit_length() for root in roots]
+    units = np.array([(root_y << p) / root for root, p in zip(roots, places, strict=True)])
+    most = max(places)
+    lifts = np.array([1 << most - p for p in places], dtype=object)
     sizes = np.array([root * root_y << most for root in roots], dtype=object)
 
     X = whole(start * units)
     for _ in range(ROUNDS):
-        residual = ((a << most) - A @ (X * lifts)) / sizes
-        step = cho_solve((factor, False), residual.astype(np.float64))
-        X = X + whole(step * units)
-        if np.abs(step).max() < 2.0**SETTLED:
-            exponents = sums.exponents[-1] - sums.exponents[:-1] - points
-            return [
-                Fraction(x if abs(x) >= NOTHING else 0) * Fraction(2) ** int(e)
-                for x, e in zip(X, exponents, strict=True)
-            ]
+        residual = ((a << most) - A @ (X * lifts) << 2 * MORE) / sizes
+        change = whole(cho_solve((factor, False), residual.astype(np.float64)) * units)
+        X = X + change
+        if max(map(abs, change)) <= 1:
+            exponents = sums.exponents[-1] - sums.exponents[:-1] - places
+            pairs = zip(X, exponents.tolist(), strict=True)
+            return [Fraction(x) * Fraction(2) ** exponent for x, exponent in pairs]
     raise InputError("the features depend on one another too closely; leave out one of them")
 
 
 def whole(values: Floats) -> Integers:
-    return np.array([int(value) for value in values.tolist()], dtype=object)
+    return np.array([round(value) for value in values.tolist()], dtype=object)
 
 
 def fold(pipeline: "Pipeline", sums: Sums) -> LinearModel:

@@ -1,9 +1,10 @@
 """How good a model is, and what quantization did to it: the numbers of `reports/scores.json`.
 
 What sums of squares tell comes from the exact sums of a table; the rest needs a pass over its rows.
-All of it is exact up to the last rounding, but for the predictions themselves, which are doubles.
+Neither the order of the rows nor the machine changes a bit.
 """
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,6 +16,7 @@ from stages.project.files import DECIMALS
 from stages.regression.linear import Floats, LinearModel, largest_difference
 from stages.regression.sums import Sums, root
 
+HALF = 43  # bits, of which 2^19 rows make 62
 PERFECT = Fraction(1, 10**12)  # 1 - R² of a perfect fit, for growth to be a number
 
 
@@ -32,16 +34,14 @@ class Seen:
 class Tally:
     """What only rows tell of models: mean errors, ranges, and differences from the first model.
 
-    Absolute errors are added up as whole numbers of a power of two, so small that rounding to it
-    does not matter, and so large that 64 bits hold their sum: the order of the rows does not matter
-    either.
+    Errors are added up as whole numbers of 2^-86 of the largest that there can be, in two halves
+    of 43 bits, so that the sum of a block fits 64 bits and the order of the rows does not matter.
 
     Parameters
     ----------
     models : sequence of LinearModel
     low, high : ndarray of shape (n_columns,)
         Range of the features and the target.
-    n_rows : int
 
     Raises
     ------
@@ -49,17 +49,15 @@ class Tally:
         A row of the table may be too far out for its error to be a number.
     """
 
-    def __init__(
-        self, models: Sequence[LinearModel], low: Floats, high: Floats, n_rows: int
-    ) -> None:
+    def __init__(self, models: Sequence[LinearModel], low: Floats, high: Floats) -> None:
         *farthest, largest_y = np.maximum(np.abs(low), np.abs(high))
         with np.errstate(over="ignore"):
             reach = max(sum(np.abs(m.coef) * farthest, abs(m.intercept)) for m in models)
         if not np.isfinite(reach):
             raise OverflowError("predictions are too large for numbers")
         _, exponent = np.frexp(2 * reach + largest_y)
-        self.n_rows = n_rows
-        self.places = 62 - n_rows.bit_length() - int(exponent)
+        self.places = HALF - int(exponent)
+        self.n_rows = 0
         self.models = [(model, Seen()) for model in models]
 
     def watching(self, blocks: Iterable[Floats]) -> Iterator[Floats]:
@@ -71,6 +69,7 @@ class Tally:
     def add(self, block: Floats) -> None:
         """Add rows, of shape (n_rows, n_columns)."""
         X, y = block[:, :-1], block[:, -1]
+        self.n_rows += len(block)
         first = self.models[0][0].predict(X)
         for model, seen in self.models:
             prediction = model.predict(X)
@@ -83,10 +82,14 @@ class Tally:
 
     def mean(self, total: int) -> float:
         """Return the mean of what has this sum."""
-        return float(Fraction(total, self.n_rows) / Fraction(2) ** self.places)
+        return float(Fraction(total, self.n_rows) / Fraction(2) ** (self.places + HALF))
 
     def _counted(self, sizes: Floats) -> int:
-        return int(np.floor(np.ldexp(sizes, self.places) + 0.5).astype(np.int64).sum())
+        scaled = np.ldexp(sizes, self.places)
+        upper = np.floor(scaled)
+        lower = np.rint((scaled - upper) * 2.0**HALF)
+        total, rest = (int(half.astype(np.int64).sum()) for half in (upper, lower))
+        return (total << HALF) + rest
 
 
 def r2(sums: Sums, model: LinearModel) -> float:
@@ -176,4 +179,4 @@ def _rounded(values: dict[str, Any]) -> dict[str, float]:
 
 
 def _rounded_up(value: float) -> float:
-    return float(np.ceil(value * 10**DECIMALS) / 10**DECIMALS)
+    return float(Fraction(math.ceil(Fraction(value) * 10**DECIMALS), 10**DECIMALS))

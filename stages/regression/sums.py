@@ -1,10 +1,11 @@
 """Exact sums of a table: all that a linear regression needs to know of its rows.
 
-A value x becomes the whole number k = floor(x · 2^-e + ½), 2^e being 2^-53 of the power of two
-above the largest size in the column: as fine as a double. Three signed digits of 18 bits make k.
-Products of digits are whole numbers of at most 2^34, so in a block of 2^19 rows their sums stay
-below 2^53, and a product of matrices of doubles is exact, whatever order and kernel BLAS takes.
-So Σ kᵢ and Σ kᵢkⱼ are the same integers on every machine, for any order of the rows.
+A value x is counted as the whole number k = floor(x · 2^-e + ½), 2^e being 2^-53 of the power of
+two above the largest size in the column; that is as fine as doubles of this size are. Three signed
+digits of 18 bits make k. Products of digits are whole numbers of at most 2^34, so that in a block
+of 2^19 rows their sums are at most 2^53, and a product of matrices of doubles is exact, whatever
+order and kernel BLAS takes. So Σ kᵢ and Σ kᵢkⱼ are the same integers on every machine, for any
+order of the rows.
 
 References
 ----------
@@ -111,11 +112,6 @@ class Sums:
     def n_rows(self) -> int:
         return int(self.products[0, 0])
 
-    def may_be_of(self, n_rows: int, low: Floats, high: Floats) -> bool:
-        """Tell whether a table has as many rows, and the same ranges."""
-        same = np.array_equal([self.low, self.high], [low, high])
-        return self.n_rows == n_rows and same
-
     @cached_property
     def covariances(self) -> Integers:
         """n² times the covariances of the kⱼ, of shape (n_columns, n_columns)."""
@@ -153,12 +149,13 @@ class Sums:
     @cached_property
     def correlation(self) -> Floats:
         """Correlations of the columns, of shape (n_columns, n_columns); 0 for a constant one."""
-        roots = [math.isqrt(c << 512) or 1 for c in self.covariances.diagonal()]
-        quotients = (self.covariances << 512) / np.outer(*[np.array(roots, dtype=object)] * 2)
-        return np.asarray(quotients, dtype=np.float64)
+        more = 256  # bits, so that roots cut off cost nothing
+        roots = [math.isqrt(c << 2 * more) or 1 for c in self.covariances.diagonal()]
+        r = np.array(roots, dtype=object)
+        return np.asarray((self.covariances << 2 * more) / np.outer(r, r), dtype=np.float64)
 
     def moments(self, constant: float, factors: Sequence[float]) -> tuple[Fraction, Fraction]:
-        """Return mean and mean square of constant + Σ factorⱼ · columnⱼ, exactly."""
+        """Return mean and mean square of constant + Σ factorⱼ · columnⱼ, exactly, as counted."""
         mantissas, exponents = np.frexp([constant, *factors])
         exponents = exponents - 53 + [0, *self.exponents]
         unit = int(exponents[mantissas != 0].min(initial=0))
@@ -188,7 +185,7 @@ def digits(block: Floats, exponents: NDArray[np.int64]) -> Floats:
     -------
     ndarray of shape (1 + 3 n_columns, n_rows)
         A row of ones; the highest digits of all columns, the middle and the lowest ones. A digit
-        is floor(… + ½): a tie goes up.
+        is floor(… + ½) of doubles: ties, and the double just below a tie, go up.
     """
     n_rows, n_columns = block.shape
     D = np.ones((1 + DIGITS * n_columns, n_rows))
@@ -201,7 +198,7 @@ def digits(block: Floats, exponents: NDArray[np.int64]) -> Floats:
 
 
 def put_together(added: NDArray[np.int64]) -> Integers:
-    """Make sums of products of k from those of digits: each of the two factors in turn."""
+    """Make sums of products of k from those of digits; the matrix is symmetric."""
 
     def rows(sums: Integers) -> Integers:
         total, *by_digit = sums[0], *sums[1:].reshape(DIGITS, -1, sums.shape[1])
@@ -214,8 +211,8 @@ def put_together(added: NDArray[np.int64]) -> Integers:
 def root(value: Fraction) -> float:
     """Return the square root, correctly rounded.
 
-    √(p/q) = √(pq) / q. The root of an integer is taken to at least 57 bits; where it is cut off, a
-    bit is put behind it, so that it is on the same side of every number of 54 bits.
+    √(p/q) = √(pq) / q, scaled so that every number of 54 bits is a whole number. Then the floor,
+    with one more bit for 'not exact', lies on the same side of each as the root does.
     """
     p, q = value.numerator, value.denominator
     shift = max(0, 58 - (p.bit_length() - q.bit_length()) // 2)
@@ -247,7 +244,7 @@ def load(path: Path) -> tuple[Schema, Sums]:
     Raises
     ------
     InputError
-        There is no such file, it is damaged, or its numbers are not those of any table.
+        There is no such file, or it is damaged; sums that no table has are found in part.
     """
     document = files.load_json(path)
     with files.reading(path):
@@ -268,7 +265,7 @@ def load(path: Path) -> tuple[Schema, Sums]:
 
 
 def _check(sums: Sums, exponents: Sequence[Any]) -> None:
-    """Refuse sums that no table has."""
+    """Refuse what is of the wrong type, and some sums that no table has."""
     if not all(type(k) is int for k in (*sums.products.ravel(), *exponents)):
         raise ValueError("a sum or an exponent is not an integer")
     if not exponents or exponents != sums.exponents.tolist():

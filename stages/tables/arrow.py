@@ -1,6 +1,6 @@
 """Rows of DuckDB in blocks, through Arrow's C stream interface.
 
-DuckDB hands a result over as a whole, or in blocks to pyarrow or pandas, which would more than
+DuckDB hands numbers over as a whole, or in blocks to pyarrow or pandas, which would more than
 double what the pipeline installs. The interface behind these is two C structures, of which numpy
 can take columns of numbers: https://arrow.apache.org/docs/format/CStreamInterface.html.
 """
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from stages.project.cli import InputError
+from stages.tables import engine
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyRelation
@@ -55,18 +56,31 @@ def blocks(relation: "DuckDBPyRelation", name: str) -> Iterator[NDArray[np.float
     InputError
         DuckDB cannot read on in what messages call `name`.
     """
+    if {*map(str, relation.types)} != {"DOUBLE"}:
+        raise InputError(f"{name}: its columns must hold numbers")
     capsule = relation.__arrow_c_stream__()  # releases the stream when it goes
     address = _pointer(capsule, b"arrow_array_stream")
     stream = _Stream.from_address(address)
     while True:
         array = _Array()
         if stream.get_next(address, array):
-            raise InputError(f"{name}: {stream.get_last_error(address).decode()}")
+            reason = (stream.get_last_error(address) or b"it cannot be read").decode()
+            raise InputError(engine.explained(reason, name))
         if not array.release:
             return
-        block = np.empty((array.n_children, array.length))
-        for row, child in zip(block, array.children[: array.n_children], strict=True):
-            start = child.contents.buffers[1] + 8 * child.contents.offset
+        try:
+            yield _block(array, name)
+        finally:
+            array.release(array)
+
+
+def _block(array: _Array, name: str) -> NDArray[np.float64]:
+    block = np.empty((array.n_children, array.length))
+    for row, child in zip(block, array.children[: array.n_children], strict=True):
+        column = child.contents
+        if column.nulls:
+            raise InputError(f"{name}: it has empty values")
+        if array.length:
+            start = column.buffers[1] + 8 * (array.offset + column.offset)
             ctypes.memmove(row.ctypes.data, start, row.nbytes)
-        array.release(array)
-        yield block.T
+    return block.T

@@ -127,7 +127,7 @@ def possible(first: Source, others: Sequence[str]) -> list[str]:
 
 
 def check_names(names: Sequence[str], file: str) -> None:
-    """Refuse names that do not print, that SQL takes for one, or that the output has."""
+    """Refuse names that do not print, or that SQL takes for one."""
     seen: dict[str, str] = {}
     for name in names:
         if not name.isprintable():
@@ -220,11 +220,11 @@ def complaint(
     found = [(part, *connection.execute(query, [str(part.stored)]).fetchall()[0]) for part in parts]
     bad = sum(count for _, _, count in found)
     part, row, _ = next(each for each in found if each[2])
-    with opened(part.path, [name], connection) as it:
+    with opened(part.path, [], connection) as it:
         position = it.columns.index(name)
-        column = f"c{position}"
+        x = "0" if rule else sql.number(f"c{position}", it.types[position])
         [(value, is_number)] = connection.execute(
-            f"SELECT {column}, coalesce(isfinite({sql.number(column, it.types[position])}), false)"
+            f"SELECT c{position}, coalesce(isfinite({x}), false)"
             f" FROM {it.relation(skip=False)} LIMIT 1 OFFSET {row}"
         ).fetchall()
     limits = f"0 or {SMALLEST:g} to {LARGEST:g} in size" if is_number else "a finite number"

@@ -1,5 +1,7 @@
 """Scores against scikit-learn's, published figures and small sums by hand."""
 
+import math
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,7 @@ from stages.regression import scores
 from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel, largest_difference
 from stages.regression.scores import Tally
+from stages.regression.sums import ROWS
 from tests.conftest import Rows, Trained
 
 
@@ -29,7 +32,7 @@ def published(value: float, digits: str) -> bool:
 
 
 def tally(rows: Rows, *models: LinearModel, blocks: int = 1) -> Tally:
-    found = Tally(models, rows.sums.low, rows.sums.high, len(rows.y))
+    found = Tally(models, rows.sums.low, rows.sums.high)
     for _ in found.watching(np.array_split(rows.block, blocks)):
         pass
     return found
@@ -88,10 +91,34 @@ def test_neither_the_order_nor_the_blocks_of_rows_matter(seed: int, blocks: int)
     assert one.mean(one.models[1][1].errors) == pytest.approx(error.mean(), rel=1e-13)
 
 
+@pytest.mark.parametrize("n", [1, 5, 300_000])
+def test_small_errors_of_large_terms_are_not_lost(n: int) -> None:
+    # a prediction from two features near 1e9, which cancel out
+    x = 1e9 + np.random.default_rng(0).integers(0, 2**20, n) / 2**20
+    rows = Rows(np.column_stack([x, x]), np.full(n, -1e-4) * np.arange(1, n + 1) / n)
+    found = tally(rows, LinearModel(np.array([1.0, -1.0]), 0.0), blocks=7 if n > 7 else 1)
+    exact = sum(map(Fraction, np.abs(rows.y).tolist())) / n
+    # half of a unit, which is 2^-86 of 2^33, and the rounding of the mean
+    assert abs(found.mean(found.models[0][1].errors) - exact) <= 2.0**-54 + 2.0**-66
+
+
+def test_the_largest_block_of_the_largest_errors_fits() -> None:
+    rows = Rows(np.full((ROWS, 1), 1.0), np.full(ROWS, -1.0))
+    rows.X[0], rows.y[0] = -1.0, 1.0
+    found = tally(rows, LinearModel(np.array([math.nextafter(1.0, 0)]), 0.0))
+    assert found.mean(found.models[0][1].errors) == 2 - 2**-53
+
+
+def test_a_bound_is_rounded_up() -> None:
+    assert scores._rounded_up(0.1) == 0.100001  # the double is above the tenth
+    assert scores._rounded_up(0.25) == 0.25
+    assert scores._rounded_up(math.nextafter(0.25, 1)) == 0.250001
+
+
 def test_predictions_that_are_no_numbers_are_refused() -> None:
     model = LinearModel(np.array([1e200]), 0.0)
     with pytest.raises(OverflowError):
-        Tally([model], np.array([0.0, 0.0]), np.array([1e200, 1.0]), 10)
+        Tally([model], np.array([0.0, 0.0]), np.array([1e200, 1.0]))
 
 
 def test_growth_of_the_mse_by_hand() -> None:

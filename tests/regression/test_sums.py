@@ -47,16 +47,14 @@ def sums_of(table: np.ndarray, *blocks: np.ndarray) -> Sums:
 
 
 def whole_numbers(table: np.ndarray, exponents: Sequence[int]) -> list[list[int]]:
-    """Count each value in units of its column by the definition: 1, then floor(x / unit + ½)."""
+    """Count each value in units of its column by the definition: 1, then floor(x / unit + ½).
+
+    The double just below ½ counts as ½, as it does in a sum of doubles.
+    """
+    half = Fraction(1, 2) + Fraction(1, 2**54)
     units = [Fraction(2) ** int(e) for e in exponents]
     return [
-        [
-            1,
-            *(
-                math.floor(Fraction(x) / unit + Fraction(1, 2))
-                for x, unit in zip(row, units, strict=True)
-            ),
-        ]
+        [1, *(math.floor(Fraction(x) / unit + half) for x, unit in zip(row, units, strict=True))]
         for row in table.tolist()
     ]
 
@@ -102,6 +100,13 @@ def test_more_rows_than_64_bits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (sums_of(table, table[:50], table[50:]).products == expected).all()
 
 
+def test_ties_and_the_double_below_one_go_up() -> None:
+    tie = 2.0**-53
+    table = np.array([[1.0], [tie], [-tie], [math.nextafter(tie, 0)], [math.nextafter(tie, 1)]])
+    table = np.column_stack([table, np.ones(5)])
+    assert (module.digits(table, np.array([-52, -52]))[5] == [0, 1, 0, 1, 1]).all()
+
+
 def test_the_largest_block_of_the_largest_digits_is_exact() -> None:
     # the top digit is 2^17 where all but the sign rounds up: the largest sum that a block can have
     table = np.full((module.ROWS, 2), math.nextafter(1.0, 0))
@@ -110,6 +115,7 @@ def test_the_largest_block_of_the_largest_digits_is_exact() -> None:
     digits = module.digits(table[:1], sums_of(table).exponents)
     assert np.abs(digits).max() <= 2**17
     assert module.ROWS * 2**34 <= 2**53
+    assert (module.FULL + module.ROWS) * 2**34 < 2**63
 
 
 KERNEL = """
@@ -174,6 +180,13 @@ def test_mean_variance_and_deviation_are_correctly_rounded(table: np.ndarray) ->
 @given(st.fractions(min_value=0))
 def test_root_is_that_of_a_perfect_square(value: Fraction) -> None:
     assert root(value**2) == float(value)
+
+
+def test_a_root_is_rounded_as_the_true_one_is() -> None:
+    tie = 2**53 + 1  # between two doubles
+    assert root(Fraction(tie**2)) == 2.0**53  # to even
+    assert root(tie**2 + Fraction(1, 2**200)) == 2.0**53 + 2
+    assert root(tie**2 - Fraction(1, 2**200)) == 2.0**53
 
 
 def test_correlations_are_those_of_numpy() -> None:

@@ -1,4 +1,5 @@
 import gc
+import resource
 
 import duckdb
 import numpy as np
@@ -30,6 +31,36 @@ def test_a_failure_on_the_way_is_told() -> None:
         assert len(next(blocks))
         with pytest.raises(InputError, match=r"^rows: .*no more"):
             list(blocks)
+
+
+@pytest.mark.parametrize("column", ["i::FLOAT", "i", "i::VARCHAR", "NULL::DOUBLE", "NULL"])
+def test_what_is_no_number_is_refused(column: str) -> None:
+    with duckdb.connect() as connection:
+        found = connection.sql(f"SELECT {column}, 1.5::DOUBLE FROM range(3) t(i)")
+        with pytest.raises(InputError, match=r"^t: it"):
+            list(arrow.blocks(found, "t"))
+
+
+def test_a_part_of_a_block_is_taken_from_where_it_begins() -> None:
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE t AS SELECT i::DOUBLE AS x FROM range(10000) t(i)")
+        for query in ("FROM t LIMIT 5 OFFSET 3333", "FROM t WHERE x BETWEEN 3333 AND 3337"):
+            found = np.vstack(list(arrow.blocks(connection.sql(query), "t")))
+            assert found[:, 0].tolist() == [3333.0, 3334.0, 3335.0, 3336.0, 3337.0]
+
+
+def test_memory_is_given_back() -> None:
+    def peak() -> int:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
+
+    with duckdb.connect() as connection:
+        query = "SELECT i::DOUBLE AS x, i::DOUBLE AS y FROM range(1000000) t(i)"
+        for repeat in range(20):
+            for _ in arrow.blocks(connection.sql(query), "t"):
+                pass
+            if repeat == 4:
+                before = peak()
+    assert peak() - before < 100  # MB, of 240 that went by
 
 
 def test_a_reader_may_stop_early() -> None:

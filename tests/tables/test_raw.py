@@ -541,6 +541,14 @@ def test_a_key_is_text_or_a_whole_number(kind: str, fine: bool) -> None:
             read("data/raw/t.parquet", key="id")
 
 
+def test_an_empty_key_of_any_type_is_named() -> None:
+    write_parquet(
+        "SELECT CASE WHEN i < 7 THEN uuid() END AS id, i AS x, i % 3 AS price FROM range(9) AS t(i)"
+    )
+    with pytest.raises(InputError, match=r"row 8: id is empty, must name the row \(2 bad rows"):
+        read("data/raw/t.parquet", key="id")
+
+
 def test_the_same_key_as_text_and_as_a_number_goes_the_same_way() -> None:
     write_csv([[i, i, i % 3] for i in range(99)], header=["id", "x", "price"])
     write_parquet(f"SELECT id::INTEGER AS id, x, price FROM '{raw.FOLDER}/t.csv'")

@@ -111,3 +111,18 @@ def test_a_table_that_changes_while_it_is_read_is_refused(
     with pytest.raises(InputError, match=r"rows\.parquet") as raised:
         list(blocks)
     assert "\n" not in str(raised.value)
+
+
+def test_a_table_of_another_length_is_refused(folder: Path) -> None:
+    found = replace(table.read(folder), n_rows=4999)
+    with pytest.raises(InputError, match="changed while it was read"):
+        list(found.blocks())
+
+
+def test_a_damaged_sample_is_refused(folder: Path) -> None:
+    found = table.read(folder)
+    path = folder / "sample.parquet"
+    columns = 'NULL::DOUBLE AS "select", 1.5::DOUBLE AS "a ""quoted"" name", 1.5::DOUBLE AS ü'
+    duckdb.execute(f"COPY (SELECT {columns}) TO '{path}' (FORMAT parquet)")
+    with pytest.raises(InputError, match=r"sample\.parquet, which `dvc repro` makes: it has empty"):
+        found.sample()
