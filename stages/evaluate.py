@@ -1,12 +1,12 @@
 """Evaluate the float and the quantized model: metrics, sample predictions and plots."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
 
 from stages.predictor import document
-from stages.predictor.document import Predictor
 from stages.project import cli, files, params
 from stages.project.cli import InputError
 from stages.project.files import (
@@ -24,8 +24,9 @@ from stages.project.files import (
     TRAIN,
     UNQUANT_PARAMS,
 )
-from stages.quantizer.affine import QuantizedWeights, float32
-from stages.quantizer.rounding import dequantize, quantize
+from stages.quantizer.codes import Codes, pack
+from stages.quantizer.others import others
+from stages.quantizer.solve import quantize
 from stages.regression import scores, sums
 from stages.regression.linear import Floats, LinearModel
 from stages.regression.scores import Tally
@@ -33,11 +34,12 @@ from stages.regression.sums import Sums
 from stages.tables import table
 from stages.tables.table import Schema
 
-Way = tuple[str, int, int, LinearModel]  # rounding, bits, payload_bits, quantized model
+REMEDY = "`dvc repro` makes both"
+Way = tuple[str, int, int, LinearModel]  # rounding, bits, payload_bytes, quantized model
 SWEEP_COLUMNS = (
     "rounding",
     "bits",
-    "payload_bits",
+    "payload_bytes",
     "mse_growth_percent",
     "train_r2",
     "test_r2",
@@ -63,38 +65,30 @@ def judge(rows: Floats, model: LinearModel, quantized: LinearModel) -> Floats:
 def sweep(model: LinearModel, train: Sums) -> Iterator[Way]:
     """Quantize the weights in every way that `reports/plots/sweep.csv` compares.
 
-    Besides 1 to 16 bits with either rounding: plain float32, and what is often done, 8 bits with
-    a float32 scale for each weight.
+    In 1 to 16 bits by each way of rounding, and in the formats of others.
 
     Yields
     ------
-    rounding, bits, payload_bits, quantized model
+    rounding, bits, payload_bytes, quantized model
     """
-    for rounding in ("optimal", "nearest"):
-        for weights in quantize(model.coef, train, rounding):
-            yield rounding, weights.bits, weights.payload_bits, dequantize(weights, train)
-    n = len(model.coef)
-    with np.errstate(over="ignore", invalid="ignore"):  # not all weights are in float32's range
-        intercept = float32(model.intercept)
-        rounded = np.array([float32(weight) for weight in model.coef])
-        scales = np.array([float32(abs(weight) / 127) or 1.0 for weight in model.coef])
-        scaled = np.rint(model.coef / scales) * scales
-    if np.isfinite([*rounded, *scaled, intercept]).all():
-        yield "float32", 32, 32 * (n + 1), LinearModel(rounded, intercept)
-        yield "a scale each", 8, (8 + 32) * n + 32, LinearModel(scaled, intercept)
+    for rounding in ("nearest", "gptq", "optimal"):
+        for quantized in quantize(model.coef, train, rounding):
+            codes = quantized.codes
+            yield rounding, codes.bits, len(pack(codes)), codes.model
+    yield from others(model, train)
 
 
 def scored_sweep(
     model: LinearModel, swept: Sequence[Way], train: Sums, test: Sums, on_test: Tally
 ) -> Iterator[tuple[str | int | float, ...]]:
     """Score what `sweep` yields, which the tally has behind two other models."""
-    for (rounding, bits, payload_bits, quantized), (_, seen) in zip(
+    for (rounding, bits, payload_bytes, quantized), (_, seen) in zip(
         swept, on_test.models[2:], strict=True
     ):
         growth = scores.mse_growth_percent(train, model, quantized)
         r2 = (round(scores.r2(rows, quantized), DECIMALS) for rows in (train, test))
         largest = round(seen.largest_difference, DECIMALS)
-        yield rounding, bits, payload_bits, growth, *r2, largest
+        yield rounding, bits, payload_bytes, growth, *r2, largest
 
 
 def effects(
@@ -122,26 +116,40 @@ def headline(scored: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def dequantized(shipped: Predictor) -> LinearModel:
-    """Return the model that a predictor holds."""
-    return LinearModel(np.array(shipped.coef), shipped.intercept.value)
+def load_model(schema: Schema, train: Sums) -> LinearModel:
+    """Load the unquantized model, which must have been learned from these rows."""
+    stored = files.load_joblib(UNQUANT_PARAMS)
+    with files.reading(UNQUANT_PARAMS):
+        model = LinearModel(np.array(stored["coef"], float), float(stored["intercept"]))
+        if model.coef.shape != (len(schema.features),) or not np.isfinite(model.coef).all():
+            raise ValueError("it has not one finite weight a feature")
+        if model.intercept != train.intercept(model.coef):
+            raise InputError(f"{UNQUANT_PARAMS} is for other rows than {SUMS}; {REMEDY}")
+    return model
 
 
-def load_predictor(schema: Schema) -> Predictor:
-    """Load the predictor, which must have been made for a table like this."""
+def load_codes(schema: Schema, train: Sums) -> tuple[Codes, dict[str, Any]]:
+    """Load the codes from the predictor, which must have been made for these rows.
+
+    Returns
+    -------
+    codes : Codes
+    proof : dict
+        What `quant_params.joblib` tells of them: whether they are optimal, and nodes visited.
+    """
     shipped = document.load(PREDICTOR)
-    names = tuple(feature.name for feature in shipped.features)
-    if (shipped.dataset, names) != (schema.dataset, schema.features):
-        raise InputError(f"{PREDICTOR} is for another table than {SUMS}; `dvc repro` makes both")
-    return shipped
-
-
-def load_weights() -> QuantizedWeights:
-    """Load the codes, and how far they are proven."""
+    names, lows, highs, chosen, exponents = zip(*map(astuple, shipped.features), strict=True)
+    ranges = np.array([lows, highs]), np.array([train.low, train.high])[:, :-1]
+    if (shipped.dataset, names) != (schema.dataset, schema.features) or not np.array_equal(*ranges):
+        raise InputError(f"{PREDICTOR} is for another table than {SUMS}; {REMEDY}")
     stored = files.load_joblib(QUANT_PARAMS)
     with files.reading(QUANT_PARAMS):
-        del stored["intercept"]
-        return QuantizedWeights(**stored)
+        if tuple(stored["codes"]) != chosen:
+            raise InputError(f"{QUANT_PARAMS} has other codes than {PREDICTOR}; {REMEDY}")
+        proof = {"optimal": bool(stored["optimal"]), "nodes": int(stored["nodes"])}
+    intercept = shipped.intercept
+    codes = np.array(chosen), np.array(exponents)
+    return Codes(shipped.bits, *codes, intercept.number, intercept.exponent), proof
 
 
 def main() -> str:
@@ -150,12 +158,10 @@ def main() -> str:
     train, test = table.read(TRAIN, schema), table.read(TEST, schema)
     ranges = [train.low, train.high], [learned.low, learned.high]
     if train.n_rows != learned.n_rows or not np.array_equal(*ranges):
-        raise InputError(f"{SUMS} is for other rows than {TRAIN}; `dvc repro` makes both")
-    unquantized = files.load_joblib(UNQUANT_PARAMS)
-    with files.reading(UNQUANT_PARAMS):
-        model = LinearModel(**unquantized)
-    weights = load_weights()
-    quantized = dequantized(load_predictor(schema))
+        raise InputError(f"{SUMS} is for other rows than {TRAIN}; {REMEDY}")
+    model = load_model(schema, learned)
+    codes, proof = load_codes(schema, learned)
+    quantized = codes.model
     swept = list(sweep(model, learned))
     on_train = Tally([model, quantized], train.low, train.high)
     for block in train.blocks():
@@ -165,6 +171,8 @@ def main() -> str:
         on_test = Tally(every, test.low, test.high)
         with files.reading(TEST):
             tested = Sums.of(on_test.watching(test.blocks()), test.low, test.high)
+        if not tested.variances[-1]:
+            raise InputError(f"{TEST}: {schema.target} varies too little for an R²")
         scored = scores.compare(
             [model, quantized], {"train": (learned, on_train), "test": (tested, on_test)}
         )
@@ -174,11 +182,7 @@ def main() -> str:
             f"{TEST}: a row lies so far outside the training range that its error is too large for"
             " a number: leave the row or the feature out"
         ) from error
-    scored["quantization"] |= {
-        "optimal": weights.optimal,
-        "nodes": weights.nodes,
-        "payload_bits": weights.payload_bits,
-    }
+    scored["quantization"] |= proof | {"payload_bits": 8 * len(pack(codes))}
     scored["bytes"] = {
         path.name.replace(".", "_"): path.stat().st_size
         for path in (MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR)

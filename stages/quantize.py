@@ -1,5 +1,6 @@
 """Quantize the trained model to `quantize.bits` bits and write the predictor."""
 
+from array import array
 from itertools import islice
 
 import numpy as np
@@ -7,41 +8,50 @@ import numpy as np
 from stages.predictor import document
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project import cli, files, params
-from stages.project.cli import InputError
+from stages.project.cli import InputError, plural
 from stages.project.files import MODEL, PREDICTOR, QUANT_PARAMS, SUMS, UNQUANT_PARAMS
-from stages.quantizer.affine import QuantizedWeights
-from stages.quantizer.rounding import dequantize, quantize
+from stages.quantizer.codes import Codes, pack
+from stages.quantizer.solve import Quantized, quantize
 from stages.regression import sums
 from stages.regression.fit import fold
 from stages.regression.sums import Sums
 from stages.tables.table import Schema
 
 
-def to_predictor(
-    weights: QuantizedWeights, intercept: float, schema: Schema, train: Sums, rounding: str
-) -> Predictor:
+def to_predictor(codes: Codes, schema: Schema, train: Sums) -> Predictor:
     """Put together all that is needed to predict."""
     columns = zip(
         schema.features,
         train.low[:-1].tolist(),
         train.high[:-1].tolist(),
-        weights.exponents.tolist(),
-        weights.codes.tolist(),
+        codes.codes.tolist(),
+        codes.exponents.tolist(),
         strict=True,
     )
     return Predictor(
         dataset=schema.dataset,
         target=schema.target,
         unit=schema.unit,
-        bits=weights.bits,
-        rounding=rounding,
-        scale=weights.scale,
-        offset=weights.offset,
-        zero_point=weights.zero_point,
-        # one value is a grid of zero range: code 0, and the offset holds it exactly
-        intercept=Intercept(code=0, scale=1.0, offset=intercept),
+        bits=codes.bits,
+        intercept=Intercept(codes.intercept, codes.intercept_exponent),
         features=tuple(Feature(*column) for column in columns),
     )
+
+
+def to_params(quantized: Quantized) -> dict[str, object]:
+    """Lay out `quant_params.joblib`, in the words of the field, in arrays that cost few bytes.
+
+    A weight is scale · (code - zero_point), with the scale 2^(1 - exponent).
+    """
+    codes = quantized.codes
+    return {
+        "codes": array("B" if codes.bits <= 8 else "H", codes.codes.tolist()),
+        "scale": array("d", np.ldexp(1.0, 1 - codes.exponents).tolist()),
+        "zero_point": codes.zero_point,
+        "intercept": codes.model.intercept,
+        "optimal": quantized.optimal,
+        "nodes": quantized.nodes,
+    }
 
 
 def main() -> str:
@@ -55,13 +65,13 @@ def main() -> str:
         if not np.isfinite(model.coef).all():
             raise ValueError("its weights are not finite")
     widths = quantize(model.coef, train, config.rounding)
-    weights = next(islice(widths, config.bits - 1, None))
-    intercept = dequantize(weights, train).intercept
+    quantized = next(islice(widths, config.bits - 1, None))
     files.save_joblib(vars(model), UNQUANT_PARAMS)
-    files.save_joblib(vars(weights) | {"intercept": intercept}, QUANT_PARAMS)
-    document.save(to_predictor(weights, intercept, schema, train, config.rounding), PREDICTOR)
-    proof = "proven the best of their grid" if weights.optimal else "not proven the best"
-    return f"{len(weights.codes)} weights of {weights.bits} bits, {proof}"
+    files.save_joblib(to_params(quantized), QUANT_PARAMS)
+    document.save(to_predictor(quantized.codes, schema, train), PREDICTOR)
+    proof = "proven the best of their format" if quantized.optimal else "not proven the best"
+    size = plural(len(pack(quantized.codes)), "byte")
+    return f"{len(schema.features)} weights of {config.bits} bits, {size} in all, {proof}"
 
 
 if __name__ == "__main__":

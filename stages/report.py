@@ -9,7 +9,7 @@ from stages.project import cli
 from stages.project.cli import InputError
 from stages.project.files import PICTURES, replacing
 
-PLOTS = {"quantization.svg": "Quantization", "predictions.svg": "Predicted against actual"}
+PLOTS = {"quantization.svg": "Payload", "predictions.svg": "Predicted against actual"}
 CONFIG = {
     "padding": 12,
     "background": "white",  # opaque, to be read on a dark page too

@@ -63,13 +63,9 @@ EXAMPLE = Predictor(
     dataset="toy",
     target="y",
     unit="apples",
-    bits=2,
-    rounding="optimal",
-    scale=0.5,
-    offset=-1.0,
-    zero_point=2.0,
-    intercept=Intercept(code=0, scale=1.0, offset=3.25),
-    features=(Feature("a", 0.0, 1.0, 0, 3), Feature('b "é"', -1.5, 2.0, -2, 0)),
+    bits=2,  # so that codes 0 to 3 stand for -3, -1, 1 and 3
+    intercept=Intercept(number=13, exponent=2),
+    features=(Feature("a", 0.0, 1.0, 2, 1), Feature('b "é"', -1.5, 2.0, 1, -2)),
 )
 
 

@@ -1,14 +1,17 @@
+from array import array
 from dataclasses import replace
 from pathlib import Path
 
+import joblib
 import numpy as np
 import pytest
 
 from stages import evaluate
-from stages.evaluate import effects, headline, judge, load_predictor, scored_sweep, sweep
+from stages.evaluate import effects, headline, judge, load_codes, scored_sweep, sweep
 from stages.predictor import document
 from stages.predictor.document import Feature
 from stages.project.cli import InputError
+from stages.quantizer.codes import pack
 from stages.regression import scores
 from stages.regression.linear import LinearModel
 from stages.regression.scores import Tally
@@ -67,11 +70,15 @@ def test_the_sweep_is_scored_way_by_way() -> None:
 def test_the_sweep_counts_what_each_way_needs() -> None:
     ones = Rows(np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]]), np.arange(4.0))
     rows = {row[:2]: row for row in sweep(MODEL, ones.sums)}
-    assert len(rows) == 2 * 16 + 2
-    assert rows["float32", 32][2] == 3 * 32
-    assert rows["a scale each", 8][2] == 2 * (8 + 32) + 32
-    # 8-bit codes, no spread of exponents and 16 bits of base; scale, offset, intercept
-    assert rows["nearest", 8][2] == 2 * 8 + 16 + 32 + 32 + 64
+    assert len(rows) == 3 * 16 + 4
+    assert rows["float32", 32][2] == 3 * 4
+    assert rows["bfloat16", 16][2] == 2 * 2 + 4
+    assert rows["a scale each", 8][2] == 2 * (1 + 4) + 4
+    assert rows["min-max", 8][2] == 2 * (1 + 4) + 4 + 8
+    # 4 + 4, 6 for the least exponent, 6 or 12 for the intercept's; 2 codes; the intercept, the rest
+    for bits in (1, 8, 16):
+        payload = 8 * rows["nearest", bits][2]
+        assert 20 + 2 * bits + 2 <= payload <= 26 + 2 * (bits + 4) + 16 + 8
     scales = np.array([0.5, 3.0]) / 127
     each = rows["a scale each", 8][3]
     assert (each.coef == scales.astype(np.float32).astype(np.float64) * [127, -127]).all()
@@ -83,6 +90,8 @@ def test_the_sweep_counts_what_each_way_needs() -> None:
     "change",
     [
         {"dataset": "other"},
+        {"features": (replace(EXAMPLE.features[0], max=1.5), EXAMPLE.features[1])},
+        {"features": (replace(EXAMPLE.features[0], code=0), EXAMPLE.features[1])},
         {"features": EXAMPLE.features[::-1]},
         {"features": (*EXAMPLE.features, Feature("c", 0.0, 1.0, 0, 0))},
     ],
@@ -92,8 +101,18 @@ def test_a_predictor_of_another_table_is_refused(
 ) -> None:
     path = tmp_path / "predictor.json"
     monkeypatch.setattr(evaluate, "PREDICTOR", path)
+    monkeypatch.setattr(evaluate, "QUANT_PARAMS", tmp_path / "quant_params.joblib")
+    chosen = array("B", [feature.code for feature in EXAMPLE.features])
+    joblib.dump({"codes": chosen, "optimal": True, "nodes": 7}, tmp_path / "quant_params.joblib")
+    ranges = [[feature.min, feature.max] for feature in EXAMPLE.features]
+    train = Rows(np.array(ranges).T, np.array([0.0, 1.0])).sums
     document.save(EXAMPLE, path)
-    assert load_predictor(SCHEMA) == EXAMPLE
+    codes, proof = load_codes(SCHEMA, train)
+    assert proof == {"optimal": True, "nodes": 7}
+    assert codes.bits == EXAMPLE.bits
+    assert codes.multipliers.tolist() == [1, -1]
+    assert (codes.model.coef.tolist(), codes.model.intercept) == ([0.5, -4.0], 3.25)
+    assert len(pack(codes)) == 5  # 4 + 4 + 6 + 6 bits, twice 2 + 2, and 13 in 5 with its sign
     document.save(replace(EXAMPLE, **change), path)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match="is for another table"):
-        load_predictor(SCHEMA)
+    with pytest.raises(InputError, match=r"is for another table|has other codes"):
+        load_codes(SCHEMA, train)

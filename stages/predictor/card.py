@@ -15,19 +15,17 @@ def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
         "",
         f"- data: {predictor.dataset}, {len(predictor.features)} features",
         f"- predicts: {predictor.target}, in {predictor.unit}",
-        f"- quantization: {predictor.bits} bits a weight, rounding {predictor.rounding}, "
-        + ("proven the best for its grid" if m["optimal"] else "not proven the best"),
-        f"- grid: scale {predictor.scale!r}, offset {predictor.offset!r},"
-        f" zero point {predictor.zero_point:.6g}",
-        f"- payload: {m['payload_bits']} bits for all that a prediction needs, where float32 takes"
-        f" {32 * (len(predictor.features) + 1)}",
+        f"- quantization: whole-number weights of {predictor.bits} bits, "
+        + ("proven the best of their format" if m["optimal"] else "not proven the best"),
+        f"- payload: {m['payload_bits'] // 8} bytes for all that a prediction needs, where float32"
+        f" takes {4 * (len(predictor.features) + 1)}",
         "",
-        "| feature | least in training | greatest | code | exponent | weight |",
-        "|---|---|---|---|---|---|",
+        "| feature | least in training | greatest | code | multiplier / power of two |",
+        "|---|---|---|---|---|",
     ]
     lines += [
-        f"| {f.name} | {f.min:g} | {f.max:g} | {f.code} | {f.exponent} | {weight:.6g} |"
-        for f, weight in zip(predictor.features, predictor.coef, strict=True)
+        f"| {f.name} | {f.min:g} | {f.max:g} | {f.code} | {multiplier} / 2^{f.exponent} |"
+        for f, multiplier in zip(predictor.features, predictor.multipliers, strict=True)
     ]
     lines += ["", "| rows | R² | MSE | RMSE | MAE |", "|---|---|---|---|---|"]
     lines += [

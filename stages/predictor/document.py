@@ -15,36 +15,36 @@ from stages.project.cli import InputError
 from stages.project.text import listed, named, shown
 
 FORMAT = "cali-reg predictor"
-VERSION = 2
+VERSION = 3
+LARGEST = 1000  # exponent: powers of two are doubles
 
 
 @dataclass(frozen=True)
 class Intercept:
-    """The intercept on a grid of its own, in units of the target."""
+    """The intercept, number · 2^-exponent, in units of the target."""
 
-    code: int
-    scale: float
-    offset: float
+    number: int
+    exponent: int
 
     @property
     def value(self) -> float:
-        return self.offset + self.scale * self.code
+        return math.ldexp(self.number, -self.exponent)
 
 
 @dataclass(frozen=True)
 class Feature:
-    """A feature: its range in the training rows, and its weight's exponent and code."""
+    """A feature: its range in the training rows, and its weight's code and exponent."""
 
     name: str
     min: float
     max: float
-    exponent: int
     code: int
+    exponent: int
 
 
 @dataclass(frozen=True)
 class Predictor:
-    """A quantized linear model: ``intercept + Σ weight · feature``.
+    """A quantized linear model: ``intercept + Σ multiplier · (feature / 2^exponent)``.
 
     Attributes
     ----------
@@ -52,10 +52,6 @@ class Predictor:
         The data that it was trained on, what it predicts and in which unit.
     bits : int, 1 to 16
         Width of a weight's code.
-    rounding : str
-        How the codes were chosen.
-    scale, offset, zero_point : float
-        The grid of the weights; zero_point, ``-offset / scale``, is the code that stands for 0.
     intercept : Intercept
     features : tuple of Feature
         In the order in which a prediction adds them up.
@@ -65,20 +61,19 @@ class Predictor:
     target: str
     unit: str
     bits: int
-    rounding: str
-    scale: float
-    offset: float
-    zero_point: float
     intercept: Intercept
     features: tuple[Feature, ...]
 
     @property
+    def multipliers(self) -> tuple[int, ...]:
+        """The odd numbers that the codes stand for: 2 · code - (2^bits - 1)."""
+        return tuple(2 * feature.code - (2**self.bits - 1) for feature in self.features)
+
+    @property
     def coef(self) -> tuple[float, ...]:
-        """The weights, ``2^-exponent · (offset + scale · code)``."""
-        return tuple(
-            math.ldexp(self.offset + self.scale * feature.code, -feature.exponent)
-            for feature in self.features
-        )
+        """The weights, ``multiplier · 2^-exponent``."""
+        pairs = zip(self.multipliers, self.features, strict=True)
+        return tuple(math.ldexp(multiplier, -feature.exponent) for multiplier, feature in pairs)
 
 
 def save(predictor: Predictor, path: Path) -> None:
@@ -151,12 +146,10 @@ def _check_ranges(predictor: Predictor, where: str) -> None:
         raise InputError(f"{where}bits must be from 1 to 16, got {shown(predictor.bits)}")
     if not predictor.features:
         raise InputError(f"{where}features must not be empty")
-    if predictor.scale <= 0:
-        raise InputError(f"{where}scale must be positive, got {predictor.scale}")
     names = [feature.name for feature in predictor.features]
     if len(set(names)) < len(names):
         raise InputError(f"{where}features must have names of their own, got {listed(names)}")
-    texts = (*names, predictor.dataset, predictor.target, predictor.unit, predictor.rounding)
+    texts = (*names, predictor.dataset, predictor.target, predictor.unit)
     for text in texts:
         if not text.isprintable():
             raise InputError(f"{where}{shown(text)} does not print")
@@ -168,6 +161,13 @@ def _check_ranges(predictor: Predictor, where: str) -> None:
                 f"{where}code of {named(feature.name)} must be from 0 to {2**predictor.bits - 1},"
                 f" got {shown(feature.code)}"
             )
+    exponents = (
+        *(feature.exponent for feature in predictor.features),
+        predictor.intercept.exponent,
+    )
+    for exponent in exponents:
+        if not -LARGEST <= exponent <= LARGEST:
+            raise InputError(f"{where}exponents must be from -{LARGEST} to {LARGEST}")
     try:
         ranges = (limit for feature in predictor.features for limit in (feature.min, feature.max))
         finite = all(map(math.isfinite, (*predictor.coef, predictor.intercept.value, *ranges)))
@@ -175,5 +175,5 @@ def _check_ranges(predictor: Predictor, where: str) -> None:
         finite = False
     if not finite:
         raise InputError(
-            f"{where}scale, offset and exponents must give finite weights, and ranges be finite"
+            f"{where}exponents must give a finite intercept and weights, and ranges be finite"
         )

@@ -74,7 +74,7 @@ class Load:
 @dataclass(frozen=True)
 class Quantize:
     bits: int = _integer(1, 16)
-    rounding: str = _one_of("optimal", "nearest")
+    rounding: str = _one_of("optimal", "gptq", "nearest")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ def double(value: float) -> str:
 
     Without an exponent many engines read `0.5` as a decimal, and calculate in decimals.
     """
-    digits = repr(float(value))
+    digits = repr(int(value) if value.is_integer() and abs(value) < 2**53 else float(value))
     return digits if "e" in digits else digits + "e0"
 
 

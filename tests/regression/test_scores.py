@@ -17,7 +17,7 @@ from sklearn.metrics import (
 
 from stages.gate import shortfalls
 from stages.project.params import Gate
-from stages.quantizer.rounding import dequantize, quantize
+from stages.quantizer.solve import quantize
 from stages.regression import scores
 from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel, largest_difference
@@ -135,14 +135,6 @@ def test_a_perfect_fit_has_growth_too() -> None:
     assert scores.mse_growth_percent(rows.sums, perfect, off) == expected
 
 
-@pytest.mark.parametrize("rounding", ["nearest", "optimal"])
-def test_the_refitted_intercept_leaves_no_mean_error(trained: Trained, rounding: str) -> None:
-    weights = next(quantize(trained.model.coef, trained.sums, rounding))
-    quantized = dequantize(weights, trained.sums)
-    mean, _ = trained.sums.moments(quantized.intercept, [*quantized.coef, -1.0])
-    assert abs(mean) <= np.spacing(abs(quantized.intercept)) / 2
-
-
 @pytest.fixture(scope="module")
 def bounds(trained: Trained) -> list[tuple[LinearModel, float]]:
     """Quantize in all ways, and give each its bound on the difference from the float model."""
@@ -150,7 +142,7 @@ def bounds(trained: Trained) -> list[tuple[LinearModel, float]]:
     low, high = trained.sums.low[:-1], trained.sums.high[:-1]
     for rounding in ("nearest", "optimal"):
         for weights in quantize(trained.model.coef, trained.sums, rounding):
-            quantized = dequantize(weights, trained.sums)
+            quantized = weights.codes.model
             found.append((quantized, largest_difference(trained.model, quantized, low, high)))
     return found
 
@@ -199,8 +191,16 @@ def test_one_feature_is_trained_and_quantized() -> None:
     x = rng.normal(size=(40, 1))
     rows = Rows(x, x[:, 0] * 3 + 1 + rng.normal(size=40) / 10)
     model = fold(fit(rows.sums), rows.sums)
-    quantized = dequantize(next(quantize(model.coef, rows.sums, "optimal")), rows.sums)
-    assert scores.mse_growth_percent(rows.sums, model, quantized) < 1
+    growths = [
+        scores.mse_growth_percent(rows.sums, model, found.codes.model)
+        for found in quantize(model.coef, rows.sums, "optimal")
+    ]
+    effect = float(np.abs(model.coef[0]) * rows.sums.std[0])
+    error = float(scores.mse(rows.sums, model))
+    for bits, growth in enumerate(growths, 1):
+        # half a step of n bits is at most 2^-n of the weight; a hundredth is for the intercept
+        assert growth <= 100 * (effect * 2.0**-bits) ** 2 / error * 1.0101
+    assert sorted(growths, reverse=True) == growths
 
 
 def metrics_with(r2: float, drop: float) -> dict[str, Any]:

@@ -304,6 +304,11 @@ DAMAGES: list[Any] = [
             ("products", [1, 2, 3]),
             ("products", [-1, 0, 0]),
             ("products", [21 * 2**100, 0, 0.0]),
+            ("products", [10**4000, 0, 7 * 2**100]),
+            ("products", [21 * 2**100, 10**4000, 7 * 2**100]),
+            ("products", [21 * 2**100, 0, 70 * 2**100]),  # a correlation above 1
+            ("products", [49 * 2**100 // 3, 0, 7 * 2**100]),  # no variance
+            ("name", "y"),
         )
     ),
     lambda d: {key: value for key, value in d.items() if key != "dataset"},

@@ -8,46 +8,14 @@ References
 ----------
 C. P. Schnorr, M. Euchner, "Lattice basis reduction: improved practical algorithms and solving
 subset sum problems", Mathematical Programming 66 (1994), 181-199.
-E. Frantar et al., "GPTQ: accurate post-training quantization for generative pre-trained
-transformers", arXiv:2210.17323 (2022): rounds feature by feature and passes each error on, which
-is the first leaf that the enumeration here reaches (nearest-plane, after Babai, 1986).
 """
 
-import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from stages.regression.linear import Floats
-
-SMALLEST_PIVOT = 1e-8  # of correlations, which have 9 digits: less than that is their rounding
-
-
-def cholesky(correlation: Floats) -> Floats:
-    """Factor a positive semidefinite matrix, its smallest pivots raised to a positive number.
-
-    So directions in which the features do not vary, as with a feature that is there twice, cost a
-    little and not nothing, and every weight stays near its target. By elementwise products alone,
-    and not by LAPACK, whose last bits depend on the CPU.
-
-    Parameters
-    ----------
-    correlation : ndarray of shape (n, n)
-
-    Returns
-    -------
-    ndarray of shape (n, n)
-        Upper triangular R with a positive diagonal and RᵀR = correlation, but for raised pivots.
-    """
-    rest = correlation.copy()
-    factor = np.zeros_like(rest)
-    for i in range(len(rest)):
-        pivot = max(rest[i, i], SMALLEST_PIVOT)
-        factor[i, i:] = rest[i, i:] / math.sqrt(pivot)
-        factor[i, i] = math.sqrt(pivot)
-        rest[i:, i:] -= factor[i, i:, None] * factor[i, i:]
-    return factor
 
 
 def reach(factor: Floats) -> Floats:

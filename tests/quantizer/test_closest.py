@@ -2,12 +2,11 @@ import itertools
 import math
 
 import numpy as np
-import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stages.quantizer.lattice import SMALLEST_PIVOT, cholesky, closest, reach
+from stages.quantizer.closest import closest, reach
 from tests.conftest import random_correlation
 
 
@@ -19,38 +18,17 @@ def brute_force(factor: np.ndarray, target: np.ndarray, values: list[list[float]
     return min(cost(factor, target, np.array(point)) for point in itertools.product(*values))
 
 
-@pytest.mark.parametrize("n", [1, 2, 5, 30])
-def test_cholesky_is_that_of_lapack(n: int) -> None:
-    C = random_correlation(np.random.default_rng(n), n)
-    before = C.copy()
-    np.testing.assert_allclose(cholesky(C), np.linalg.cholesky(C).T, rtol=1e-9, atol=1e-15)
-    assert (before == C).all()
-
-
-@pytest.mark.parametrize(
-    "C",
-    [
-        [[1.0, 1.0, 0.5], [1.0, 1.0, 0.5], [0.5, 0.5, 1.0]],  # a feature twice
-        [[1.0, 0.0], [0.0, 0.0]],  # a constant feature
-        [[1.0, 1 - 2e-9], [1 - 2e-9, 1.0]],
-        [[1.0, 1 + 1e-9], [1 + 1e-9, 1.0]],  # what rounding may make of it
-    ],
-)
-def test_cholesky_raises_the_pivots_of_a_singular_matrix(C: list[list[float]]) -> None:
-    factor = cholesky(np.array(C))
-    assert (np.diag(factor) >= np.sqrt(SMALLEST_PIVOT)).all()
-    assert (np.tril(factor, -1) == 0).all()
-    # what is added to a pivot is all that differs
-    difference = factor.T @ factor - C
-    assert np.abs(difference - np.diag(np.diag(difference))).max() <= 1e-15
-    assert difference.max() <= SMALLEST_PIVOT + 2e-9 + 1e-15
+def factor_of(correlation: np.ndarray, lift: float = 0.0) -> np.ndarray:
+    """Return R with RᵀR = correlation, by LAPACK."""
+    lifted = correlation + lift * np.eye(len(correlation))
+    return np.asarray(np.linalg.cholesky(lifted).T)
 
 
 @given(st.integers(0, 10_000), st.integers(1, 6))
 def test_reach_bounds_the_ellipsoid_and_touches_it(seed: int, n: int) -> None:
     rng = np.random.default_rng(seed)
     C = random_correlation(rng, n)
-    bounds = reach(cholesky(C))
+    bounds = reach(factor_of(C))
     # the greatest δ_i with δᵀCδ ≤ 1 is √(C⁻¹)_ii, as Lagrange's condition gives
     np.testing.assert_allclose(bounds, np.sqrt(np.diag(np.linalg.inv(C))), rtol=1e-7)
 
@@ -67,7 +45,7 @@ def test_closest_costs_what_brute_force_finds(
     values: list[list[float]], seed: int, data: st.DataObject
 ) -> None:
     n = len(values)
-    factor = cholesky(random_correlation(np.random.default_rng(seed), n))
+    factor = factor_of(random_correlation(np.random.default_rng(seed), n))
     target = data.draw(hnp.arrays(np.float64, n, elements=st.floats(-5, 5)))
     indices, proven, nodes = closest(factor, target.tolist(), values, math.inf, 10**6)
     assert indices is not None
@@ -80,11 +58,13 @@ def test_closest_costs_what_brute_force_finds(
 
 
 @given(value_sets, st.integers(1, 3))
-def test_closest_is_exact_for_singular_matrices(values: list[list[float]], rank: int) -> None:
+def test_closest_is_exact_for_almost_singular_matrices(
+    values: list[list[float]], rank: int
+) -> None:
     n = len(values)
     assume(rank < n)
     rng = np.random.default_rng(n)
-    factor = cholesky(random_correlation(rng, n, rank))
+    factor = factor_of(random_correlation(rng, n, rank), 1e-9)
     target = rng.normal(size=n)
     indices, proven, _ = closest(factor, target.tolist(), values, math.inf, 10**6)
     assert indices is not None
@@ -105,7 +85,7 @@ def test_nothing_is_found_at_or_above_the_bound() -> None:
 
 def test_the_budget_ends_the_search_and_says_so() -> None:
     rng = np.random.default_rng(0)
-    factor = cholesky(random_correlation(rng, 20))
+    factor = factor_of(random_correlation(rng, 20))
     values = [[float(k) for k in range(-4, 5)]] * 20
     target = (rng.normal(size=20) * 2).tolist()
     indices, proven, nodes = closest(factor, target, values, math.inf, 50)
@@ -118,3 +98,30 @@ def test_the_budget_ends_the_search_and_says_so() -> None:
         return cost(factor, np.array(target), np.array([values[0][k] for k in found]))
 
     assert cost_of(more) <= cost_of(indices)
+
+
+def test_the_bound_of_one_coordinate_is_one_over_its_pivot() -> None:
+    assert reach(np.array([[4.0]])).tolist() == [0.25]
+    # δ = (1, -1) costs no more than 1 in the first term and 0 in the second
+    assert reach(np.array([[1.0, 2.0], [0.0, 1.0]])).tolist() == [math.sqrt(5), 1.0]
+
+
+def test_a_budget_of_nothing_proves_nothing() -> None:
+    assert closest(np.eye(1), [0.5], [[0.0]], math.inf, 0) == (None, False, 0)
+
+
+@given(value_sets, st.integers(0, 10_000), st.floats(0, 30))
+def test_with_a_bound_the_best_below_it_is_found_or_none(
+    values: list[list[float]], seed: int, bound: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    factor = factor_of(random_correlation(rng, len(values)))
+    target = rng.normal(size=len(values)) * 2
+    least = brute_force(factor, target, values)
+    assume(abs(least - bound) > 1e-9 * bound)
+    indices, proven, _ = closest(factor, target.tolist(), values, bound, 10**6)
+    assert proven
+    assert (indices is not None) == (least < bound)
+    if indices is not None:
+        found = np.array([values[i][k] for i, k in enumerate(indices)])
+        assert cost(factor, target, found) <= least * (1 + 1e-12) + 1e-25

@@ -1,0 +1,153 @@
+"""Whole-number codes for a linear model, and the bytes that hold it.
+
+A weight is (2c - (2^n - 1)) · 2^-e, c a code of n bits: an odd number times a power of two. In the
+field's words: a mid-rise quantizer with the scale 2^(1-e) for each feature and the zero point
+(2^n - 1) / 2. Even numbers would be odd ones at another exponent, so no code is wasted. The
+intercept is any whole number times a power of two.
+
+The payload is one string of bits, from the highest bit of the first byte on:
+
+=========  =================================================================================
+4          n - 1
+4          w, the width of an exponent; 15 is kept for other versions of this format
+6, 12, …   the least exponent, e₀
+6, 12, …   the exponent of the intercept, less e₀
+n + w      for each feature its code, and its exponent less e₀
+the rest   the whole number of the intercept, in two's complement, as wide as the bytes allow
+=========  =================================================================================
+
+A number x of 6, 12, … bits is 2x, or -2x - 1 if it is negative, in groups of five bits from the
+lowest on, each behind a bit that tells if another group follows.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from stages.regression.linear import LinearModel
+
+Integers = NDArray[np.int64]
+
+MAX_BITS = 16
+MAX_WIDTH = 14
+GROUP = 5
+MAX_GROUPS = 3  # exponents from -2^14 to 2^14 are more than doubles have
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """A quantized linear model.
+
+    Attributes
+    ----------
+    bits : int, 1 to 16
+    codes : ndarray of shape (n_features,), integers from 0 to 2^bits - 1
+    exponents : ndarray of shape (n_features,), integers
+    intercept, intercept_exponent : int
+        The intercept is intercept · 2^-intercept_exponent.
+    """
+
+    bits: int
+    codes: Integers
+    exponents: Integers
+    intercept: int
+    intercept_exponent: int
+
+    @property
+    def multipliers(self) -> Integers:
+        """The odd numbers that the codes stand for."""
+        multipliers: Integers = 2 * self.codes - int(2**self.bits - 1)
+        return multipliers
+
+    @property
+    def zero_point(self) -> float:
+        """The code, half of a whole number, that would stand for 0."""
+        return float(2**self.bits - 1) / 2
+
+    @property
+    def model(self) -> LinearModel:
+        """The model that the codes stand for, exactly."""
+        intercept = math.ldexp(self.intercept, -self.intercept_exponent)
+        return LinearModel(np.ldexp(self.multipliers, -self.exponents), intercept)
+
+
+def pack(codes: Codes) -> bytes:
+    """Return the payload of a model."""
+    least = int(codes.exponents.min())
+    width = int(codes.exponents.max() - least).bit_length()
+    if width > MAX_WIDTH:
+        raise ValueError(f"exponents must differ by less than {2**MAX_WIDTH}")
+    head = f"{codes.bits - 1:04b}{width:04b}"
+    head += _grouped(least) + _grouped(codes.intercept_exponent - least)
+    for code, exponent in zip(codes.codes.tolist(), codes.exponents.tolist(), strict=True):
+        head += f"{code << width | exponent - least:0{codes.bits + width}b}"
+    needed = (codes.intercept ^ codes.intercept >> 1).bit_length() + 1  # with its sign
+    rest = needed + -(len(head) + needed) % 8
+    bits = head + f"{codes.intercept % 2**rest:0{rest}b}"
+    return int(bits, 2).to_bytes(len(bits) // 8)
+
+
+def unpack(payload: bytes, n_features: int) -> Codes:
+    """Return the model whose payload this is.
+
+    Raises
+    ------
+    ValueError
+        It is not the payload of a model of so many features.
+    """
+    reader = _Reader("".join(f"{byte:08b}" for byte in payload))
+    n = reader.take(4) + 1
+    width = reader.take(4)
+    if width > MAX_WIDTH:
+        raise ValueError("the payload is of an unknown version")
+    least = reader.number()
+    intercept_exponent = least + reader.number()
+    pairs = [(reader.take(n), least + reader.take(width)) for _ in range(n_features)]
+    rest = len(reader.bits) - reader.position
+    sign = reader.take(1)
+    intercept = reader.take(rest - 1) - (sign << rest - 1)
+    codes, exponents = (np.array(part, dtype=np.int64) for part in zip(*pairs, strict=True))
+    found = Codes(n, codes, exponents, intercept, intercept_exponent)
+    if pack(found) != payload:
+        raise ValueError("the payload is not the shortest one of its model")
+    try:
+        with np.errstate(over="raise"):
+            found.model  # noqa: B018
+    except ArithmeticError as error:
+        raise ValueError("the payload has a number that is too large") from error
+    return found
+
+
+@dataclass
+class _Reader:
+    """Takes numbers from a string of bits."""
+
+    bits: str
+    position: int = 0
+
+    def take(self, width: int) -> int:
+        if width > len(self.bits) - self.position:
+            raise ValueError("the payload is too short")
+        self.position += width
+        return int("0" + self.bits[self.position - width : self.position], 2)
+
+    def number(self) -> int:
+        value, more = 0, 1
+        for group in range(MAX_GROUPS):
+            if more:
+                more = self.take(1)
+                value |= self.take(GROUP) << GROUP * group
+        if more:
+            raise ValueError("an exponent of the payload is too large")
+        return ~(value >> 1) if value % 2 else value >> 1
+
+
+def _grouped(value: int) -> str:
+    rest = 2 * value if value >= 0 else -2 * value - 1
+    groups = [rest % 2**GROUP]
+    while rest := rest >> GROUP:
+        groups.append(rest % 2**GROUP)
+    flags = [1] * (len(groups) - 1) + [0]
+    return "".join(f"{more}{group:0{GROUP}b}" for more, group in zip(flags, groups, strict=True))
