@@ -204,13 +204,20 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--sql",
         metavar="TABLE",
-        help="print the SELECT that predicts TABLE in any engine, in standard SQL; Spark, BigQuery"
-        " and MySQL want backquotes for its double quotes",
+        help="print the SELECT that predicts TABLE, in standard SQL",
+    )
+    parser.add_argument(
+        "--dialect",
+        metavar="NAME",
+        help=f"write --sql in the SQL of {', '.join(sorted(expression.DIALECTS))}; needs sqlglot",
     )
     parser.add_argument("--card", action="store_true", help="print the model card")
+    parser.add_argument("--c", action="store_true", help="print the model as a C99 header")
     args = parser.parse_args()
-    if (args.sql is not None or args.card) and (args.file or args.output):
-        parser.error("--sql and --card print, and take no FILE and no --output")
+    if (args.sql is not None or args.card or args.c) and (args.file or args.output):
+        parser.error("--sql, --card and --c print, and take no FILE and no --output")
+    if args.dialect is not None and args.sql is None:
+        parser.error("--dialect needs --sql")
     return args
 
 
@@ -220,11 +227,15 @@ def main() -> None:
         raise InputError("standard output is closed")
     model = document.load(ROOT / PREDICTOR)
     if args.sql is not None:
-        print(expression.select(model, args.sql))
+        print(expression.select(model, args.sql, args.dialect))
     elif args.card:
         scores = files.load_json(ROOT / SCORES)
         with files.reading(ROOT / SCORES):
             print(card(model, scores))
+    elif args.c:
+        from stages.predictor import c  # here, as predicting does not need it
+
+        print(c.header(model))
     elif args.file is not None or piped():
         predict_file(model, args)
     elif args.output or args.only:

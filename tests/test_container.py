@@ -98,7 +98,7 @@ def test_the_image_tests_itself(image: str) -> None:
             assert done.returncode == 0, done.stderr
             assert done.stdout.startswith(b"Sample predictions: [")
             assert done.stdout == outside()
-        for option in ("--help", "--card", "--sql=houses"):
+        for option in ("--help", "--card", "--sql=houses", "--c"):
             assert run(image, *command, option).stdout == outside(option)
 
 

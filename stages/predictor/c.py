@@ -1,0 +1,188 @@
+"""The model as one C99 header: in double, with the bits of `LinearModel.predict`, and in integers.
+
+In integers every input is a whole number of 32 bits, x · 2^q rounded to nearest, and every weight
+a whole number, factor · 2^(q - s). The sum of their products has s fraction bits and is exact.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, Context, Decimal
+from fractions import Fraction
+
+from stages.predictor.document import Predictor
+from stages.project.cli import InputError
+
+HEAD_ROOM = 30  # bits of the largest number in the training range, where an int32_t has 31
+LIMIT = 2**62  # of the sum, so that rounding it stays below 2^63
+
+
+@dataclass(frozen=True)
+class FixedPoint:
+    """A model in whole numbers.
+
+    Attributes
+    ----------
+    fraction_bits : tuple of int
+        For each feature q, as in x · 2^q.
+    factors : tuple of int
+    intercept : int
+    sum_bits, result_bits : int
+        Fraction bits of factors · inputs + intercept, and of the result.
+    bound : Fraction
+        Largest possible error of a prediction within the training range, inputs rounded to
+        nearest.
+    """
+
+    fraction_bits: tuple[int, ...]
+    factors: tuple[int, ...]
+    intercept: int
+    sum_bits: int
+    result_bits: int
+    bound: Fraction
+
+
+def fixed_point(predictor: Predictor) -> FixedPoint:
+    """Choose the formats of inputs, sum and result.
+
+    An input gets as many fraction bits as leave its training range one bit of head room, the sum
+    as many as the finest term has. Both get fewer where inputs of 32 bits could make the sum reach
+    LIMIT.
+
+    Raises
+    ------
+    InputError
+        There are too many features for a sum of 64 bits.
+    """
+    features, multipliers = predictor.features, predictor.multipliers
+    intercept = predictor.intercept.number / _power(predictor.intercept.exponent)
+    ranges = [max(abs(Fraction(f.min)), abs(Fraction(f.max))) for f in features]
+    finest = [_fitting(largest or Fraction(1)) for largest in ranges]
+    sum_bits = max(f.exponent + q for f, q in zip(features, finest, strict=True))
+    if sum(map(abs, multipliers)) * 2**31 >= LIMIT // 2:
+        raise InputError(f"{len(features)} features are too many for integers of 64 bits")
+    while True:
+        bits = [min(q, sum_bits - f.exponent) for f, q in zip(features, finest, strict=True)]
+        factors = [
+            m * 2 ** (sum_bits - f.exponent - q)
+            for m, f, q in zip(multipliers, features, bits, strict=True)
+        ]
+        constant = round(intercept * _power(sum_bits))
+        if sum(map(abs, factors)) * 2**31 + abs(constant) < LIMIT:
+            break
+        sum_bits -= 1
+
+    weights = [m / _power(f.exponent) for m, f in zip(multipliers, features, strict=True)]
+    ends = [
+        (w * Fraction(f.min), w * Fraction(f.max)) for w, f in zip(weights, features, strict=True)
+    ]
+    largest = max(abs(intercept + sum(map(min, ends))), abs(intercept + sum(map(max, ends))))
+    bound = abs(constant / _power(sum_bits) - intercept)
+    bound += sum(abs(w) / _power(q) / 2 for w, q in zip(weights, bits, strict=True))
+    result_bits = min(sum_bits, _fitting(largest + bound))
+    if result_bits < sum_bits:
+        bound += 1 / _power(result_bits) / 2
+    return FixedPoint(tuple(bits), tuple(factors), constant, sum_bits, result_bits, bound)
+
+
+def header(predictor: Predictor) -> str:
+    """Return the text of the header; for errors see `fixed_point`."""
+    fixed = fixed_point(predictor)
+    n = len(predictor.features)
+    bound = Context(prec=3, rounding=ROUND_CEILING).divide(
+        *map(Decimal, fixed.bound.as_integer_ratio())
+    )
+    described, terms = [], []
+    for index, (f, m, q) in enumerate(
+        zip(predictor.features, predictor.multipliers, fixed.fraction_bits, strict=True)
+    ):
+        described.append(f" * x[{index}]: {_commented(f.name)} ({f.min:g} to {f.max:g}), 2^{-q}")
+        terms.append(f"    y += {m} * 0x1p{-f.exponent} * x[{index}];")
+    newline = "\n"
+    return f"""\
+/*
+ * data: {_commented(predictor.dataset)}
+ * target: {_commented(predictor.target)}
+ * unit: {_commented(predictor.unit)}
+ * weights: {predictor.bits} bits
+ *
+ * The features, their training range, and the unit of their whole numbers in predict_fixed:
+{newline.join(described)}
+ */
+#ifndef MODEL_H
+#define MODEL_H
+
+#include <stdint.h>
+
+enum {{ model_features = {n}, model_result_fraction_bits = {fixed.result_bits} }};
+{_table("model_fraction_bits", fixed.fraction_bits)}
+{_table("model_factors", fixed.factors)}
+
+/*
+ * Intercept and weights are whole numbers times powers of two. The result has the bits of
+ * LinearModel.predict where double is IEEE 754 binary64, FLT_EVAL_METHOD is 0 or 1 (not x87), and
+ * no product is fused with a sum. gcc ignores the pragma: give it -std=c99 or -ffp-contract=off.
+ */
+static inline double predict(const double x[])
+{{
+#if !defined __GNUC__ || defined __clang__
+#pragma STDC FP_CONTRACT OFF
+#endif
+    double y = {predictor.intercept.number}.0 * 0x1p{-predictor.intercept.exponent};
+{newline.join(terms)}
+    return y;
+}}
+
+/*
+ * Takes x[j] * 2^model_fraction_bits[j], rounded to nearest, and returns the prediction times
+ * 2^{fixed.result_bits}, rounded to nearest, ties up, and limited to 32 bits.
+ * Within the training range it is off by {bound:g} at most, in the unit of the target.
+ * The sum has {fixed.sum_bits} fraction bits. It cannot overflow: no x makes it 2^62 or more.
+ */
+static inline int32_t predict_fixed(const int32_t x[])
+{{
+    int64_t y = INT64_C({fixed.intercept});
+    for (int j = 0; j < model_features; j++)
+        y += (int64_t)model_factors[j] * x[j];
+{_rounding(fixed)}    return y < INT32_MIN ? INT32_MIN : y > INT32_MAX ? INT32_MAX : (int32_t)y;
+}}
+
+#endif"""
+
+
+def _power(exponent: int) -> Fraction:
+    return Fraction(2) ** exponent
+
+
+def _fitting(largest: Fraction) -> int:
+    """Return the greatest exponent e for which largest · 2^e is at most 2^HEAD_ROOM."""
+    numerator, denominator = largest.as_integer_ratio()
+    exponent = HEAD_ROOM - numerator.bit_length() + denominator.bit_length() + 1
+    while largest * _power(exponent) > 2**HEAD_ROOM:
+        exponent -= 1
+    return exponent
+
+
+def _rounding(fixed: FixedPoint) -> str:
+    """Return the line that rounds the sum, if it has more fraction bits than the result."""
+    shift = fixed.sum_bits - fixed.result_bits
+    if shift == 0:
+        return ""
+    return f"""\
+    /* C99 leaves open how to shift a negative number: add 2^62, and take it off again */
+    y = (int64_t)(((uint64_t)y + UINT64_C({LIMIT + 2 ** (shift - 1)})) >> {shift})
+        - INT64_C({LIMIT >> shift});
+"""
+
+
+def _commented(text: str) -> str:
+    """Take apart what would begin or end a comment in C, or be another character."""
+    return re.sub(r"[*/?\\](?=[*/?\\])", r"\g<0> ", text)
+
+
+def _table(name: str, numbers: Iterable[int]) -> str:
+    numbers = list(numbers)
+    width = next(w for w in (8, 16, 32) if all(abs(x) < 2 ** (w - 1) for x in numbers))
+    rows = textwrap.indent(textwrap.fill(", ".join(map(str, numbers)), 92), "    ")
+    return f"static const int{width}_t {name}[model_features] = {{\n{rows}\n}};"
