@@ -63,13 +63,15 @@ def keyed(config: Load) -> Split:
     return Split("", f"{digest} < {literal(share)}", ", ".join([digest, *columns]))
 
 
-def check(counts: Sequence[int], n_features: int, test_size: float) -> None:
+def check(counts: Sequence[int], n_features: int, config: Load) -> None:
     """Refuse fewer training rows than coefficients, or fewer test rows than R² needs."""
     n_train, n_test = counts
     if n_test < 2 or n_train <= n_features:
+        chance = "; with a key this is chance, which another load.seed changes"
         raise InputError(
-            f"load.test_size {test_size} leaves {n_train} rows for training and {n_test}"
+            f"load.test_size {config.test_size} leaves {n_train} rows for training and {n_test}"
             f" for the test; at least {n_features + 1} and 2 are needed"
+            + (chance if config.keys else "")
         )
 
 
@@ -102,7 +104,7 @@ def main() -> str:
                 (first, test / SAMPLE),
             )
         )
-        check((n_train, n_test), len(schema.features), config.test_size)
+        check((n_train, n_test), len(schema.features), config)
         for folder, part in ((train, "training"), (test, "test")):
             table.write_names(schema, folder)
             check_target(folder, part)

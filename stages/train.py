@@ -22,7 +22,7 @@ def remarks(schema: Schema, every: Sums, kept: list[int]) -> Iterator[str]:
     constant = [schema.features[j] for j in left_out if every.variances[j] == 0]
     dependent = [schema.features[j] for j in left_out if every.variances[j] > 0]
     if constant:
-        yield f"left out, as they do not vary: {listed(constant)}"
+        yield f"left out, as they do not vary by 2^-53 of their size: {listed(constant)}"
     if dependent:
         yield f"left out, as they follow from the other features: {listed(dependent)}"
     if every.std[-1] < SMALL_STD:
@@ -37,10 +37,11 @@ def main() -> str:
     with files.reading(TRAIN):
         every = Sums.of(train.blocks(), train.low, train.high)
     kept = independent(every)
+    if not kept or not every.variances[-1]:
+        what = f"{train.schema.target} varies too little" if kept else "no feature varies"
+        raise InputError(f"{TRAIN}: {what}, so that there is nothing to learn")
     for remark in remarks(train.schema, every, kept):
         cli.say(f"train: {remark}")
-    if not kept:
-        raise InputError(f"{TRAIN}: no feature varies, so that there is nothing to learn")
     schema = replace(train.schema, features=tuple(train.schema.features[j] for j in kept))
     used = every.of_columns([*kept, len(train.schema.features)])
     pipeline = fit(used)

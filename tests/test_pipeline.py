@@ -93,7 +93,7 @@ def test_a_change_of_the_scoring_reruns_nothing(checkout: Path) -> None:
 
 
 def test_a_code_change_reruns_what_depends_on_it(checkout: Path) -> None:
-    with (checkout / "stages/quantizer/lattice.py").open("a", encoding="utf-8") as module:
+    with (checkout / "stages/quantizer/codes.py").open("a", encoding="utf-8") as module:
         module.write("# a comment\n")
     assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == ["quantize", "evaluate"]
 
@@ -217,12 +217,44 @@ def test_sums_of_another_table_are_refused(checkout: Path) -> None:
     done = run("python", "-m", "stages.evaluate", cwd=checkout)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "data/train is another table than that of other" in done.stderr
+    for before, after in (('"max": 15.0001', '"max": 15.5'), ('"rows": 16512', '"rows": 16513')):
+        path.write_text(text.replace(before, after), encoding="utf-8")
+        done = run("python", "-m", "stages.evaluate", cwd=checkout)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "models/sums.json" in done.stderr
     sums = json.loads(text)
-    sums["columns"][0]["sum"] += 2**60  # another mean
+    sums["columns"][0]["sum"] += 2**20  # another mean
     path.write_text(json.dumps(sums), encoding="utf-8")
     done = run("python", "-m", "stages.quantize", cwd=checkout)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "models/model.joblib is for other rows than models/sums.json" in done.stderr
+
+
+@pytest.mark.parametrize("file", ["unquant_params.joblib", "quant_params.joblib", "predictor.json"])
+def test_a_model_of_other_rows_is_refused(file: str, checkout: Path) -> None:
+    change(checkout, "seed: 42", "seed: 7")
+    assert run("dvc", "repro", cwd=checkout).returncode == 0
+    other = (checkout / "models" / file).read_bytes()
+    run("git", "reset", "-q", "--hard", "cloned", cwd=checkout)
+    run("dvc", "checkout", "-q", "--force", cwd=checkout)
+    before = contents(checkout)
+    (checkout / "models" / file).unlink()
+    (checkout / "models" / file).write_bytes(other)
+    done = run("python", "-m", "stages.evaluate", cwd=checkout)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert f"models/{file}" in done.stderr
+    after = contents(checkout)
+    assert {name for name in after if after[name] != before[name]} == {f"models/{file}"}
+
+
+@pytest.mark.parametrize("value", [{"coef": [1, 2, 3], "intercept": 0}, {"coef": 5}, None])
+def test_a_model_of_another_shape_is_refused(value: object, checkout: Path) -> None:
+    path = checkout / "models/unquant_params.joblib"
+    path.unlink()
+    joblib.dump(value, path)
+    done = run("python", "-m", "stages.evaluate", cwd=checkout)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "models/unquant_params.joblib" in done.stderr
 
 
 def test_an_experiment_changes_a_parameter(checkout: Path) -> None:

@@ -6,9 +6,13 @@ import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from stages import report
+from stages.predictor import c, document
+from stages.project.files import PREDICTOR
+from stages.quantizer.codes import Codes, pack
 from stages.tables.pipes import IN_MEMORY
 from tests.conftest import run
 
@@ -49,6 +53,7 @@ def test_the_table_of_both_models_is_that_of_the_reports() -> None:
             "",
             f"{change['prediction_difference']['max']:.6f}",
         ],
+        ["bytes of all that predicts", str(8 * 9), str(change["payload_bits"] // 8)],
         [
             "bytes of `models/*_params.joblib`",
             str(sizes["unquant_params_joblib"]),
@@ -58,25 +63,41 @@ def test_the_table_of_both_models_is_that_of_the_reports() -> None:
 
 
 def test_the_claims_are_those_of_the_reports() -> None:
-    bits = SWEEP["optimal", 8]["payload_bits"], SWEEP["float32", 32]["payload_bits"]
-    assert "take {} bits, where float32 takes {}.".format(*bits) in README
+    predictor = document.load(PREDICTOR)
+    codes = Codes(
+        predictor.bits,
+        np.array([feature.code for feature in predictor.features]),
+        np.array([feature.exponent for feature in predictor.features]),
+        predictor.intercept.number,
+        predictor.intercept.exponent,
+    )
+    payload = pack(codes)
+    assert payload.hex(" ") in README
+    assert len(payload) == SCORES["quantization"]["payload_bits"] // 8
+    assert f"The {len(payload)} bytes are the model" in README
+    assert f"with almost no loss: {len(payload)} bytes, proven" in README
+    assert SCORES["quantization"]["optimal"]
     bound = SCORES["quantization"]["prediction_difference"]["bound"]
     assert f"differ by more than {bound:.6f}, in 100,000 dollars" in README
     assert f"up to {IN_MEMORY >> 20} MB of memory" in README
+    bound_of_c = re.search(r"off by (\S+) at most", c.header(predictor))
+    assert bound_of_c
+    assert f"the proven bound of its error, here {bound_of_c[1]}." in README
 
 
 def test_the_table_of_the_sweep_is_that_of_the_reports() -> None:
-    def cells(row: dict[str, str]) -> list[str]:
-        return [f"{row['mse_growth_percent']} %", row["test_r2"], row["largest_difference"]]
-
-    assert table("| bits | payload, bits |") == [
+    assert table("| bits | bytes |") == [
         [
             str(bits),
-            SWEEP["optimal", bits]["payload_bits"],
-            *cells(SWEEP["optimal", bits]),
-            *cells(SWEEP["nearest", bits]),
+            SWEEP["optimal", bits]["payload_bytes"],
+            *(
+                f"{SWEEP[rounding, bits]['mse_growth_percent']} %"
+                for rounding in ("optimal", "gptq", "nearest")
+            ),
+            SWEEP["optimal", bits]["test_r2"],
+            SWEEP["optimal", bits]["largest_difference"],
         ]
-        for bits in (1, 2, 4, 8)
+        for bits in (1, 2, 3, 5, 8, 12)
     ]
 
 
@@ -87,11 +108,13 @@ def test_the_map_names_every_room() -> None:
             assert f"`stages/{room.name}`" in cells
 
 
-def test_the_curve_never_rises_and_is_never_above_nearest() -> None:
-    optimal = [float(SWEEP["optimal", bits]["mse_growth_percent"]) for bits in range(1, 17)]
-    nearest = [float(SWEEP["nearest", bits]["mse_growth_percent"]) for bits in range(1, 17)]
+def test_the_curve_never_rises_and_is_never_above_the_others() -> None:
+    optimal, gptq, nearest = (
+        [float(SWEEP[rounding, bits]["mse_growth_percent"]) for bits in range(1, 17)]
+        for rounding in ("optimal", "gptq", "nearest")
+    )
     assert sorted(optimal, reverse=True) == optimal
-    assert all(one <= other for one, other in zip(optimal, nearest, strict=True))
+    assert all(best <= min(rest) for best, *rest in zip(optimal, gptq, nearest, strict=True))
 
 
 def test_every_picture_that_is_shown_is_drawn_and_described() -> None:

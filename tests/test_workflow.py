@@ -110,7 +110,7 @@ def test_the_summary_says_what_changed(checkout: Path) -> None:
     run("git", "commit", "-q", "-a", "-m", "4 bits", cwd=checkout)
     text = run(".ci/summary", cwd=checkout, env=github).stdout
     assert re.search(r"\| params.yaml +\| quantize.bits +\| 8 +\| 4 +\|", text)
-    assert re.search(r"\| payload_bits +\| 240 +\| 208 +\| -32 +\|", text)
+    assert re.search(r"\| payload_bits +\| 136 +\| 96 +\| -40 +\|", text)
     base = run("git", "rev-parse", "HEAD^", cwd=checkout).stdout.strip()
     url = f"https://git.example/owner/name/raw/{base}/reports/pictures/quantization.svg"
     assert f"({url}?sanitize=true) | no picture |" in text

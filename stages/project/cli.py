@@ -23,6 +23,7 @@ LONG = 10.0  # seconds, after which a stage says how long it took
 MESSAGE = 1000  # characters of a message
 
 unfinished: set[Path] = set()  # files and folders that a signal removes
+displaced: dict[Path, Path] = {}  # what was moved out of the way, and where it belongs
 
 
 class InputError(ValueError):
@@ -101,9 +102,17 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
+def put_back() -> None:
+    """Move what was displaced to where it belongs, if nothing has taken its place."""
+    for old, path in displaced.items():
+        if old.exists() and not path.exists():
+            old.rename(path)
+
+
 def _interrupt(*_: object) -> NoReturn:
     """End the process: an exception could strike anywhere, and threads would go on working."""
     progress(1, 0)
+    put_back()
     for path in unfinished:
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)

@@ -3,6 +3,7 @@
 import csv
 import json
 import math
+import os
 import secrets
 import shutil
 import stat
@@ -56,12 +57,17 @@ def replacing(path: Path) -> Iterator[Path]:
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder to write to; it takes the place of `path` once the block has succeeded."""
     with temporary_folder(path.parent) as room:
-        part = room / "new"
+        part, old = room / "new", room / "old"
         part.mkdir()
         yield part
-        if path.exists():
-            path.rename(room / "old")
-        part.rename(path)
+        try:
+            cli.displaced[old] = path
+            if os.path.lexists(path):
+                path.rename(old)
+            part.rename(path)
+        finally:
+            cli.put_back()
+            del cli.displaced[old]
 
 
 @contextmanager

@@ -272,8 +272,10 @@ def _check(sums: Sums, exponents: Sequence[Any]) -> None:
         raise ValueError("its exponents are not those of the ranges")
     if not (np.isfinite([sums.low, sums.high]).all() and (sums.low <= sums.high).all()):
         raise ValueError("a range is empty or not finite")
-    if sums.n_rows < 1 or (sums.covariances.diagonal() < 0).any():
+    if sums.n_rows < 1 or np.abs(sums.products[1:, 1:]).max() > sums.n_rows << 106:
         raise ValueError("its sums are those of no table")
-    inside = (sums.low <= sums.mean) & (sums.mean <= sums.high)
-    if not inside.all():
+    own = sums.covariances.diagonal()
+    if (own <= 0).any() or (sums.covariances**2 > np.outer(own, own)).any():
+        raise ValueError("its sums are those of no table that varies")
+    if not ((sums.low <= sums.mean) & (sums.mean <= sums.high)).all():
         raise ValueError("a mean lies outside its range")

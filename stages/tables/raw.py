@@ -18,13 +18,12 @@ from stages.project.params import Load
 from stages.project.text import listed, named
 from stages.tables import engine, source, sql, table
 from stages.tables.source import NUMERIC, Source
-from stages.tables.table import VIEW, Schema
+from stages.tables.table import LARGEST, SMALLEST, VIEW, Schema
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
-SMALLEST, LARGEST = 1e-100, 1e100  # sizes of a value, so that products are numbers too
 KEY = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT$|U?INTEGER$|UUID$|VARCHAR$")  # types of a key
 
 
@@ -59,6 +58,9 @@ def gather(config: Load, room: Path, connection: "DuckDBPyConnection") -> tuple[
                 f"load.target must name the column of {first.name} to predict, one of"
                 f" {listed(first.columns)}"
             )
+        for name in keys:
+            if name not in first.columns:
+                raise InputError(missing(name, first))
         features = config.features or possible(first, [*keys, target])
         check_names([*features, *keys, target], first.name)
     names = [*features, target]
@@ -120,6 +122,10 @@ def opened(path: Path, names: Sequence[str], connection: "DuckDBPyConnection") -
         yield it
 
 
+def missing(name: str, where: Source) -> str:
+    return f"{where.name}: column {named(name)} missing; found {listed(where.columns)}"
+
+
 def possible(first: Source, others: Sequence[str]) -> list[str]:
     """Return the columns that may hold numbers: by their type or, as in CSV, as text."""
     columns = zip(first.columns, first.types, strict=True)
@@ -168,9 +174,7 @@ def staged(
             values.append(f"CASE WHEN {size} THEN {x} END AS {sql.identifier(name)}")
         for name in keys:
             if name not in it.columns:
-                raise InputError(
-                    f"{it.name}: column {named(name)} missing; found {listed(it.columns)}"
-                )
+                raise InputError(missing(name, it))
             position = it.columns.index(name)
             if not KEY.match(it.types[position]):
                 raise InputError(
@@ -214,8 +218,8 @@ def complaint(
 ) -> str:
     """Say which value of a column is the first that is not as it must be, and how many are."""
     query = (
-        "SELECT min(file_row_number), count(*) FROM read_parquet(?, file_row_number = true)"
-        f" WHERE {sql.identifier(name)} IS NULL"
+        "SELECT min(row), count(*) FROM (SELECT row_number() OVER () - 1 AS row,"
+        f" {sql.identifier(name)} AS x FROM read_parquet(?)) WHERE x IS NULL"
     )
     found = [(part, *connection.execute(query, [str(part.stored)]).fetchall()[0]) for part in parts]
     bad = sum(count for _, _, count in found)

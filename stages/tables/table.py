@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 VIEW = "gathered"  # what `load` calls in SQL the data set that it splits
+SMALLEST, LARGEST = 1e-100, 1e100  # sizes of a value, so that products are numbers too
 OWN_UNIT = "its own unit"  # of a target whose unit nobody has told
 NAMES, ROWS, SAMPLE = "table.json", "rows.parquet", "sample.parquet"
 VECTOR = 2048  # rows, of which DuckDB's groups are multiples
@@ -41,6 +42,8 @@ class Schema:
         texts = (self.dataset, self.unit, *self.columns)
         if not self.features or not all(isinstance(text, str) for text in texts):
             raise TypeError("its names must be texts")
+        if len({*self.columns}) < len(self.columns):
+            raise ValueError("columns have the same name")
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -80,7 +83,11 @@ class Table:
 
     def sample(self) -> NDArray[np.float64]:
         """Return the first rows of the split, in its order, of shape (n_rows, n_columns)."""
-        return np.vstack([*_rows(self.folder / SAMPLE, self.schema)])
+        path = self.folder / SAMPLE
+        blocks = [*_rows(path, self.schema)]
+        if not blocks or not np.isfinite(np.vstack(blocks)).all():
+            raise InputError(f"{_made(path)}: it has no rows, or values that are not finite")
+        return np.vstack(blocks)
 
 
 def group_rows(n_columns: int) -> int:
@@ -151,8 +158,9 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
             f"SELECT count(*), {', '.join(values)} FROM read_parquet({literal(str(rows))})"
         ).fetchall()
         count, low, high = np.array(row, float).reshape(3, -1)
-        if not n_rows or not np.isfinite([low, high]).all() or count.min() < n_rows:
-            raise ValueError("it has no rows, or values that are not finite")
+        largest = np.maximum(-low, high).max()
+        if not n_rows or not largest <= LARGEST or count.min() < n_rows:
+            raise ValueError("it has no rows, or values that are too large or no numbers")
     return Table(schema, folder, n_rows, low, high)
 
 
@@ -162,6 +170,8 @@ def _made(path: Path) -> str:
 
 
 def _rows(path: Path, schema: Schema) -> Iterator[NDArray[np.float64]]:
+    if not path.exists():
+        raise InputError(f"{path} does not exist; `dvc repro` makes it")
     with engine.connected(_made(path)) as connection, engine.unchanged(path):
         columns = ", ".join(map(identifier, schema.columns))
         found = connection.sql(f"SELECT {columns} FROM read_parquet({literal(str(path))})")

@@ -63,6 +63,36 @@ def test_a_folder_is_replaced_as_a_whole(before: dict[str, str], tmp_path: Path)
     assert [path.name for path in tmp_path.iterdir()] == ["table"]
 
 
+def test_a_folder_comes_back_when_the_new_one_cannot_take_its_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table/a").write_text("old")
+    rename = Path.rename
+
+    def fail(path: Path, target: Path) -> None:
+        if path.name == "new":
+            raise OSError("no")
+        rename(path, target)
+
+    def replace() -> None:
+        with replacing_folder(tmp_path / "table") as part:
+            (part / "a").write_text("new")
+
+    monkeypatch.setattr(Path, "rename", fail)
+    with pytest.raises(OSError, match="no"):
+        replace()
+    assert contents(tmp_path) == {"table/a": "old"}
+    assert not cli.displaced
+
+
+def test_a_link_to_nowhere_is_replaced(tmp_path: Path) -> None:
+    (tmp_path / "table").symlink_to("nowhere")
+    with replacing_folder(tmp_path / "table") as part:
+        (part / "a").write_text("new")
+    assert contents(tmp_path) == {"table/a": "new"}
+
+
 def test_a_temporary_folder_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
     with temporary_folder(tmp_path / "new") as folder:
         (folder / "below").mkdir()

@@ -51,7 +51,7 @@ def test_some_features_can_be_read(folder: Path) -> None:
     "expected",
     [
         replace(SCHEMA, dataset="other"),
-        replace(SCHEMA, target="select"),
+        replace(SCHEMA, target="other"),
         replace(SCHEMA, unit="pears"),
         replace(SCHEMA, features=("a",)),
         replace(SCHEMA, features=SCHEMA.features[::-1]),
@@ -85,6 +85,7 @@ def test_a_missing_or_damaged_table_says_what_makes_it(
         'SELECT * REPLACE (nullif("select", "select") AS "select") FROM toy',
         "SELECT * REPLACE ('inf'::DOUBLE AS \"select\") FROM toy",
         "SELECT * REPLACE ('nan'::DOUBLE AS \"select\") FROM toy",
+        'SELECT * REPLACE (1e101::DOUBLE AS "select") FROM toy',
     ],
 )
 def test_a_table_that_something_else_has_rewritten_is_refused(query: str, folder: Path) -> None:
@@ -119,10 +120,24 @@ def test_a_table_of_another_length_is_refused(folder: Path) -> None:
         list(found.blocks())
 
 
-def test_a_damaged_sample_is_refused(folder: Path) -> None:
+@pytest.mark.parametrize(
+    ("query", "message"),
+    [
+        ('SELECT NULL::DOUBLE AS "select", * EXCLUDE "select" FROM old', "empty values"),
+        ('SELECT \'nan\'::DOUBLE AS "select", * EXCLUDE "select" FROM old', "not finite"),
+        ("FROM old LIMIT 0", "no rows"),
+        ('SELECT 1::FLOAT AS "select", * EXCLUDE "select" FROM old', "must hold numbers"),
+        (None, "does not exist"),
+    ],
+)
+def test_a_damaged_sample_is_refused(query: str | None, message: str, folder: Path) -> None:
     found = table.read(folder)
     path = folder / "sample.parquet"
-    columns = 'NULL::DOUBLE AS "select", 1.5::DOUBLE AS "a ""quoted"" name", 1.5::DOUBLE AS ü'
-    duckdb.execute(f"COPY (SELECT {columns}) TO '{path}' (FORMAT parquet)")
-    with pytest.raises(InputError, match=r"sample\.parquet, which `dvc repro` makes: it has empty"):
+    with duckdb.connect() as connection:
+        connection.execute("CREATE TABLE old AS FROM read_parquet(?)", [str(path)])
+        path.unlink()
+        if query:
+            connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet)")
+    with pytest.raises(InputError, match=rf"sample\.parquet.* {message}") as raised:
         found.sample()
+    assert "`dvc repro` makes" in str(raised.value)
