@@ -24,7 +24,7 @@ from stages.project.files import (
     TRAIN,
     UNQUANT_PARAMS,
 )
-from stages.quantizer.codes import Codes, pack
+from stages.quantizer.codes import Codes, pack, unpack
 from stages.quantizer.others import others
 from stages.quantizer.solve import quantize
 from stages.regression import scores, sums
@@ -129,13 +129,13 @@ def load_model(schema: Schema, train: Sums) -> LinearModel:
 
 
 def load_codes(schema: Schema, train: Sums) -> tuple[Codes, dict[str, Any]]:
-    """Load the codes from the predictor, which must have been made for these rows.
+    """Load the codes, which must be those of the predictor, and made for these rows.
 
     Returns
     -------
     codes : Codes
     proof : dict
-        What `quant_params.joblib` tells of them: whether they are optimal, and nodes visited.
+        Whether they are optimal, and the nodes visited.
     """
     shipped = document.load(PREDICTOR)
     names, lows, highs, chosen, exponents = zip(*map(astuple, shipped.features), strict=True)
@@ -144,12 +144,16 @@ def load_codes(schema: Schema, train: Sums) -> tuple[Codes, dict[str, Any]]:
         raise InputError(f"{PREDICTOR} is for another table than {SUMS}; {REMEDY}")
     stored = files.load_joblib(QUANT_PARAMS)
     with files.reading(QUANT_PARAMS):
-        if tuple(stored["codes"]) != chosen:
-            raise InputError(f"{QUANT_PARAMS} has other codes than {PREDICTOR}; {REMEDY}")
+        codes = unpack(stored["payload"], len(names))
         proof = {"optimal": bool(stored["optimal"]), "nodes": int(stored["nodes"])}
-    intercept = shipped.intercept
-    codes = np.array(chosen), np.array(exponents)
-    return Codes(shipped.bits, *codes, intercept.number, intercept.exponent), proof
+    intercept = codes.intercept, codes.intercept_exponent
+    if (
+        (codes.bits, intercept) != (shipped.bits, astuple(shipped.intercept))
+        or tuple(codes.codes) != chosen
+        or tuple(codes.exponents) != exponents
+    ):
+        raise InputError(f"{QUANT_PARAMS} has another model than {PREDICTOR}; {REMEDY}")
+    return codes, proof
 
 
 def main() -> str:

@@ -52,7 +52,7 @@ def drawn(n_rows: int, config: Load, connection: "DuckDBPyConnection") -> Split:
 
 
 def keyed(config: Load) -> Split:
-    """Split by key: a test row is one whose MD5 lies below test_size · 2^128, compared as hex text.
+    """Split by key: a test row is one whose MD5 is below the share test_size, as hex text.
 
     Every engine compares text alike. Géron, Hands-On Machine Learning, chapter 2, has the idea.
     """

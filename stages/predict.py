@@ -201,23 +201,24 @@ def parse() -> argparse.Namespace:
         default="fail",
         help="what to do about bad rows: fail, which is the default, or drop and count them",
     )
-    parser.add_argument(
-        "--sql",
-        metavar="TABLE",
-        help="print the SELECT that predicts TABLE, in standard SQL",
+    shown = parser.add_mutually_exclusive_group()
+    shown.add_argument(
+        "--sql", metavar="TABLE", help="print the SELECT that predicts TABLE, as it stands in FROM"
     )
+    shown.add_argument("--card", action="store_true", help="print the model card")
+    shown.add_argument("--c", action="store_true", help="print the model as a C99 header")
     parser.add_argument(
         "--dialect",
         metavar="NAME",
         help=f"write --sql in the SQL of {', '.join(sorted(expression.DIALECTS))}; needs sqlglot",
     )
-    parser.add_argument("--card", action="store_true", help="print the model card")
-    parser.add_argument("--c", action="store_true", help="print the model as a C99 header")
     args = parser.parse_args()
     if (args.sql is not None or args.card or args.c) and (args.file or args.output):
         parser.error("--sql, --card and --c print, and take no FILE and no --output")
     if args.dialect is not None and args.sql is None:
         parser.error("--dialect needs --sql")
+    if args.sql is not None and not args.sql.strip():
+        parser.error("--sql needs the name of a table")
     return args
 
 

@@ -39,9 +39,10 @@ def to_predictor(codes: Codes, schema: Schema, train: Sums) -> Predictor:
 
 
 def to_params(quantized: Quantized) -> dict[str, object]:
-    """Lay out `quant_params.joblib`, in the words of the field, in arrays that cost few bytes.
+    """Lay out `quant_params.joblib`: in the words of the field, and as the payload.
 
-    A weight is scale · (code - zero_point), with the scale 2^(1 - exponent).
+    A weight is scale · (code - zero_point), with the scale 2^(1 - exponent). The arrays are not
+    numpy's, which would take more bytes than the model.
     """
     codes = quantized.codes
     return {
@@ -49,6 +50,7 @@ def to_params(quantized: Quantized) -> dict[str, object]:
         "scale": array("d", np.ldexp(1.0, 1 - codes.exponents).tolist()),
         "zero_point": codes.zero_point,
         "intercept": codes.model.intercept,
+        "payload": pack(codes),
         "optimal": quantized.optimal,
         "nodes": quantized.nodes,
     }
@@ -69,9 +71,11 @@ def main() -> str:
     files.save_joblib(vars(model), UNQUANT_PARAMS)
     files.save_joblib(to_params(quantized), QUANT_PARAMS)
     document.save(to_predictor(quantized.codes, schema, train), PREDICTOR)
-    proof = "proven the best of their format" if quantized.optimal else "not proven the best"
+    how = f"rounded by {config.rounding}"
+    if config.rounding == "optimal":
+        how = "proven the best of their format" if quantized.optimal else "not proven the best"
     size = plural(len(pack(quantized.codes)), "byte")
-    return f"{len(schema.features)} weights of {config.bits} bits, {size} in all, {proof}"
+    return f"{len(schema.features)} weights of {config.bits} bits, {size} in all, {how}"
 
 
 if __name__ == "__main__":

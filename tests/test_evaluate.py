@@ -1,4 +1,3 @@
-from array import array
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from stages.evaluate import effects, headline, judge, load_codes, scored_sweep, 
 from stages.predictor import document
 from stages.predictor.document import Feature
 from stages.project.cli import InputError
-from stages.quantizer.codes import pack
+from stages.quantizer.codes import Codes, pack
 from stages.regression import scores
 from stages.regression.linear import LinearModel
 from stages.regression.scores import Tally
@@ -102,8 +101,9 @@ def test_a_predictor_of_another_table_is_refused(
     path = tmp_path / "predictor.json"
     monkeypatch.setattr(evaluate, "PREDICTOR", path)
     monkeypatch.setattr(evaluate, "QUANT_PARAMS", tmp_path / "quant_params.joblib")
-    chosen = array("B", [feature.code for feature in EXAMPLE.features])
-    joblib.dump({"codes": chosen, "optimal": True, "nodes": 7}, tmp_path / "quant_params.joblib")
+    code, exponent = ([getattr(f, key) for f in EXAMPLE.features] for key in ("code", "exponent"))
+    payload = pack(Codes(EXAMPLE.bits, np.array(code), np.array(exponent), 13, 2))
+    joblib.dump({"payload": payload, "optimal": True, "nodes": 7}, tmp_path / "quant_params.joblib")
     ranges = [[feature.min, feature.max] for feature in EXAMPLE.features]
     train = Rows(np.array(ranges).T, np.array([0.0, 1.0])).sums
     document.save(EXAMPLE, path)
@@ -114,5 +114,5 @@ def test_a_predictor_of_another_table_is_refused(
     assert (codes.model.coef.tolist(), codes.model.intercept) == ([0.5, -4.0], 3.25)
     assert len(pack(codes)) == 5  # 4 + 4 + 6 + 6 bits, twice 2 + 2, and 13 in 5 with its sign
     document.save(replace(EXAMPLE, **change), path)  # type: ignore[arg-type]
-    with pytest.raises(InputError, match=r"is for another table|has other codes"):
+    with pytest.raises(InputError, match=r"is for another table|has another model"):
         load_codes(SCHEMA, train)

@@ -75,7 +75,7 @@ def test_the_claims_are_those_of_the_reports() -> None:
     assert payload.hex(" ") in README
     assert len(payload) == SCORES["quantization"]["payload_bits"] // 8
     assert f"The {len(payload)} bytes are the model" in README
-    assert f"with almost no loss: {len(payload)} bytes, proven" in README
+    assert f"with almost no loss: {len(payload)} bytes, whose weights are proven" in README
     assert SCORES["quantization"]["optimal"]
     bound = SCORES["quantization"]["prediction_difference"]["bound"]
     assert f"differ by more than {bound:.6f}, in 100,000 dollars" in README

@@ -124,6 +124,7 @@ enum {{ model_features = {n}, model_result_fraction_bits = {fixed.result_bits} }
  * LinearModel.predict where double is IEEE 754 binary64, FLT_EVAL_METHOD is 0 or 1 (not x87), and
  * no product is fused with a sum. gcc ignores the pragma: give it -std=c99 or -ffp-contract=off.
  */
+#if !defined __SIZEOF_DOUBLE__ || __SIZEOF_DOUBLE__ == 8 /* not on AVR, where it has 32 bits */
 static inline double predict(const double x[])
 {{
 #if !defined __GNUC__ || defined __clang__
@@ -133,11 +134,13 @@ static inline double predict(const double x[])
 {newline.join(terms)}
     return y;
 }}
+#endif
 
 /*
  * Takes x[j] * 2^model_fraction_bits[j], rounded to nearest, and returns the prediction times
  * 2^{fixed.result_bits}, rounded to nearest, ties up, and limited to 32 bits.
- * Within the training range it is off by {bound:g} at most, in the unit of the target.
+ * Within the training range it is off by {bound:g} at most, in the unit of the target, from the
+ * model in exact arithmetic; the rounding of the inputs is included.
  * The sum has {fixed.sum_bits} fraction bits. It cannot overflow: no x makes it 2^62 or more.
  */
 static inline int32_t predict_fixed(const int32_t x[])

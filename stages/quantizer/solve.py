@@ -50,7 +50,7 @@ class Quantized:
     ----------
     codes : Codes
     optimal : bool
-        Whether no model with so many bits has a smaller growth.
+        Whether no weights of so many bits make the training MSE grow less, the intercept free.
     nodes : int
         What the enumerations visited for this proof, or before they gave up.
     """
@@ -228,8 +228,16 @@ def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, in
         best = min(best, found, key=problem.loss)
         if nodes >= budget and not proven:
             return best, False, nodes
-    first, last = (enumerated(problem, k, best, 0)[1] for k in (0, len(losses) - 1))
-    return best, proven and first and (last or vanishing(problem, best)), nodes
+    # before the first window all values are larger still, and behind the last they are smaller
+    before = hopeless(problem, 0, best)
+    behind = hopeless(problem, -1, best) or vanishing(problem, best)
+    return best, proven and before and behind, nodes
+
+
+def hopeless(problem: Problem, k: int, best: Floats) -> bool:
+    """Tell whether window k leaves some weight no value that a better model can have."""
+    values, complete = candidates(problem, k, problem.loss(best))
+    return values is None and complete
 
 
 def vanishing(problem: Problem, best: Floats) -> bool:
@@ -255,10 +263,9 @@ def enumerated(problem: Problem, k: int, best: Floats, budget: int) -> tuple[Flo
     nodes : int
     """
     loss = problem.loss(best)
-    radii = problem.reach * (math.sqrt(loss) * (1 + 1e-9))  # more than rounding errors take
-    values, complete = candidates(problem, problem.windows[k], radii)
-    if values is None or budget <= 0:
-        return best, complete and values is None, 0
+    values, complete = candidates(problem, k, loss)
+    if values is None:
+        return best, complete, 0
     scaled = [
         (of_one * sigma).tolist() for of_one, sigma in zip(values, problem.sigma, strict=True)
     ]
@@ -269,10 +276,8 @@ def enumerated(problem: Problem, k: int, best: Floats, budget: int) -> tuple[Flo
     return best, proven and complete, nodes
 
 
-def candidates(
-    problem: Problem, exponents: Integers, radii: Floats
-) -> tuple[list[Floats] | None, bool]:
-    """List, in ascending order, the values that each weight can take without being too far off.
+def candidates(problem: Problem, k: int, loss: float) -> tuple[list[Floats] | None, bool]:
+    """List, in ascending order, the values in window k that each weight has in a better model.
 
     Returns
     -------
@@ -281,7 +286,8 @@ def candidates(
     complete : bool
         False where a weight had more than `VALUES` of them: then only those near it are listed.
     """
-    half, complete = 2 ** (problem.bits - 1), True
+    half, complete, exponents = 2 ** (problem.bits - 1), True, problem.windows[k]
+    radii = problem.reach * (math.sqrt(loss) * (1 + 1e-9))  # more than rounding errors take
     values = []
     for weight, radius in zip(problem.weights, radii / problem.sigma, strict=True):
         while True:  # multipliers are 2m + 1, m from first to last

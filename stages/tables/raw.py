@@ -207,7 +207,7 @@ def check_keys(
         for *values, rows, more in repeated:
             pairs = zip(map(named, keys), map(engine.cell, values), strict=True)
             raise InputError(
-                f"{pattern}: load.key must name one row each, {rows:,} rows have"
+                f"{pattern}: load.key must be unique, {rows:,} rows have"
                 f" {', '.join(f'{name} {value}' for name, value in pairs)}"
                 f" ({plural(more, 'such key')} in all)"
             )
