@@ -147,7 +147,7 @@ def _check_ranges(predictor: Predictor, where: str) -> None:
     if not predictor.features:
         raise InputError(f"{where}features must not be empty")
     names = [feature.name for feature in predictor.features]
-    if len(set(names)) < len(names):
+    if len({name.lower() for name in names}) < len(names):  # SQL does not see case
         raise InputError(f"{where}features must have names of their own, got {listed(names)}")
     texts = (*names, predictor.dataset, predictor.target, predictor.unit)
     for text in texts:

@@ -24,9 +24,9 @@ def expression(
 ) -> str:
     """Return ``intercept + Σ multiplier * (operand / 2^exponent)``, the operands being SQL.
 
-    To divide by a power of two is exact, so that each term is rounded once, as the product of
-    feature and weight would be. And literals are short whole numbers. `cast` follows the intercept
-    and each operand.
+    To divide by a power of two is exact, unless the quotient is below 2.2e-308, so that each term
+    is rounded once, as the product of feature and weight is. And literals are short whole numbers.
+    `cast` follows the intercept and each operand.
     """
     terms = [scaled(f"{predictor.intercept.number}e0{cast}", predictor.intercept.exponent)]
     for multiplier, feature, operand in zip(

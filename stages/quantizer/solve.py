@@ -50,7 +50,8 @@ class Quantized:
     ----------
     codes : Codes
     optimal : bool
-        Whether no weights of so many bits make the training MSE grow less, the intercept free.
+        Whether no weights of so many bits make the training MSE grow less, but for what the choice
+        of the intercept can move.
     nodes : int
         What the enumerations visited for this proof, or before they gave up.
     """
@@ -177,6 +178,7 @@ def rounded(targets: Floats, exponents: Integers, top: int) -> Floats:
     return chosen
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def nearest(problem: Problem, _: Floats | None) -> tuple[Floats, bool, int]:
     """Round each weight for itself, in the window in which these errors cost least."""
     columns = [
@@ -209,12 +211,14 @@ def planes(problem: Problem) -> tuple[Floats, Floats]:
     return values, losses
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def gptq(problem: Problem, _: Floats | None) -> tuple[Floats, bool, int]:
     """Round by nearest-plane, in the window that it suits best."""
     values, losses = planes(problem)
     return values[np.argmin(losses)], False, 0
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, int]:
     """Enumerate window after window, the most promising first."""
     values, losses = planes(problem)
