@@ -32,7 +32,7 @@ from stages.regression.linear import Floats, LinearModel
 from stages.regression.scores import Tally
 from stages.regression.sums import Sums
 from stages.tables import table
-from stages.tables.table import Schema
+from stages.tables.table import Schema, Table
 
 REMEDY = "`dvc repro` makes both"
 Way = tuple[str, int, int, LinearModel]  # rounding, bits, payload_bytes, quantized model
@@ -156,6 +156,36 @@ def load_codes(schema: Schema, train: Sums) -> tuple[Codes, dict[str, Any]]:
     return codes, proof
 
 
+def measured(
+    model: LinearModel, quantized: LinearModel, learned: Sums, train: Table, test: Table
+) -> tuple[dict[str, Any], list[tuple[str | int | float, ...]]]:
+    """Score both models, and the sweep, in one pass over the rows of each table.
+
+    Returns
+    -------
+    scores : dict
+    sweep : list of rows of SWEEP_COLUMNS
+    """
+    on_train = Tally([model, quantized], train.low, train.high)
+    for block in train.blocks():
+        on_train.add(block)
+    swept = list(sweep(model, learned))
+    try:
+        on_test = Tally([model, quantized, *(way[-1] for way in swept)], test.low, test.high)
+        with files.reading(TEST):
+            tested = Sums.of(on_test.watching(test.blocks()), test.low, test.high)
+        if not tested.variances[-1]:
+            raise InputError(f"{TEST}: {test.schema.target} varies too little for an R²")
+        on = {"train": (learned, on_train), "test": (tested, on_test)}
+        scored = scores.compare([model, quantized], on)
+        return scored, list(scored_sweep(model, swept, learned, tested, on_test))
+    except OverflowError as error:
+        raise InputError(
+            f"{TEST}: a row lies so far outside the training range that its error is too large for"
+            " a number: leave the row or the feature out"
+        ) from error
+
+
 def main() -> str:
     samples = params.read().evaluate.samples
     schema, learned = sums.load(SUMS)
@@ -166,26 +196,7 @@ def main() -> str:
     model = load_model(schema, learned)
     codes, proof = load_codes(schema, learned)
     quantized = codes.model
-    swept = list(sweep(model, learned))
-    on_train = Tally([model, quantized], train.low, train.high)
-    for block in train.blocks():
-        on_train.add(block)
-    try:
-        every = [model, quantized, *(way[-1] for way in swept)]
-        on_test = Tally(every, test.low, test.high)
-        with files.reading(TEST):
-            tested = Sums.of(on_test.watching(test.blocks()), test.low, test.high)
-        if not tested.variances[-1]:
-            raise InputError(f"{TEST}: {schema.target} varies too little for an R²")
-        scored = scores.compare(
-            [model, quantized], {"train": (learned, on_train), "test": (tested, on_test)}
-        )
-        sweep_rows = list(scored_sweep(model, swept, learned, tested, on_test))
-    except OverflowError as error:
-        raise InputError(
-            f"{TEST}: a row lies so far outside the training range that its error is too large for"
-            " a number: leave the row or the feature out"
-        ) from error
+    scored, sweep_rows = measured(model, quantized, learned, train, test)
     scored["quantization"] |= proof | {"payload_bits": 8 * len(pack(codes))}
     scored["bytes"] = {
         path.name.replace(".", "_"): path.stat().st_size

@@ -90,10 +90,10 @@ def main() -> str:
     with (
         files.replacing_folder(TRAIN) as train,
         files.replacing_folder(TEST) as test,
-        files.temporary_folder(TRAIN.parent) as room,
+        files.temporary_folder(TRAIN.parent) as scratch,
         engine.connected(config.dataset) as connection,
     ):
-        schema, n_rows = datasets.gather(config, room, connection)
+        schema, n_rows = datasets.gather(config, scratch, connection)
         split = keyed(config) if config.keys else drawn(n_rows, config, connection)
         first = f"{split.is_test} ORDER BY {split.order} LIMIT {SAMPLED}"
         n_train, n_test, _ = (

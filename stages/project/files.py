@@ -56,8 +56,8 @@ def replacing(path: Path) -> Iterator[Path]:
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
     """Yield a new folder to write to; it takes the place of `path` once the block has succeeded."""
-    with temporary_folder(path.parent) as room:
-        part, old = room / "new", room / "old"
+    with temporary_folder(path.parent) as scratch:
+        part, old = scratch / "new", scratch / "old"
         part.mkdir()
         yield part
         try:

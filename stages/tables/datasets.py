@@ -106,14 +106,14 @@ SOURCES: Mapping[str, Callable[[], DataSet]] = {
 }
 
 
-def gather(config: Load, room: Path, connection: "DuckDBPyConnection") -> tuple[Schema, int]:
+def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> tuple[Schema, int]:
     """Make the data set that `config` names the view VIEW, with the columns that it asks for.
 
     Parameters
     ----------
     config : Load
         Where it says null: the target and the unit of the data set, all columns but the target.
-    room : Path
+    scratch : Path
         A folder for temporary files.
     connection : DuckDBPyConnection
 
@@ -136,7 +136,7 @@ def gather(config: Load, room: Path, connection: "DuckDBPyConnection") -> tuple[
     if name in SOURCES:
         return _built_in(SOURCES[name](), config, connection)
     if raw.FOLDER in Path(os.path.normpath(name)).parents:
-        return raw.gather(config, room, connection)
+        return raw.gather(config, scratch, connection)
     raise InputError(
         f"load.dataset must be {', '.join(SOURCES)} or files below {raw.FOLDER}, which may"
         f" have wildcards, got {name!r}"

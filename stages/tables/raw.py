@@ -27,7 +27,7 @@ FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes he
 KEY = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT$|U?INTEGER$|UUID$|VARCHAR$")  # types of a key
 
 
-def gather(config: Load, room: Path, connection: "DuckDBPyConnection") -> tuple[Schema, int]:
+def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> tuple[Schema, int]:
     """Make the files that `config.dataset` matches, one below the other, the view VIEW.
 
     Parameters
@@ -35,7 +35,7 @@ def gather(config: Load, room: Path, connection: "DuckDBPyConnection") -> tuple[
     config : Load
         The target must be named. If the features are not, all others that hold numbers are, and
         those left out are named on standard error.
-    room : Path
+    scratch : Path
         A folder for temporary files.
     connection : DuckDBPyConnection
 
@@ -49,45 +49,28 @@ def gather(config: Load, room: Path, connection: "DuckDBPyConnection") -> tuple[
     InputError
         There is no such file or column, a value is not a number, or a key names no single row.
     """
-    pattern, target, keys = config.dataset, config.target, config.keys
+    pattern, keys = config.dataset, config.keys
     paths = find(pattern)
-    connection.execute(f"SET temp_directory = {sql.literal(str(room))}")
-    with opened(paths[0], [target] if target else [], connection) as first:
-        if target is None:
-            raise InputError(
-                f"load.target must name the column of {first.name} to predict, one of"
-                f" {listed(first.columns)}"
-            )
-        for name in keys:
-            if name not in first.columns:
-                raise InputError(missing(name, first))
-        features = config.features or possible(first, [*keys, target])
-        check_names([*features, *keys, target], first.name)
+    connection.execute(f"SET temp_directory = {sql.literal(str(scratch))}")
+    with opened(paths[0], [config.target] if config.target else [], connection) as first:
+        features, target = chosen(first, config)
     names = [*features, target]
     parts = [
-        staged(path, names, keys, room / f"{number}.parquet", connection)
+        staged(path, names, keys, scratch / f"{number}.parquet", connection)
         for number, path in enumerate(paths)
     ]
     listing = ", ".join(sql.literal(str(part.stored)) for part in parts)
     connection.execute(f"CREATE TEMP VIEW {VIEW} AS FROM read_parquet([{listing}])")
-    [(n_rows, *counts)] = connection.execute(
-        f"SELECT count(*), {', '.join(f'count({sql.identifier(name)})' for name in names)}"
-        f" FROM {VIEW}"
-    ).fetchall()
+    counts = ", ".join(f"count({sql.identifier(name)})" for name in names)
+    [(n_rows, *found)] = connection.execute(f"SELECT count(*), {counts} FROM {VIEW}").fetchall()
+    numbers = dict(zip(names, found, strict=True))
     if not n_rows:
         raise InputError(f"{pattern} has no rows")
-    numbers = dict(zip(names, counts, strict=True))
     if config.features is None:
         features = [name for name in features if numbers[name]]
         if left_out := [name for name in first.columns if name not in (*features, *keys, target)]:
             cli.say(f"load: {pattern}: left out, as they hold no numbers: {listed(left_out)}")
-    if not features:
-        raise InputError(f"{pattern}: no column but {target} holds numbers")
-    for name in sorted({*features} & {*SAMPLE_COLUMNS, "prediction"}):
-        raise InputError(
-            f"{pattern}: no feature can be called {name}, which is a column of the output:"
-            " rename it, or list others in load.features"
-        )
+    check_features(features, target, pattern)
     for name in (*features, target):
         if numbers[name] < n_rows:
             hint = "" if name == target else "; load.features can leave it out"
@@ -126,10 +109,36 @@ def missing(name: str, where: Source) -> str:
     return f"{where.name}: column {named(name)} missing; found {listed(where.columns)}"
 
 
-def possible(first: Source, others: Sequence[str]) -> list[str]:
-    """Return the columns that may hold numbers: by their type or, as in CSV, as text."""
-    columns = zip(first.columns, first.types, strict=True)
-    return [name for name, kind in columns if name not in ("", *others) and NUMERIC.match(kind)]
+def chosen(first: Source, config: Load) -> tuple[Sequence[str], str]:
+    """Return the features, all columns that may hold numbers if none are named, and the target."""
+    target, keys = config.target, config.keys
+    if target is None:
+        raise InputError(
+            f"load.target must name the column of {first.name} to predict, one of"
+            f" {listed(first.columns)}"
+        )
+    for name in keys:
+        if name not in first.columns:
+            raise InputError(missing(name, first))
+    features = config.features or [  # by their type or, as in CSV, as text
+        name
+        for name, kind in zip(first.columns, first.types, strict=True)
+        if name not in ("", target, *keys) and NUMERIC.match(kind)
+    ]
+    check_names([*features, *keys, target], first.name)
+    return features, target
+
+
+def check_features(features: Sequence[str], target: str, pattern: str) -> None:
+    """Refuse a table without features, and names that the output has for something else."""
+    if not features:
+        raise InputError(f"{pattern}: no column but {target} holds numbers")
+    for name in features:
+        if name in (*SAMPLE_COLUMNS, "prediction"):
+            raise InputError(
+                f"{pattern}: no feature can be called {name}, which is a column of the output:"
+                " rename it, or list others in load.features"
+            )
 
 
 def check_names(names: Sequence[str], file: str) -> None:

@@ -81,10 +81,10 @@ LOAD: dict[str, Any] = {
 
 def read(name: str = "data/raw/t.csv", **wanted: Any) -> Gathered:
     config = Load(name, **LOAD | wanted)
-    room = Path("room")
-    room.mkdir(exist_ok=True)
+    scratch = Path("scratch")
+    scratch.mkdir(exist_ok=True)
     with engine.connected(name) as connection:
-        schema, n_rows = datasets.gather(config, room, connection)
+        schema, n_rows = datasets.gather(config, scratch, connection)
         columns = connection.execute(f"FROM {table.VIEW}").fetchnumpy()
     assert n_rows == len(columns[schema.target])
     return Gathered(schema, columns)
