@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from stages.predictor.document import Predictor
 from stages.predictor.scoring import Request
 from stages.project.cli import InputError
-from stages.project.files import SAMPLE_COLUMNS
+from stages.project.files import SAMPLE_COLUMNS, existing
 from stages.tables.source import opened
 
 if TYPE_CHECKING:
@@ -24,11 +24,10 @@ def predict(
 ) -> list[tuple[float, ...]]:
     """Return for each row at `path` its prediction, its features and what was recorded."""
     names = (*(feature.name for feature in model.features), *SAMPLE_COLUMNS)
-    try:
-        file = path.open("rb")
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; `dvc repro` makes it") from error
-    with file, opened(file.fileno(), str(path), names, connection) as source:
+    with (
+        existing(path).open("rb") as file,
+        opened(file.fileno(), str(path), names, connection) as source,
+    ):
         query = Request(source, model, skip=False, only=True, connection=connection).rows()
         columns = ", ".join(f"CAST(c{source.columns.index(name)} AS DOUBLE)" for name in names)
         rows = connection.execute(f"SELECT p, {columns} FROM ({query})").fetchall()

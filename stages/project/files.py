@@ -102,6 +102,13 @@ def reading(path: Path) -> Iterator[None]:
         raise InputError(f"{path} is damaged, `dvc repro` makes it: {error!r}") from error
 
 
+def existing(path: Path) -> Path:
+    """Return the path of what a stage wrote, if it is there."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; `dvc repro` makes it")
+    return path
+
+
 def load_json(path: Path) -> Any:
     """Read JSON that a stage wrote.
 
@@ -110,10 +117,9 @@ def load_json(path: Path) -> Any:
     InputError
         There is no such file, or it is damaged.
     """
+    text = existing(path).read_bytes()
     try:
-        return json.loads(path.read_bytes(), parse_constant=_finite, parse_float=_finite)
-    except FileNotFoundError as error:
-        raise InputError(f"{path} does not exist; `dvc repro` makes it") from error
+        return json.loads(text, parse_constant=_finite, parse_float=_finite)
     except (ValueError, RecursionError) as error:  # nested too deep
         raise InputError(f"{path} is damaged, `dvc repro` makes it: not JSON: {error}") from error
 

@@ -25,6 +25,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cached_property
 
 import numpy as np
 
@@ -89,6 +90,11 @@ class Problem:
     def top(self) -> int:
         """The largest multiplier."""
         return int(2**self.bits - 1)
+
+    @cached_property
+    def planes(self) -> tuple[Floats, Floats]:
+        """What `planes` makes of it, which more than one way of rounding starts from."""
+        return planes(self)
 
     def loss(self, values: Floats) -> float:
         """Return |Rδ|² for the quantized weights `values`."""
@@ -214,14 +220,14 @@ def planes(problem: Problem) -> tuple[Floats, Floats]:
 @np.errstate(over="ignore", invalid="ignore")
 def gptq(problem: Problem, _: Floats | None) -> tuple[Floats, bool, int]:
     """Round by nearest-plane, in the window that it suits best."""
-    values, losses = planes(problem)
+    values, losses = problem.planes
     return values[np.argmin(losses)], False, 0
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, int]:
     """Enumerate window after window, the most promising first."""
-    values, losses = planes(problem)
+    values, losses = problem.planes
     starts = [values[np.argmin(losses)], *([] if narrower is None else [narrower])]
     best = min(starts, key=problem.loss)
     proven, nodes, budget = True, 0, NODES // len(problem.weights)

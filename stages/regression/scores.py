@@ -8,6 +8,7 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,7 @@ def r2(sums: Sums, model: LinearModel) -> float:
     return float(1 - mse(sums, model) / sums.variances[-1])
 
 
+@lru_cache(maxsize=16)  # R² and growth ask for the same, and all growths for that of one model
 def mse(sums: Sums, model: LinearModel) -> Fraction:
     _, square = sums.moments(model.intercept, [*model.coef, -1.0])
     return square

@@ -4,7 +4,7 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -128,11 +128,7 @@ def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> tup
         The data set cannot be read, or has no such columns.
     """
     name = config.dataset
-    for what, names in (("the target", [config.target]), ("a column of load.key", config.keys)):
-        if twice := {*names} & {*(config.features or ())}:
-            raise InputError(f"load.features must not have {what}, {twice.pop()}")
-    if config.target in config.keys:
-        raise InputError(f"load.key must not have the target, {config.target}")
+    _check(config)
     if name in SOURCES:
         return _built_in(SOURCES[name](), config, connection)
     if raw.FOLDER in Path(os.path.normpath(name)).parents:
@@ -141,6 +137,15 @@ def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> tup
         f"load.dataset must be {', '.join(SOURCES)} or files below {raw.FOLDER}, which may"
         f" have wildcards, got {name!r}"
     )
+
+
+def _check(config: Load) -> None:
+    """Refuse a column that is asked for as two things."""
+    for what, names in (("the target", [config.target]), ("a column of load.key", config.keys)):
+        if twice := {*names} & {*(config.features or ())}:
+            raise InputError(f"load.features must not have {what}, {twice.pop()}")
+    if config.target in config.keys:
+        raise InputError(f"load.key must not have the target, {config.target}")
 
 
 def _built_in(whole: DataSet, config: Load, connection: "DuckDBPyConnection") -> tuple[Schema, int]:
@@ -154,8 +159,7 @@ def _built_in(whole: DataSet, config: Load, connection: "DuckDBPyConnection") ->
             raise InputError(
                 f"{config.dataset} has no column {name}, only {', '.join(whole.columns)}"
             )
-    if target in features:
-        raise InputError(f"load.features must not have the target, {target}")
+    _check(replace(config, target=target))
     unit = config.unit or (whole.unit if target == whole.target else table.OWN_UNIT)
     connection.register(VIEW, {name: whole.columns[name] for name in (*features, target)})
     schema = Schema(config.dataset, target, unit, tuple(features))

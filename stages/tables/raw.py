@@ -30,19 +30,8 @@ KEY = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT$|U?INTEGER$|UUID$|VARCHAR$")  # ty
 def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> tuple[Schema, int]:
     """Make the files that `config.dataset` matches, one below the other, the view VIEW.
 
-    Parameters
-    ----------
-    config : Load
-        The target must be named. If the features are not, all others that hold numbers are, and
-        those left out are named on standard error.
-    scratch : Path
-        A folder for temporary files.
-    connection : DuckDBPyConnection
-
-    Returns
-    -------
-    schema : Schema
-    n_rows : int
+    As `datasets.gather` does, but that the target must be named. If the features are not, all other
+    columns that hold numbers are features, and those left out are named on standard error.
 
     Raises
     ------

@@ -84,10 +84,10 @@ class Table:
     def sample(self) -> NDArray[np.float64]:
         """Return the first rows of the split, in its order, of shape (n_rows, n_columns)."""
         path = self.folder / SAMPLE
-        blocks = [*_rows(path, self.schema)]
-        if not blocks or not np.isfinite(np.vstack(blocks)).all():
+        rows = np.vstack([np.empty((0, len(self.schema.columns))), *_rows(path, self.schema)])
+        if not len(rows) or not np.isfinite(rows).all():
             raise InputError(f"{_made(path)}: it has no rows, or values that are not finite")
-        return np.vstack(blocks)
+        return rows
 
 
 def group_rows(n_columns: int) -> int:
@@ -137,12 +137,11 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
     InputError
         There is none, it is damaged, or it is another one.
     """
-    path, rows = folder / NAMES, folder / ROWS
+    path = folder / NAMES
     document = files.load_json(path)
     with files.reading(path):
         schema = Schema(**document | {"features": tuple(document["features"])})
-    if not rows.exists():
-        raise InputError(f"{rows} does not exist; `dvc repro` makes it")
+    rows = files.existing(folder / ROWS)
     with engine.connected(_made(rows)) as connection, files.reading(rows):
         found = connection.read_parquet(str(rows))
         if found.columns != [*schema.columns] or {*map(str, found.types)} != {"DOUBLE"}:
@@ -170,8 +169,7 @@ def _made(path: Path) -> str:
 
 
 def _rows(path: Path, schema: Schema) -> Iterator[NDArray[np.float64]]:
-    if not path.exists():
-        raise InputError(f"{path} does not exist; `dvc repro` makes it")
+    files.existing(path)
     with engine.connected(_made(path)) as connection, engine.unchanged(path):
         columns = ", ".join(map(identifier, schema.columns))
         found = connection.sql(f"SELECT {columns} FROM read_parquet({literal(str(path))})")
