@@ -10,7 +10,6 @@ C. P. Schnorr, M. Euchner, "Lattice basis reduction: improved practical algorith
 subset sum problems", Mathematical Programming 66 (1994), 181-199.
 """
 
-from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -53,7 +52,6 @@ def closest(
     target : n numbers
     values : n ascending lists without duplicates
     bound : float
-        Only points that cost less than this are of interest.
     budget : int
         Nodes to visit at the most; exponentially many in n may be needed.
 
@@ -68,32 +66,30 @@ def closest(
     """
     n = len(target)
     pivots = np.diag(factor).tolist()
-    rows = [
-        [(j, row[j] / pivot) for j in range(i + 1, n)]
-        for i, (row, pivot) in enumerate(zip(factor.tolist(), pivots, strict=True))
-    ]
-    centres, delta, indices = [0.0] * n, [0.0] * n, [0] * n
+    ratios = (factor / np.diag(factor)[:, None]).tolist()
+    delta, indices = [0.0] * n, [0] * n
     cost = [0.0] * (n + 1)  # cost[i] is that of the coordinates i and beyond
     best: list[int] | None = None
     nodes = 0
 
-    def visits(i: int) -> Iterator[int]:
-        centres[i] = target[i]
-        for j, ratio in rows[i]:
-            centres[i] -= ratio * delta[j]
-        return _by_distance(values[i], centres[i])
+    def visits(i: int) -> Iterator[tuple[float, int]]:
+        centre = target[i]
+        for j in range(i + 1, n):
+            centre -= ratios[i][j] * delta[j]
+        return iter(sorted((abs(value - centre), k) for k, value in enumerate(values[i])))
 
     stack = [visits(n - 1)]
     while stack:
         i = n - len(stack)
-        index = next(stack[-1], None)
-        if index is None:
+        nearest = next(stack[-1], None)
+        if nearest is None:
             stack.pop()
             continue
         if nodes == budget:
             return best, False, nodes
         nodes += 1
-        error = pivots[i] * (values[i][index] - centres[i])
+        distance, index = nearest
+        error = pivots[i] * distance
         cost[i] = cost[i + 1] + error * error
         if cost[i] >= bound:
             stack.pop()
@@ -105,18 +101,3 @@ def closest(
             best, bound = indices.copy(), cost[0]
             stack.pop()
     return best, True, nodes
-
-
-def _by_distance(values: list[float], centre: float) -> Iterator[int]:
-    """Yield the positions in the ascending `values` from the nearest to `centre` outwards."""
-    above = bisect_left(values, centre)
-    below = above - 1
-    while below >= 0 or above < len(values):
-        if above == len(values) or (
-            below >= 0 and centre - values[below] <= values[above] - centre
-        ):
-            yield below
-            below -= 1
-        else:
-            yield above
-            above += 1

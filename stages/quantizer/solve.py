@@ -9,9 +9,8 @@ n bits is
 with all exponents among 16 in a row, or a wider power of two where the deviations differ by more.
 Every window of exponents leaves each weight a finite set of values, of which `closest` finds the
 best combination. A better model has |δ_i| ≤ reach_i · √(the growth known), so that a weight has few
-values to try, and that all but a few windows leave some weight none: further up, where even the
-largest value is too small, and further down, where the smallest is too large. So the search comes
-to an end, and what it returns is proven the best model of the format, unless its budget ends first.
+values to try, and few windows have any for all weights. No window beyond those of `windows` can
+have the best model, so what the search returns is proven, unless its budget ends first.
 
 References
 ----------
@@ -23,9 +22,9 @@ arXiv:2507.18553 (2025).
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 
@@ -38,7 +37,6 @@ from stages.regression.sums import Sums
 WINDOW = 16  # exponents, unless the deviations differ by more
 VALUES = 4_096  # of one weight, that an enumeration may choose from
 NODES = 4_000_000  # of all enumerations for one width, divided by the features
-MARGIN = 3  # binary places, windows beyond those in which weights have a value of their size
 SMALL = 2.0**-30  # of a weight on standardised features and target: less counts as so much
 SHARE = 100  # of what the weights add to the MSE, the intercept may add
 
@@ -51,8 +49,7 @@ class Quantized:
     ----------
     codes : Codes
     optimal : bool
-        Whether no weights of so many bits make the training MSE grow less, but for what the choice
-        of the intercept can move.
+        Whether no weights of so many bits make the training MSE grow less, the intercept aside.
     nodes : int
         What the enumerations visited for this proof, or before they gave up.
     """
@@ -86,16 +83,6 @@ class Problem:
     bits: int
     windows: Integers
 
-    @property
-    def top(self) -> int:
-        """The largest multiplier."""
-        return int(2**self.bits - 1)
-
-    @cached_property
-    def planes(self) -> tuple[Floats, Floats]:
-        """What `planes` makes of it, which more than one way of rounding starts from."""
-        return planes(self)
-
     def loss(self, values: Floats) -> float:
         """Return |Rδ|² for the quantized weights `values`."""
         delta = (values - self.weights) * self.sigma
@@ -125,57 +112,53 @@ def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
     order.reverse()  # small pivots last would let an enumeration go far before it costs much
     place = np.argsort(order)
     factor = cholesky(correlation[np.ix_(order, order)])
+    far = reach(factor)
     # a weight that is nearly 0 counts as small, or its windows would have no end
     sizes = np.maximum(np.abs(coef), SMALL * math.ldexp(sigma_y, -unit) / sigma)
-    given = coef[order], sigma[order], factor, reach(factor)
     solve = {"optimal": optimal, "gptq": gptq, "nearest": nearest}[rounding]
     narrower: Floats | None = None
     for bits in range(1, MAX_BITS + 1):
-        problem = Problem(*given, bits, windows(sizes, sigma, given[-1], bits))
+        tried = windows(sizes, sigma, far, bits)
+        problem = Problem(coef[order], sigma[order], factor, far, bits, tried)
         values, proven, nodes = solve(problem, narrower)
         models = [values]
-        if solve is optimal:  # which a coarser intercept may make worse than the others
-            models += [gptq(problem, None)[0], *([] if narrower is None else [narrower])]
-        growths = (Fraction(problem.loss(of)) * Fraction(4) ** unit for of in models)
-        coded = [
-            assembled(bits, of[place], growth, sums)
-            for of, growth in zip(models, growths, strict=True)
-        ]
-        least = min(range(len(models)), key=lambda k: coded[k][1])
-        codes, narrower = coded[least][0], models[least]
+        if solve is optimal:  # which a coarser intercept may make worse than these
+            models += known(problem, narrower)
+        coded = []
+        for model in models:
+            growth = Fraction(problem.loss(model)) * Fraction(4) ** unit
+            coded.append((*assembled(bits, model[place], growth, sums), model))
+        codes, _, narrower = min(coded, key=lambda one: one[1])
         yield Quantized(codes, proven, nodes)
 
 
 def windows(sizes: Floats, sigma: Floats, far: Floats, bits: int) -> Integers:
-    """Lay out windows of exponents, from where all values are too large to where all are too small.
+    """Lay out the windows of exponents that can have the best model, of shape (n_windows, width).
+
+    Let M be 8 n times the greatest reach. A model that is better than one of zeros has
+    |δ_i| < reach_i · |Rw|, and |Rw| ≤ Σ σ_j |w_j|, as the columns of R have the length 1. Before
+    the first window all values exceed M times the largest weight, which is too far for the feature
+    with the greatest σ. Behind the last all are less than 1/M of the smallest weight. As
+    σ_j |w_j| ≤ reach_j · |Rw|, a model of them is at most |Rw| / 8 from one of zeros, by which
+    `optimal` rules it out.
 
     Parameters
     ----------
     sizes, sigma, far : ndarray of shape (n,)
         Of the weights, the deviations of their features, and their `reach`.
     bits : int
-
-    Returns
-    -------
-    ndarray of shape (n_windows, width)
     """
     spread, exponents = np.frexp(sigma)[1], np.frexp(sizes)[1]
     width = max(WINDOW, 1 << int(np.ptp(spread)).bit_length())
-    _, margin = np.frexp(2.0**MARGIN * far.max())  # of correlated features errors go far
+    _, margin = np.frexp(8 * len(far) * far.max())
     first = np.arange(-exponents.max() - width - margin, bits - exponents.min() + margin + 1)
     return first[:, None] + np.arange(width)
 
 
 def rounded(targets: Floats, exponents: Integers, top: int) -> Floats:
-    """Round each of the m targets to the nearest value that its exponents allow.
+    """Round targets, of shape (m,), to the nearest value that exponents, (m, width), allow each.
 
     A tie between two multipliers goes to the greater, between exponents to the lower.
-
-    Parameters
-    ----------
-    targets : ndarray of shape (m,)
-    exponents : ndarray of shape (m, width)
-    top : int
     """
     multipliers = 2 * np.floor(np.ldexp(targets[:, None], exponents) / 2) + 1
     values = np.ldexp(multipliers.clip(-top, top), -exponents)
@@ -184,25 +167,12 @@ def rounded(targets: Floats, exponents: Integers, top: int) -> Floats:
     return chosen
 
 
+@lru_cache(maxsize=1)  # gptq and optimal start from the same
 @np.errstate(over="ignore", invalid="ignore")
-def nearest(problem: Problem, _: Floats | None) -> tuple[Floats, bool, int]:
-    """Round each weight for itself, in the window in which these errors cost least."""
-    columns = [
-        rounded(np.full(len(problem.windows), weight), problem.windows, problem.top)
-        for weight in problem.weights
-    ]
-    values = np.array(columns).T
-    costs = np.cumsum(((values - problem.weights) * problem.sigma) ** 2, axis=1)[:, -1]
-    return values[np.argmin(costs)], False, 0
-
-
 def planes(problem: Problem) -> tuple[Floats, Floats]:
     """Round from the last weight to the first in every window, passing each error on, as GPTQ does.
 
-    Returns
-    -------
-    values : ndarray of shape (n_windows, n)
-    losses : ndarray of shape (n_windows,)
+    Return the values, of shape (n_windows, n), and their losses.
     """
     windows, factor = problem.windows, problem.factor
     values = np.zeros((len(windows), len(factor)))
@@ -210,109 +180,82 @@ def planes(problem: Problem) -> tuple[Floats, Floats]:
     for i in reversed(range(len(factor))):
         unit = factor[i, i] * problem.sigma[i]
         target = problem.weights[i] - carried[:, i] / unit
-        values[:, i] = rounded(target, windows, problem.top)
+        values[:, i] = rounded(target, windows, 2**problem.bits - 1)
         losses += ((values[:, i] - target) * unit) ** 2
         delta = (values[:, i] - problem.weights[i]) * problem.sigma[i]
         carried[:, :i] += factor[:i, i] * delta[:, None]
     return values, losses
 
 
-@np.errstate(over="ignore", invalid="ignore")
 def gptq(problem: Problem, _: Floats | None) -> tuple[Floats, bool, int]:
     """Round by nearest-plane, in the window that it suits best."""
-    values, losses = problem.planes
+    values, losses = planes(problem)
     return values[np.argmin(losses)], False, 0
+
+
+def nearest(problem: Problem, _: Floats | None) -> tuple[Floats, bool, int]:
+    """Round each weight for itself, as if no features correlated."""
+    return gptq(replace(problem, factor=np.eye(len(problem.factor))), None)
+
+
+def known(problem: Problem, narrower: Floats | None) -> list[Floats]:
+    """List the models that `optimal` must not be worse than."""
+    return [gptq(problem, None)[0], *([] if narrower is None else [narrower])]
 
 
 @np.errstate(over="ignore", invalid="ignore")
 def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, int]:
     """Enumerate window after window, the most promising first."""
-    values, losses = problem.planes
-    starts = [values[np.argmin(losses)], *([] if narrower is None else [narrower])]
-    best = min(starts, key=problem.loss)
-    proven, nodes, budget = True, 0, NODES // len(problem.weights)
-    for k in np.argsort(losses, kind="stable").tolist():
-        found, complete, visited = enumerated(problem, k, best, budget - nodes)
+    _, losses = planes(problem)
+    best = min(known(problem, narrower), key=problem.loss)
+    target = (problem.weights * problem.sigma).tolist()
+    proven, nodes, budget = True, 0, NODES // len(target)
+    for k in np.argsort(losses, kind="stable"):
+        loss = problem.loss(best)
+        values, complete = candidates(problem, problem.windows[k], loss)
+        proven &= complete
+        if values is None:
+            continue
+        scaled = [(of * sigma).tolist() for of, sigma in zip(values, problem.sigma, strict=True)]
+        indices, complete, visited = closest(problem.factor, target, scaled, loss, budget - nodes)
         nodes += visited
         proven &= complete
-        best = min(best, found, key=problem.loss)
+        if indices is not None:
+            found = np.array([of[index] for of, index in zip(values, indices, strict=True)])
+            best = min(best, found, key=problem.loss)
         if nodes >= budget and not proven:
-            return best, False, nodes
-    # before the first window all values are larger still, and behind the last they are smaller
-    before = hopeless(problem, 0, best)
-    behind = hopeless(problem, -1, best) or vanishing(problem, best)
-    return best, proven and before and behind, nodes
+            break
+    # behind the last window |R(v - w)| ≥ |Rw| - Σ σ_i |v_i|, as the columns of R have the length 1
+    zeros = math.sqrt(problem.loss(np.zeros_like(best)))
+    largest = math.ldexp(2**problem.bits - 1, -int(problem.windows[-1, 0]))
+    least = zeros - largest * float(np.cumsum(problem.sigma)[-1])
+    return best, proven and least > math.sqrt(problem.loss(best)) * (1 + 1e-9), nodes
 
 
-def hopeless(problem: Problem, k: int, best: Floats) -> bool:
-    """Tell whether window k leaves some weight no value that a better model can have."""
-    values, complete = candidates(problem, k, problem.loss(best))
-    return values is None and complete
+def candidates(
+    problem: Problem, exponents: Integers, loss: float
+) -> tuple[list[Floats] | None, bool]:
+    """List the values in a window, ascending, that each weight can have in a better model.
 
-
-def vanishing(problem: Problem, best: Floats) -> bool:
-    """Tell whether all values of the windows behind the last are so small that `best` is better.
-
-    The columns of R have the length 1, so |R(v - w)| ≥ |Rw| - Σ |v_i| on standardised features.
+    None stands for a weight without any. Return also whether the lists are complete: where a weight
+    has more than `VALUES` values, only those near it are listed.
     """
-    largest = float(np.cumsum(problem.sigma)[-1]) * math.ldexp(
-        problem.top, -int(problem.windows[-1, 0])
-    )
-    nothing = math.sqrt(problem.loss(np.zeros_like(best)))
-    return nothing - largest > math.sqrt(problem.loss(best)) * (1 + 1e-9)
-
-
-def enumerated(problem: Problem, k: int, best: Floats, budget: int) -> tuple[Floats, bool, int]:
-    """Look in window k for a model that is better than `best`.
-
-    Returns
-    -------
-    values : ndarray of shape (n,)
-    proven : bool
-        Whether there is no better one in the window.
-    nodes : int
-    """
-    loss = problem.loss(best)
-    values, complete = candidates(problem, k, loss)
-    if values is None:
-        return best, complete, 0
-    scaled = [
-        (of_one * sigma).tolist() for of_one, sigma in zip(values, problem.sigma, strict=True)
-    ]
-    target = (problem.weights * problem.sigma).tolist()
-    indices, proven, nodes = closest(problem.factor, target, scaled, loss, budget)
-    if indices is not None:
-        best = np.array([of_one[index] for of_one, index in zip(values, indices, strict=True)])
-    return best, proven and complete, nodes
-
-
-def candidates(problem: Problem, k: int, loss: float) -> tuple[list[Floats] | None, bool]:
-    """List, in ascending order, the values in window k that each weight has in a better model.
-
-    Returns
-    -------
-    values : list of n ndarray, or None
-        None if a weight has no value.
-    complete : bool
-        False where a weight had more than `VALUES` of them: then only those near it are listed.
-    """
-    half, complete, exponents = 2 ** (problem.bits - 1), True, problem.windows[k]
+    half, complete = 2 ** (problem.bits - 1), True
     radii = problem.reach * (math.sqrt(loss) * (1 + 1e-9))  # more than rounding errors take
     values = []
     for weight, radius in zip(problem.weights, radii / problem.sigma, strict=True):
-        while True:  # multipliers are 2m + 1, m from first to last
+        while True:  # multipliers are 2m + 1, m from first to end - 1
             first = np.ceil((np.ldexp(weight - radius, exponents) - 1) / 2).clip(-half, half)
-            last = np.floor((np.ldexp(weight + radius, exponents) - 1) / 2).clip(
-                -half - 1, half - 1
-            )
-            counts = (last - first + 1).clip(0).astype(np.int64)
-            if counts.sum() <= VALUES:
+            end = np.floor((np.ldexp(weight + radius, exponents) + 1) / 2).clip(-half, half)
+            count = (end - first).clip(0).sum()
+            if count <= VALUES:
                 break
             radius, complete = radius / 2, False
-        if not counts.sum():
+        if not count:
             return None, complete
-        m = np.concatenate([np.arange(count) for count in counts]) + np.repeat(first, counts)
-        values.append(np.sort(np.ldexp(2 * m + 1, -np.repeat(exponents, counts))))
+        runs = zip(first, end, exponents, strict=True)
+        allowed = [np.ldexp(2 * np.arange(*m) + 1, -exponent) for *m, exponent in runs]
+        values.append(np.sort(np.concatenate(allowed)))
     return values, complete
 
 
@@ -346,18 +289,10 @@ def odd(value: float) -> tuple[int, int]:
 
 
 def cholesky(correlation: Floats) -> Floats:
-    """Factor correlations, by elementwise products, as the last bits of LAPACK depend on the CPU.
+    """Return R, upper triangular with a positive diagonal, with RᵀR = correlation.
 
-    A pivot that rounding has made less than those of columns that are kept is raised to theirs.
-
-    Parameters
-    ----------
-    correlation : ndarray of shape (n, n)
-
-    Returns
-    -------
-    ndarray of shape (n, n)
-        Upper triangular R with a positive diagonal and RᵀR = correlation.
+    By elementwise products, as the last bits of LAPACK depend on the CPU. A pivot that rounding has
+    made less than those of columns that are kept is raised to theirs.
     """
     rest, factor = correlation.copy(), np.zeros_like(correlation)
     for i in range(len(rest)):
