@@ -22,6 +22,7 @@ lowest on, each behind a bit that tells if another group follows.
 
 import math
 from dataclasses import dataclass
+from io import StringIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,13 +59,12 @@ class Codes:
     @property
     def multipliers(self) -> Integers:
         """The odd numbers that the codes stand for."""
-        multipliers: Integers = 2 * self.codes - int(2**self.bits - 1)
-        return multipliers
+        return np.asarray(2 * self.codes - (2**self.bits - 1))
 
     @property
     def zero_point(self) -> float:
         """The code, half of a whole number, that would stand for 0."""
-        return float(2**self.bits - 1) / 2
+        return (2.0**self.bits - 1) / 2
 
     @property
     def model(self) -> LinearModel:
@@ -97,18 +97,18 @@ def unpack(payload: bytes, n_features: int) -> Codes:
     ValueError
         It is not the payload of a model of so many features.
     """
-    reader = _Reader("".join(f"{byte:08b}" for byte in payload))
-    n = reader.take(4) + 1
-    width = reader.take(4)
+    stream = StringIO("".join(f"{byte:08b}" for byte in payload))
+    n = _take(stream, 4) + 1
+    width = _take(stream, 4)
     if width > MAX_WIDTH:
         raise ValueError("the payload is of an unknown version")
-    least = reader.number()
-    intercept_exponent = least + reader.number()
-    pairs = [(reader.take(n), least + reader.take(width)) for _ in range(n_features)]
-    rest = len(reader.bits) - reader.position
-    sign = reader.take(1)
-    intercept = reader.take(rest - 1) - (sign << rest - 1)
-    codes, exponents = (np.array(part, dtype=np.int64) for part in zip(*pairs, strict=True))
+    least = _ungrouped(stream)
+    intercept_exponent = least + _ungrouped(stream)
+    pairs = [(_take(stream, n), least + _take(stream, width)) for _ in range(n_features)]
+    sign = _take(stream, 1)
+    rest = stream.read()
+    intercept = int("0" + rest, 2) - (sign << len(rest))
+    codes, exponents = np.array(pairs, dtype=np.int64).T
     found = Codes(n, codes, exponents, intercept, intercept_exponent)
     if pack(found) != payload:
         raise ValueError("the payload is not the shortest one of its model")
@@ -120,34 +120,27 @@ def unpack(payload: bytes, n_features: int) -> Codes:
     return found
 
 
-@dataclass
-class _Reader:
-    """Takes numbers from a string of bits."""
+def _take(stream: StringIO, width: int) -> int:
+    text = stream.read(width)
+    if len(text) < width:
+        raise ValueError("the payload is too short")
+    return int("0" + text, 2)
 
-    bits: str
-    position: int = 0
 
-    def take(self, width: int) -> int:
-        if width > len(self.bits) - self.position:
-            raise ValueError("the payload is too short")
-        self.position += width
-        return int("0" + self.bits[self.position - width : self.position], 2)
-
-    def number(self) -> int:
-        value, more = 0, 1
-        for group in range(MAX_GROUPS):
-            if more:
-                more = self.take(1)
-                value |= self.take(GROUP) << GROUP * group
-        if more:
-            raise ValueError("an exponent of the payload is too large")
-        return ~(value >> 1) if value % 2 else value >> 1
+def _ungrouped(stream: StringIO) -> int:
+    value = 0
+    for group in range(MAX_GROUPS):
+        more = _take(stream, 1)
+        value |= _take(stream, GROUP) << GROUP * group
+        if not more:
+            return ~(value >> 1) if value % 2 else value >> 1
+    raise ValueError("an exponent of the payload is too large")
 
 
 def _grouped(value: int) -> str:
-    rest = 2 * value if value >= 0 else -2 * value - 1
-    groups = [rest % 2**GROUP]
-    while rest := rest >> GROUP:
-        groups.append(rest % 2**GROUP)
-    flags = [1] * (len(groups) - 1) + [0]
-    return "".join(f"{more}{group:0{GROUP}b}" for more, group in zip(flags, groups, strict=True))
+    rest = 2 * value if value >= 0 else ~(2 * value)
+    text = ""
+    while rest or not text:
+        rest, group = divmod(rest, 2**GROUP)
+        text += f"{rest > 0:d}{group:0{GROUP}b}"
+    return text

@@ -52,5 +52,5 @@ def min_max(values: Floats, bits: int) -> Floats:
     """
     zero_point, top = float(np.float32(values.min())), 2**bits - 1
     scale = float(np.float32((values.max() - zero_point) / top)) or 1.0
-    rounded: Floats = np.rint((values - zero_point) / scale).clip(0, top) * scale + zero_point
-    return rounded
+    codes = np.rint((values - zero_point) / scale).clip(0, top)
+    return np.asarray(codes * scale + zero_point)
