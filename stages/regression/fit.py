@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 OWN = 1e-13  # least share of its variance that the other features leave unexplained
 BITS = 192  # behind the point, for weights on standardised features and target
-MORE = 64  # bits of a root, which a small variance needs
+MORE = 64  # bits of a deviation, which a small one needs
 ROUNDS = 100
 
 
@@ -32,10 +32,6 @@ def pivoted_cholesky(correlation: Floats) -> tuple[Floats, list[int]]:
     explains; of equal ones the first column is taken. A column is left out if its pivot is at most
     1e-13: rounding makes about 1e-16 a column of a zero, and a condition number of 2e6 leaves
     pivots of 2e-13. All operations are elementwise, as the last bits of LAPACK depend on the CPU.
-
-    Parameters
-    ----------
-    correlation : ndarray of shape (n, n)
 
     Returns
     -------
@@ -61,19 +57,10 @@ def independent(sums: Sums) -> list[int]:
 
 
 def fit(sums: Sums) -> "Pipeline":
-    """Fit a `StandardScaler` and a `LinearRegression`, each of whose numbers is rounded once.
+    """Fit the steps `scaler` and `regression`, each of whose numbers is rounded once.
 
     The regression is that of the values as `sums` counts them, behind the scaler as it is stored.
-
-    Parameters
-    ----------
-    sums : Sums
-        Of features that do not depend on one another, and then the target.
-
-    Returns
-    -------
-    Pipeline
-        With the steps `scaler` and `regression`, fitted.
+    No feature of `sums` may depend on the others.
     """
     from scipy.linalg import helmert, solve_triangular
     from sklearn.linear_model import LinearRegression
@@ -85,16 +72,15 @@ def fit(sums: Sums) -> "Pipeline":
     spread = math.sqrt(len(R) + 1) * helmert(len(R) + 1).T
     explained = solve_triangular(R, sums.correlation[order, -1], trans="T")
     regression = LinearRegression().fit(spread @ R, spread @ explained)
-    sorted_sums = sums.of_columns([*order, len(order)])
-    solved = dict(zip(order, refined(regression.coef_, R, sorted_sums), strict=True))
-    weights = [solved[j] for j in range(len(order))]
+    solved = refined(regression.coef_, R, sums.of_columns([*order, len(order)]))
+    weights = [solved[k] for k in np.argsort(order)]
 
     scaler = StandardScaler().fit(spread)
     scaler.mean_, scaler.var_, scaler.scale_ = sums.mean[:-1], sums.var[:-1], sums.std[:-1]
     scaler.n_samples_seen_ = sums.n_rows
-    scales, means = (map(Fraction, part.tolist()) for part in (scaler.scale_, scaler.mean_))
-    regression.coef_ = np.array([float(w * s) for w, s in zip(weights, scales, strict=True)])
-    offsets = (w * (m - x) for w, m, x in zip(weights, means, sums.means[:-1], strict=True))
+    columns = list(zip(weights, scaler.scale_, scaler.mean_, sums.means[:-1], strict=True))
+    regression.coef_ = np.array([float(w * Fraction(scale)) for w, scale, _, _ in columns])
+    offsets = (w * (Fraction(stored) - mean) for w, _, stored, mean in columns)
     regression.intercept_ = float(sum(offsets, sums.means[-1]))
     regression.rank_ = len(R)
     del regression.singular_  # no prediction needs it, and its last bits depend on the CPU
@@ -124,25 +110,25 @@ def refined(start: Floats, factor: Floats, sums: Sums) -> list[Fraction]:
     """
     from scipy.linalg import cho_solve
 
-    A, a = sums.covariances[:-1, :-1], sums.covariances[:-1, -1]
-    *roots, root_y = (math.isqrt(c << 2 * MORE) for c in sums.covariances.diagonal())
-    # X is in fixed point, each with so many binary places that they are alike behind the scaler;
-    # lifts bring all to most places, and units are X for a standardised weight of 1
-    places = [BITS + root.bit_length() - root_y.bit_length() for root in roots]
-    units = np.array([(root_y << p) / root for root, p in zip(roots, places, strict=True)])
-    most = max(places)
-    lifts = np.array([1 << most - p for p in places], dtype=object)
-    sizes = np.array([root * root_y << most for root in roots], dtype=object)
+    # columns are counted in other powers of two, so that their deviations are large and alike
+    sizes = [c.bit_length() // 2 for c in sums.covariances.diagonal()]
+    shifts = np.array([max(sizes) + MORE - size for size in sizes], dtype=object)
+    covariances = sums.covariances << np.add.outer(shifts, shifts)
+    *roots, root_y = map(math.isqrt, covariances.diagonal())
+    # X has BITS binary places; units are X for a standardised weight of 1
+    units = np.array([(root_y << BITS) / root for root in roots])
+    scales = np.array([root * root_y << BITS for root in roots], dtype=object)
+    A, a = covariances[:-1, :-1], covariances[:-1, -1] << BITS
 
     X = whole(start * units)
     for _ in range(ROUNDS):
-        residual = ((a << most) - A @ (X * lifts) << 2 * MORE) / sizes
-        change = whole(cho_solve((factor, False), residual.astype(np.float64)) * units)
+        residual = ((a - A @ X) / scales).astype(np.float64)
+        change = whole(cho_solve((factor, False), residual) * units)
         X = X + change
         if max(map(abs, change)) <= 1:
-            exponents = sums.exponents[-1] - sums.exponents[:-1] - places
-            pairs = zip(X, exponents.tolist(), strict=True)
-            return [Fraction(x) * Fraction(2) ** exponent for x, exponent in pairs]
+            *exponents, exponent_y = sums.exponents - shifts
+            powers = (Fraction(2) ** (exponent_y - exponent - BITS) for exponent in exponents)
+            return [x * power for x, power in zip(X, powers, strict=True)]
     raise InputError("the features depend on one another too closely; leave out one of them")
 
 

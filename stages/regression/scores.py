@@ -105,13 +105,9 @@ def mse(sums: Sums, model: LinearModel) -> Fraction:
 
 
 def regression(sums: Sums, model: LinearModel, tally: Tally, seen: Seen) -> dict[str, float]:
-    """Score a model on the rows that `sums` and `tally` are of.
+    """Score a model on the rows that `sums` and `tally` are of, to 6 decimals.
 
-    Returns
-    -------
-    dict
-        R² (1 - MSE / variance of y), the errors MSE, RMSE and MAE, and the prediction's mean,
-        standard deviation (of the population), minimum and maximum, to 6 decimals.
+    `mean`, `std` (of the population), `min` and `max` are those of its predictions.
     """
     squared = mse(sums, model)
     mean, square = sums.moments(model.intercept, [*model.coef, 0.0])
@@ -158,17 +154,15 @@ def compare(models: Sequence[LinearModel], on: Mapping[str, tuple[Sums, Tally]])
         for k, name in enumerate(("float", "quantized"))
     }
     model, quantized = models
+    train, tally = on["train"][0], on["test"][1]
+    _, seen = tally.models[1]
     coef_error = np.abs(quantized.coef - model.coef)
-    train, _ = on["train"]
-    _, tally = on["test"]
-    seen = tally.models[1][1]
     bound = largest_difference(model, quantized, train.low[:-1], train.high[:-1])
+    drop = scores["float"]["test"]["r2"] - scores["quantized"]["test"]["r2"]
     difference = {"mean": tally.mean(seen.differences), "max": seen.largest_difference}
     scores["quantization"] = {
         "mse_growth_percent": mse_growth_percent(train, model, quantized),
-        "r2_drop": round(
-            scores["float"]["test"]["r2"] - scores["quantized"]["test"]["r2"], DECIMALS
-        ),
+        "r2_drop": round(drop, DECIMALS),
         "coef_error": _rounded({"mean": coef_error.mean(), "max": coef_error.max()}),
         "intercept_error": round(abs(quantized.intercept - model.intercept), DECIMALS),
         "prediction_difference": _rounded(difference) | {"bound": _rounded_up(bound)},
@@ -181,4 +175,4 @@ def _rounded(values: dict[str, Any]) -> dict[str, float]:
 
 
 def _rounded_up(value: float) -> float:
-    return float(Fraction(math.ceil(Fraction(value) * 10**DECIMALS), 10**DECIMALS))
+    return float(math.ceil(Fraction(value) * 10**DECIMALS) / 10**DECIMALS)

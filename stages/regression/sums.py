@@ -72,9 +72,8 @@ class Sums:
             A value lies outside its range, or is not finite.
         """
         exponents = exponents_of(low, high)
-        size = 1 + DIGITS * len(low)
-        total = cls(low, high, exponents, np.zeros((1 + len(low),) * 2, dtype=object))
-        added = np.zeros((size, size), dtype=np.int64)
+        added = np.zeros((1 + DIGITS * len(low),) * 2, dtype=np.int64)
+        total = cls(low, high, exponents, put_together(added))
         for block in blocks:
             if not ((low <= block.min(axis=0)) & (block.max(axis=0) <= high)).all():
                 raise ValueError("a value lies outside the range of its column")
@@ -99,14 +98,9 @@ class Sums:
 
     def of_columns(self, columns: Sequence[int]) -> "Sums":
         """Keep the columns at these positions."""
-        kept = [0, *(1 + column for column in columns)]
-        these = list(columns)
-        return Sums(
-            self.low[these],
-            self.high[these],
-            self.exponents[these],
-            self.products[np.ix_(kept, kept)],
-        )
+        j = np.array(columns)
+        products = self.products[np.ix_([0, *j + 1], [0, *j + 1])]
+        return Sums(self.low[j], self.high[j], self.exponents[j], products)
 
     @property
     def n_rows(self) -> int:
@@ -116,8 +110,7 @@ class Sums:
     def covariances(self) -> Integers:
         """n² times the covariances of the kⱼ, of shape (n_columns, n_columns)."""
         first = self.products[0, 1:]
-        covariances: Integers = self.n_rows * self.products[1:, 1:] - np.outer(first, first)
-        return covariances
+        return np.asarray(self.n_rows * self.products[1:, 1:] - np.outer(first, first))
 
     @cached_property
     def means(self) -> list[Fraction]:
@@ -156,15 +149,13 @@ class Sums:
 
     def moments(self, constant: float, factors: Sequence[float]) -> tuple[Fraction, Fraction]:
         """Return mean and mean square of constant + Σ factorⱼ · columnⱼ, exactly, as counted."""
-        mantissas, exponents = np.frexp([constant, *factors])
-        exponents = exponents - 53 + [0, *self.exponents]
-        unit = int(exponents[mantissas != 0].min(initial=0))
-        shifts = np.where(mantissas != 0, exponents - unit, 0)
-        whole = [int(m) << int(s) for m, s in zip(mantissas * 2.0**53, shifts, strict=True)]
-        sums = np.array(whole, dtype=object) @ self.products
-        scale = Fraction(2) ** unit / self.n_rows
-        square = sum(k * total for k, total in zip(whole, sums, strict=True))
-        return sums[0] * scale, square * scale * Fraction(2) ** unit
+        units = (Fraction(2) ** e for e in (0, *self.exponents.tolist()))
+        weights = [Fraction(f) * u for f, u in zip((constant, *factors), units, strict=True)]
+        places = max(weight.denominator for weight in weights)  # a power of two
+        whole = np.array([int(weight * places) for weight in weights], dtype=object)
+        sums = whole @ self.products
+        scale = Fraction(1, self.n_rows * places)
+        return sums[0] * scale, whole @ sums * scale / places
 
     def intercept(self, coef: Floats) -> float:
         """Return argmin_b Σ (b + x · coef - y)², the mean of y - x · coef, correctly rounded."""
@@ -179,13 +170,10 @@ def exponents_of(low: Floats, high: Floats) -> NDArray[np.int64]:
 
 
 def digits(block: Floats, exponents: NDArray[np.int64]) -> Floats:
-    """Return the digits of the whole numbers k for a block of shape (n_rows, n_columns).
+    """Return the digits of k for a block of shape (n_rows, n_columns): (1 + 3 n_columns, n_rows).
 
-    Returns
-    -------
-    ndarray of shape (1 + 3 n_columns, n_rows)
-        A row of ones; the highest digits of all columns, the middle and the lowest ones. A digit
-        is floor(… + ½) of doubles: ties, and the double just below a tie, go up.
+    A row of ones; the highest digits of all columns, the middle and the lowest ones. A digit is
+    floor(… + ½) of doubles: ties, and the double just below a tie, go up.
     """
     n_rows, n_columns = block.shape
     D = np.ones((1 + DIGITS * n_columns, n_rows))
@@ -201,9 +189,8 @@ def put_together(added: NDArray[np.int64]) -> Integers:
     """Make sums of products of k from those of digits; the matrix is symmetric."""
 
     def rows(sums: Integers) -> Integers:
-        total, *by_digit = sums[0], *sums[1:].reshape(DIGITS, -1, sums.shape[1])
-        k = sum(part << DIGIT_BITS * (DIGITS - 1 - i) for i, part in enumerate(by_digit))
-        return np.vstack([total, k])
+        high, middle, low = sums[1:].reshape(DIGITS, -1, sums.shape[1])
+        return np.vstack([sums[0], (high << 2 * DIGIT_BITS) + (middle << DIGIT_BITS) + low])
 
     return rows(rows(added.astype(object)).T)
 
