@@ -20,21 +20,14 @@ from stages.tables.table import Schema
 
 def to_predictor(codes: Codes, schema: Schema, train: Sums) -> Predictor:
     """Put together all that is needed to predict."""
-    columns = zip(
-        schema.features,
-        train.low[:-1].tolist(),
-        train.high[:-1].tolist(),
-        codes.codes.tolist(),
-        codes.exponents.tolist(),
-        strict=True,
-    )
+    columns = train.low[:-1], train.high[:-1], codes.codes, codes.exponents
     return Predictor(
         dataset=schema.dataset,
         target=schema.target,
         unit=schema.unit,
         bits=codes.bits,
         intercept=Intercept(codes.intercept, codes.intercept_exponent),
-        features=tuple(Feature(*column) for column in columns),
+        features=tuple(map(Feature, schema.features, *(column.tolist() for column in columns))),
     )
 
 
