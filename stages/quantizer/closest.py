@@ -10,7 +10,7 @@ C. P. Schnorr, M. Euchner, "Lattice basis reduction: improved practical algorith
 subset sum problems", Mathematical Programming 66 (1994), 181-199.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -31,26 +31,21 @@ def reach(factor: Floats) -> Floats:
 
 
 def closest(
-    factor: Floats,
-    target: Sequence[float],
-    values: Sequence[list[float]],
-    bound: float,
-    budget: int,
+    factor: Floats, target: list[float], values: list[list[float]], bound: float, budget: int
 ) -> tuple[list[int] | None, bool, int]:
     """Find argmin |R (v - target)|² over v ∈ values[0] × … × values[n-1], if below `bound`.
 
     R is triangular, so the last coordinates fix the last terms of the sum, and each value of a
     coordinate adds a square that grows with its distance from one centre. Depth first, the values
-    of a coordinate are visited by that distance, the lower first on a tie, and left once the sum
-    reaches the best one known. That leaves out no better point, as terms are never negative; of
+    of a coordinate are visited by that distance, the first in the list on a tie, and left once the
+    sum reaches the best one known. That leaves out no better point, as terms are never negative; of
     equally good points the first one visited is kept.
 
     Parameters
     ----------
     factor : ndarray of shape (n, n)
         R, upper triangular with a positive diagonal.
-    target : n numbers
-    values : n ascending lists without duplicates
+    target, values : n numbers, n lists
     bound : float
     budget : int
         Nodes to visit at the most; exponentially many in n may be needed.

@@ -90,13 +90,7 @@ def pack(codes: Codes) -> bytes:
 
 
 def unpack(payload: bytes, n_features: int) -> Codes:
-    """Return the model whose payload this is.
-
-    Raises
-    ------
-    ValueError
-        It is not the payload of a model of so many features.
-    """
+    """Return the model whose payload this is; a `ValueError` says why there is none."""
     stream = StringIO("".join(f"{byte:08b}" for byte in payload))
     n = _take(stream, 4) + 1
     width = _take(stream, 4)

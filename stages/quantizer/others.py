@@ -9,12 +9,9 @@ from stages.regression.sums import Sums
 
 
 def others(model: LinearModel, sums: Sums) -> Iterator[tuple[str, int, int, LinearModel]]:
-    """Quantize a model in the formats of others, those left out whose range it exceeds.
+    """Yield format, bits, payload_bytes and quantized model, if the format has the range for it.
 
-    Yields
-    ------
-    format, bits, payload_bytes, quantized model
-        Of all that predicts: intercepts, scales, deviations and zero points are float32.
+    The payload is all that predicts: intercepts, scales, deviations and zero points are float32.
     """
     n = len(model.coef)
     with np.errstate(over="ignore", invalid="ignore"):

@@ -43,45 +43,23 @@ SHARE = 100  # of what the weights add to the MSE, the intercept may add
 
 @dataclass(frozen=True, eq=False)
 class Quantized:
-    """A quantized model, and how far it is proven.
-
-    Attributes
-    ----------
-    codes : Codes
-    optimal : bool
-        Whether no weights of so many bits make the training MSE grow less, the intercept aside.
-    nodes : int
-        What the enumerations visited for this proof, or before they gave up.
-    """
+    """A quantized model, and how far it is proven."""
 
     codes: Codes
-    optimal: bool = False
-    nodes: int = 0
+    optimal: bool  # no weights of so many bits make the training MSE grow less
+    nodes: int  # visited for this proof, or before the budget ended
 
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """Weights to be quantized at one width.
+    """Weights to be quantized at one width."""
 
-    Attributes
-    ----------
-    weights, sigma : ndarray of shape (n,)
-        On raw features, and the features' standard deviations.
-    factor : ndarray of shape (n, n)
-        R, upper triangular with a positive diagonal.
-    reach : ndarray of shape (n,)
-        |δ_i| ≤ reach_i · |Rδ|.
-    bits : int
-    windows : ndarray of shape (n_windows, width)
-        The exponents of each window to be tried.
-    """
-
-    weights: Floats
-    sigma: Floats
-    factor: Floats
-    reach: Floats
+    weights: Floats  # on raw features, of shape (n,)
+    sigma: Floats  # the features' standard deviations
+    factor: Floats  # R, upper triangular with a positive diagonal
+    reach: Floats  # |δ_i| ≤ reach_i · |Rδ|
     bits: int
-    windows: Integers
+    windows: Integers  # the exponents of each window to be tried, of shape (n_windows, width)
 
     def loss(self, values: Floats) -> float:
         """Return |Rδ|² for the quantized weights `values`."""
@@ -99,11 +77,7 @@ def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
     sums : Sums
         Of the training rows.
     rounding : {'optimal', 'gptq', 'nearest'}
-
-    Yields
-    ------
-    Quantized
-        With `optimal`, never worse than one with fewer bits, or than `gptq`.
+        With `optimal`, no model is worse than one with fewer bits, or than that of `gptq`.
     """
     correlation, (*_, sigma_y) = sums.correlation[:-1, :-1], sums.std
     _, unit = math.frexp(sigma_y)  # losses are squares of 2^unit, so that none underflows
@@ -142,11 +116,8 @@ def windows(sizes: Floats, sigma: Floats, far: Floats, bits: int) -> Integers:
     σ_j |w_j| ≤ reach_j · |Rw|, a model of them is at most |Rw| / 8 from one of zeros, by which
     `optimal` rules it out.
 
-    Parameters
-    ----------
-    sizes, sigma, far : ndarray of shape (n,)
-        Of the weights, the deviations of their features, and their `reach`.
-    bits : int
+    `sizes`, `sigma` and `far`, of shape (n,), are those of the weights, the features' deviations,
+    and their reach.
     """
     spread, exponents = np.frexp(sigma)[1], np.frexp(sizes)[1]
     width = max(WINDOW, 1 << int(np.ptp(spread)).bit_length())

@@ -14,7 +14,7 @@ import numpy as np
 
 from stages.project.cli import InputError
 from stages.regression.linear import Floats, LinearModel
-from stages.regression.sums import Integers, Sums
+from stages.regression.sums import Sums
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -102,11 +102,6 @@ def refined(start: Floats, factor: Floats, sums: Sums) -> list[Fraction]:
     -------
     list of Fraction
         The weights on raw features.
-
-    Raises
-    ------
-    InputError
-        The features depend on one another so closely that the refinement does not settle.
     """
     from scipy.linalg import cho_solve
 
@@ -120,6 +115,7 @@ def refined(start: Floats, factor: Floats, sums: Sums) -> list[Fraction]:
     scales = np.array([root * root_y << BITS for root in roots], dtype=object)
     A, a = covariances[:-1, :-1], covariances[:-1, -1] << BITS
 
+    whole = np.frompyfunc(round, 1, 1)  # to Python's integers
     X = whole(start * units)
     for _ in range(ROUNDS):
         residual = ((a - A @ X) / scales).astype(np.float64)
@@ -130,10 +126,6 @@ def refined(start: Floats, factor: Floats, sums: Sums) -> list[Fraction]:
             powers = (Fraction(2) ** (exponent_y - exponent - BITS) for exponent in exponents)
             return [x * power for x, power in zip(X, powers, strict=True)]
     raise InputError("the features depend on one another too closely; leave out one of them")
-
-
-def whole(values: Floats) -> Integers:
-    return np.array([round(value) for value in values.tolist()], dtype=object)
 
 
 def fold(pipeline: "Pipeline", sums: Sums) -> LinearModel:

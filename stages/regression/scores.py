@@ -38,11 +38,7 @@ class Tally:
     Errors are added up as whole numbers of 2^-86 of the largest that there can be, in two halves
     of 43 bits, so that the sum of a block fits 64 bits and the order of the rows does not matter.
 
-    Parameters
-    ----------
-    models : sequence of LinearModel
-    low, high : ndarray of shape (n_columns,)
-        Range of the features and the target.
+    `low` and `high` are the range of the features and the target.
 
     Raises
     ------
@@ -138,13 +134,8 @@ def mse_growth_percent(sums: Sums, before: LinearModel, after: LinearModel) -> f
 def compare(models: Sequence[LinearModel], on: Mapping[str, tuple[Sums, Tally]]) -> dict[str, Any]:
     """Score a model and its quantized form, and by how much they differ.
 
+    `on` has for 'train' and 'test' the sums, and a tally whose first models are these two.
     `prediction_difference.bound` holds for every input within the features' training range.
-
-    Parameters
-    ----------
-    models : the two
-    on : mapping
-        For 'train' and 'test' the sums, and a tally whose first models are these two.
     """
     scores: dict[str, Any] = {
         name: {

@@ -18,7 +18,7 @@ Arithmetic (2013), 163-172.
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
@@ -89,12 +89,8 @@ class Sums:
         """Add the sums of other rows, whose whole numbers must have the same exponents."""
         if (self.exponents != other.exponents).any():
             raise ValueError("sums of different exponents cannot be added")
-        return type(self)(
-            np.minimum(self.low, other.low),
-            np.maximum(self.high, other.high),
-            self.exponents,
-            self.products + other.products,
-        )
+        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
+        return replace(self, low=low, high=high, products=self.products + other.products)
 
     def of_columns(self, columns: Sequence[int]) -> "Sums":
         """Keep the columns at these positions."""
@@ -112,31 +108,28 @@ class Sums:
         first = self.products[0, 1:]
         return np.asarray(self.n_rows * self.products[1:, 1:] - np.outer(first, first))
 
+    # of each column, exactly, and as correctly rounded doubles; variances are of the population
+
     @cached_property
     def means(self) -> list[Fraction]:
-        """Mean of each column, exactly."""
         pairs = zip(self.products[0, 1:], self.exponents.tolist(), strict=True)
         return [Fraction(total, self.n_rows) * Fraction(2) ** e for total, e in pairs]
 
     @cached_property
     def variances(self) -> list[Fraction]:
-        """Variance (of the population) of each column, exactly."""
         pairs = zip(self.covariances.diagonal(), self.exponents.tolist(), strict=True)
         return [Fraction(c, self.n_rows**2) * Fraction(4) ** e for c, e in pairs]
 
     @cached_property
     def mean(self) -> Floats:
-        """Mean of each column, correctly rounded."""
-        return np.array([float(mean) for mean in self.means])
+        return np.array(self.means, dtype=float)
 
     @cached_property
     def var(self) -> Floats:
-        """Variance of each column, correctly rounded."""
-        return np.array([float(variance) for variance in self.variances])
+        return np.array(self.variances, dtype=float)
 
     @cached_property
     def std(self) -> Floats:
-        """Standard deviation of each column, correctly rounded."""
         return np.array([root(variance) for variance in self.variances])
 
     @cached_property
