@@ -21,14 +21,9 @@ from stages.tables.table import Schema
 def to_predictor(codes: Codes, schema: Schema, train: Sums) -> Predictor:
     """Put together all that is needed to predict."""
     columns = train.low[:-1], train.high[:-1], codes.codes, codes.exponents
-    return Predictor(
-        dataset=schema.dataset,
-        target=schema.target,
-        unit=schema.unit,
-        bits=codes.bits,
-        intercept=Intercept(codes.intercept, codes.intercept_exponent),
-        features=tuple(map(Feature, schema.features, *(column.tolist() for column in columns))),
-    )
+    features = tuple(map(Feature, schema.features, *(column.tolist() for column in columns)))
+    intercept = Intercept(codes.intercept, codes.intercept_exponent)
+    return Predictor(schema.dataset, schema.target, schema.unit, codes.bits, intercept, features)
 
 
 def to_params(quantized: Quantized) -> dict[str, object]:

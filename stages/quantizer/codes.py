@@ -39,21 +39,12 @@ MAX_GROUPS = 3  # exponents from -2^14 to 2^14 are more than doubles have
 
 @dataclass(frozen=True, eq=False)
 class Codes:
-    """A quantized linear model.
+    """A quantized linear model."""
 
-    Attributes
-    ----------
-    bits : int, 1 to 16
-    codes : ndarray of shape (n_features,), integers from 0 to 2^bits - 1
-    exponents : ndarray of shape (n_features,), integers
-    intercept, intercept_exponent : int
-        The intercept is intercept · 2^-intercept_exponent.
-    """
-
-    bits: int
-    codes: Integers
+    bits: int  # 1 to 16
+    codes: Integers  # from 0 to 2^bits - 1, of shape (n_features,)
     exponents: Integers
-    intercept: int
+    intercept: int  # times 2^-intercept_exponent
     intercept_exponent: int
 
     @property

@@ -46,7 +46,7 @@ class Quantized:
     """A quantized model, and how far it is proven."""
 
     codes: Codes
-    optimal: bool  # no weights of so many bits make the training MSE grow less
+    optimal: bool  # no weights of so many bits make the training MSE grow less, intercept aside
     nodes: int  # visited for this proof, or before the budget ended
 
 
@@ -185,7 +185,7 @@ def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, in
         loss = problem.loss(best)
         values, complete = candidates(problem, problem.windows[k], loss)
         proven &= complete
-        if values is None:
+        if not values:
             continue
         scaled = [(of * sigma).tolist() for of, sigma in zip(values, problem.sigma, strict=True)]
         indices, complete, visited = closest(problem.factor, target, scaled, loss, budget - nodes)
@@ -203,13 +203,11 @@ def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, in
     return best, proven and least > math.sqrt(problem.loss(best)) * (1 + 1e-9), nodes
 
 
-def candidates(
-    problem: Problem, exponents: Integers, loss: float
-) -> tuple[list[Floats] | None, bool]:
+def candidates(problem: Problem, exponents: Integers, loss: float) -> tuple[list[Floats], bool]:
     """List the values in a window, ascending, that each weight can have in a better model.
 
-    None stands for a weight without any. Return also whether the lists are complete: where a weight
-    has more than `VALUES` values, only those near it are listed.
+    The list is empty if some weight has none. Return also whether it is complete: of a weight with
+    more than `VALUES` values, only those near it are listed.
     """
     half, complete = 2 ** (problem.bits - 1), True
     radii = problem.reach * (math.sqrt(loss) * (1 + 1e-9))  # more than rounding errors take
@@ -223,7 +221,7 @@ def candidates(
                 break
             radius, complete = radius / 2, False
         if not count:
-            return None, complete
+            return [], complete
         runs = zip(first, end, exponents, strict=True)
         allowed = [np.ldexp(2 * np.arange(*m) + 1, -exponent) for *m, exponent in runs]
         values.append(np.sort(np.concatenate(allowed)))

@@ -33,12 +33,8 @@ def pivoted_cholesky(correlation: Floats) -> tuple[Floats, list[int]]:
     1e-13: rounding makes about 1e-16 a column of a zero, and a condition number of 2e6 leaves
     pivots of 2e-13. All operations are elementwise, as the last bits of LAPACK depend on the CPU.
 
-    Returns
-    -------
-    factor : ndarray of shape (n_kept, n_kept)
-        Upper triangular R; RᵀR are the correlations of the columns that are kept, in their order.
-    order : list of int
-        The columns that are kept.
+    Return R, upper triangular, and the columns that are kept; RᵀR are their correlations, in this
+    order.
     """
     rest = correlation.copy()
     rows, order = [], []
@@ -90,18 +86,8 @@ def fit(sums: Sums) -> "Pipeline":
 def refined(start: Floats, factor: Floats, sums: Sums) -> list[Fraction]:
     """Solve the normal equations, to some 190 bits for weights on standardised features.
 
-    Parameters
-    ----------
-    start : ndarray of shape (n_features,)
-        About the solution, for standardised features and target.
-    factor : ndarray of shape (n_features, n_features)
-        R of the correlations.
-    sums : Sums
-
-    Returns
-    -------
-    list of Fraction
-        The weights on raw features.
+    `start` is about the solution for standardised features and target, and `factor` is R of the
+    correlations. The result is for raw features.
     """
     from scipy.linalg import cho_solve
 

@@ -10,17 +10,9 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True, eq=False)
 class LinearModel:
-    """intercept + Σ coef_j · x_j, on raw features.
+    """intercept + Σ coef_j · x_j, on raw features and in the unit of the target."""
 
-    Attributes
-    ----------
-    coef : ndarray of shape (n_features,)
-        In units of the target per unit of the feature.
-    intercept : float
-        In units of the target.
-    """
-
-    coef: Floats
+    coef: Floats  # of shape (n_features,)
     intercept: float
 
     def predict(self, X: Floats) -> Floats:

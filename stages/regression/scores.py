@@ -38,12 +38,8 @@ class Tally:
     Errors are added up as whole numbers of 2^-86 of the largest that there can be, in two halves
     of 43 bits, so that the sum of a block fits 64 bits and the order of the rows does not matter.
 
-    `low` and `high` are the range of the features and the target.
-
-    Raises
-    ------
-    OverflowError
-        A row of the table may be too far out for its error to be a number.
+    `low` and `high` are the range of the features and the target. An `OverflowError` says that a
+    row within it may be too far out for its error to be a number.
     """
 
     def __init__(self, models: Sequence[LinearModel], low: Floats, high: Floats) -> None:
@@ -108,16 +104,14 @@ def regression(sums: Sums, model: LinearModel, tally: Tally, seen: Seen) -> dict
     squared = mse(sums, model)
     mean, square = sums.moments(model.intercept, [*model.coef, 0.0])
     return _rounded(
-        {
-            "r2": r2(sums, model),
-            "mse": float(squared),
-            "rmse": root(squared),
-            "mae": tally.mean(seen.errors),
-            "mean": float(mean),
-            "std": root(square - mean**2),
-            "min": seen.low,
-            "max": seen.high,
-        }
+        r2=r2(sums, model),
+        mse=squared,
+        rmse=root(squared),
+        mae=tally.mean(seen.errors),
+        mean=mean,
+        std=root(square - mean**2),
+        min=seen.low,
+        max=seen.high,
     )
 
 
@@ -147,21 +141,21 @@ def compare(models: Sequence[LinearModel], on: Mapping[str, tuple[Sums, Tally]])
     model, quantized = models
     train, tally = on["train"][0], on["test"][1]
     _, seen = tally.models[1]
-    coef_error = np.abs(quantized.coef - model.coef)
+    error = np.abs(quantized.coef - model.coef)
     bound = largest_difference(model, quantized, train.low[:-1], train.high[:-1])
     drop = scores["float"]["test"]["r2"] - scores["quantized"]["test"]["r2"]
-    difference = {"mean": tally.mean(seen.differences), "max": seen.largest_difference}
+    difference = _rounded(mean=tally.mean(seen.differences), max=seen.largest_difference)
     scores["quantization"] = {
         "mse_growth_percent": mse_growth_percent(train, model, quantized),
         "r2_drop": round(drop, DECIMALS),
-        "coef_error": _rounded({"mean": coef_error.mean(), "max": coef_error.max()}),
+        "coef_error": _rounded(mean=error.mean(), max=error.max()),
         "intercept_error": round(abs(quantized.intercept - model.intercept), DECIMALS),
-        "prediction_difference": _rounded(difference) | {"bound": _rounded_up(bound)},
+        "prediction_difference": difference | {"bound": _rounded_up(bound)},
     }
     return scores
 
 
-def _rounded(values: dict[str, Any]) -> dict[str, float]:
+def _rounded(**values: float | Fraction) -> dict[str, float]:
     return {name: round(float(value), DECIMALS) for name, value in values.items()}
 
 

@@ -47,30 +47,18 @@ VERSION = 1
 class Sums:
     """Sums of the whole numbers kⱼ that stand for the values of a table's columns.
 
-    Attributes
-    ----------
-    low, high : ndarray of shape (n_columns,)
-        Range of each column: the features, then the target.
-    exponents : ndarray of shape (n_columns,)
-        A value of column j is kⱼ · 2^exponents[j].
-    products : ndarray of int, of shape (1 + n_columns, 1 + n_columns)
-        Σ kᵢkⱼ, where k₀ is 1: the first row has the number of rows, and Σ kⱼ.
+    The columns are the features, then the target. k₀ is 1, so that the first row of `products` has
+    the number of rows, and Σ kⱼ.
     """
 
-    low: Floats
+    low: Floats  # range of each column, of shape (n_columns,)
     high: Floats
-    exponents: NDArray[np.int64]
-    products: Integers
+    exponents: NDArray[np.int64]  # a value of column j is kⱼ · 2^exponents[j]
+    products: Integers  # Σ kᵢkⱼ, of shape (1 + n_columns, 1 + n_columns)
 
     @classmethod
     def of(cls, blocks: Iterable[Floats], low: Floats, high: Floats) -> Self:
-        """Add up `blocks` of rows, of shape (n_rows, n_columns), whose columns have these ranges.
-
-        Raises
-        ------
-        ValueError
-            A value lies outside its range, or is not finite.
-        """
+        """Add up blocks of shape (n_rows, n_columns), whose columns have these ranges."""
         exponents = exponents_of(low, high)
         added = np.zeros((1 + DIGITS * len(low),) * 2, dtype=np.int64)
         total = cls(low, high, exponents, put_together(added))
