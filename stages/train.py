@@ -26,10 +26,8 @@ def remarks(schema: Schema, every: Sums, kept: list[int]) -> Iterator[str]:
     if dependent:
         yield f"left out, as they follow from the other features: {listed(dependent)}"
     if every.std[-1] < SMALL_STD:
-        yield (
-            f"{schema.target} varies by {every.std[-1]:.2g} only, and reports have {DECIMALS}"
-            " decimals: choose a smaller unit"
-        )
+        varies = f"{schema.target} varies by {every.std[-1]:.2g} only"
+        yield f"{varies}, and reports have {DECIMALS} decimals: choose a smaller unit"
 
 
 def main() -> str:

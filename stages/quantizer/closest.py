@@ -10,8 +10,6 @@ C. P. Schnorr, M. Euchner, "Lattice basis reduction: improved practical algorith
 subset sum problems", Mathematical Programming 66 (1994), 181-199.
 """
 
-from collections.abc import Iterator
-
 import numpy as np
 
 from stages.regression.linear import Floats
@@ -26,8 +24,7 @@ def reach(factor: Floats) -> Floats:
     for i in reversed(range(len(factor))):
         inverse[i] /= factor[i, i]
         inverse[:i] -= factor[:i, i, None] * inverse[i]
-    norms: Floats = np.sqrt(sum((inverse * inverse).T))
-    return norms
+    return np.asarray(np.sqrt(sum((inverse * inverse).T)))
 
 
 def closest(
@@ -35,16 +32,15 @@ def closest(
 ) -> tuple[list[int] | None, bool, int]:
     """Find argmin |R (v - target)|² over v ∈ values[0] × … × values[n-1], if below `bound`.
 
-    R is triangular, so the last coordinates fix the last terms of the sum, and each value of a
-    coordinate adds a square that grows with its distance from one centre. Depth first, the values
-    of a coordinate are visited by that distance, the first in the list on a tie, and left once the
-    sum reaches the best one known. That leaves out no better point, as terms are never negative; of
-    equally good points the first one visited is kept.
+    R is upper triangular with a positive diagonal, so the last coordinates fix the last terms of
+    the sum, and each value of a coordinate adds a square that grows with its distance from one
+    centre. Depth first, the values of a coordinate are visited by that distance, the first in the
+    list on a tie, and left once the sum reaches the best one known. That leaves out no better
+    point, as terms are never negative; of equally good points the first one visited is kept.
 
     Parameters
     ----------
     factor : ndarray of shape (n, n)
-        R, upper triangular with a positive diagonal.
     target, values : n numbers, n lists
     bound : float
     budget : int
@@ -52,38 +48,34 @@ def closest(
 
     Returns
     -------
-    indices : list of n int, or None
-        The best point found, as positions in `values`; None if none is below `bound`.
-    proven : bool
-        Whether the search came to its end within the budget.
-    nodes : int
-        Visited values.
+    indices : list of n positions in `values`, or None if no point is below `bound`
+    proven : bool, whether the search came to its end within the budget
+    nodes : int, the values visited
     """
     n = len(target)
     pivots = np.diag(factor).tolist()
     ratios = (factor / np.diag(factor)[:, None]).tolist()
     delta, indices = [0.0] * n, [0] * n
     cost = [0.0] * (n + 1)  # cost[i] is that of the coordinates i and beyond
-    best: list[int] | None = None
-    nodes = 0
+    best, nodes = None, 0
 
-    def visits(i: int) -> Iterator[tuple[float, int]]:
+    def visits(i: int) -> list[tuple[float, int]]:
+        """List what is to be visited, the last first."""
         centre = target[i]
         for j in range(i + 1, n):
             centre -= ratios[i][j] * delta[j]
-        return iter(sorted((abs(value - centre), k) for k, value in enumerate(values[i])))
+        return sorted(((abs(v - centre), k) for k, v in enumerate(values[i])), reverse=True)
 
     stack = [visits(n - 1)]
     while stack:
         i = n - len(stack)
-        nearest = next(stack[-1], None)
-        if nearest is None:
+        if not stack[-1]:
             stack.pop()
             continue
         if nodes == budget:
             return best, False, nodes
         nodes += 1
-        distance, index = nearest
+        distance, index = stack[-1].pop()
         error = pivots[i] * distance
         cost[i] = cost[i + 1] + error * error
         if cost[i] >= bound:

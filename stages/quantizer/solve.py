@@ -106,22 +106,18 @@ def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
         yield Quantized(codes, proven, nodes)
 
 
-def windows(sizes: Floats, sigma: Floats, far: Floats, bits: int) -> Integers:
+def windows(sizes: Floats, sigma: Floats, reach: Floats, bits: int) -> Integers:
     """Lay out the windows of exponents that can have the best model, of shape (n_windows, width).
 
-    Let M be 8 n times the greatest reach. A model that is better than one of zeros has
-    |δ_i| < reach_i · |Rw|, and |Rw| ≤ Σ σ_j |w_j|, as the columns of R have the length 1. Before
-    the first window all values exceed M times the largest weight, which is too far for the feature
-    with the greatest σ. Behind the last all are less than 1/M of the smallest weight. As
-    σ_j |w_j| ≤ reach_j · |Rw|, a model of them is at most |Rw| / 8 from one of zeros, by which
-    `optimal` rules it out.
-
-    `sizes`, `sigma` and `far`, of shape (n,), are those of the weights, the features' deviations,
-    and their reach.
+    A model that is better than one of zeros has |δ_i| < reach_i · |Rw|, and |Rw| ≤ Σ σ_j |w_j|, as
+    the columns of R have the length 1. Let M be 8 n times the greatest reach. Before the first
+    window all values exceed M times the largest weight: too far for the feature of the greatest σ.
+    Behind the last all are less than 1/M of the smallest weight. As σ_j |w_j| ≤ reach_j · |Rw|, a
+    model of them is |Rw| / 8 from one of zeros at the most, by which `optimal` rules it out.
     """
     spread, exponents = np.frexp(sigma)[1], np.frexp(sizes)[1]
     width = max(WINDOW, 1 << int(np.ptp(spread)).bit_length())
-    _, margin = np.frexp(8 * len(far) * far.max())
+    _, margin = np.frexp(8 * len(reach) * reach.max())
     first = np.arange(-exponents.max() - width - margin, bits - exponents.min() + margin + 1)
     return first[:, None] + np.arange(width)
 
@@ -134,8 +130,7 @@ def rounded(targets: Floats, exponents: Integers, top: int) -> Floats:
     multipliers = 2 * np.floor(np.ldexp(targets[:, None], exponents) / 2) + 1
     values = np.ldexp(multipliers.clip(-top, top), -exponents)
     nearest = np.abs(values - targets[:, None]).argmin(axis=1)
-    chosen: Floats = values[np.arange(len(targets)), nearest]
-    return chosen
+    return np.asarray(values[np.arange(len(targets)), nearest])
 
 
 @lru_cache(maxsize=1)  # gptq and optimal start from the same
@@ -145,16 +140,14 @@ def planes(problem: Problem) -> tuple[Floats, Floats]:
 
     Return the values, of shape (n_windows, n), and their losses.
     """
-    windows, factor = problem.windows, problem.factor
+    windows, factor = problem.windows, problem.factor * problem.sigma
     values = np.zeros((len(windows), len(factor)))
     carried, losses = np.zeros_like(values), np.zeros(len(windows))
     for i in reversed(range(len(factor))):
-        unit = factor[i, i] * problem.sigma[i]
-        target = problem.weights[i] - carried[:, i] / unit
+        target = problem.weights[i] - carried[:, i] / factor[i, i]
         values[:, i] = rounded(target, windows, 2**problem.bits - 1)
-        losses += ((values[:, i] - target) * unit) ** 2
-        delta = (values[:, i] - problem.weights[i]) * problem.sigma[i]
-        carried[:, :i] += factor[:i, i] * delta[:, None]
+        losses += ((values[:, i] - target) * factor[i, i]) ** 2
+        carried[:, :i] += factor[:i, i] * (values[:, i] - problem.weights[i])[:, None]
     return values, losses
 
 
@@ -179,7 +172,7 @@ def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, in
     """Enumerate window after window, the most promising first."""
     _, losses = planes(problem)
     best = min(known(problem, narrower), key=problem.loss)
-    target = (problem.weights * problem.sigma).tolist()
+    factor, target = problem.factor * problem.sigma, problem.weights.tolist()
     proven, nodes, budget = True, 0, NODES // len(target)
     for k in np.argsort(losses, kind="stable"):
         loss = problem.loss(best)
@@ -187,8 +180,7 @@ def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, in
         proven &= complete
         if not values:
             continue
-        scaled = [(of * sigma).tolist() for of, sigma in zip(values, problem.sigma, strict=True)]
-        indices, complete, visited = closest(problem.factor, target, scaled, loss, budget - nodes)
+        indices, complete, visited = closest(factor, target, values, loss, budget - nodes)
         nodes += visited
         proven &= complete
         if indices is not None:
@@ -203,7 +195,9 @@ def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, in
     return best, proven and least > math.sqrt(problem.loss(best)) * (1 + 1e-9), nodes
 
 
-def candidates(problem: Problem, exponents: Integers, loss: float) -> tuple[list[Floats], bool]:
+def candidates(
+    problem: Problem, exponents: Integers, loss: float
+) -> tuple[list[list[float]], bool]:
     """List the values in a window, ascending, that each weight can have in a better model.
 
     The list is empty if some weight has none. Return also whether it is complete: of a weight with
@@ -224,7 +218,7 @@ def candidates(problem: Problem, exponents: Integers, loss: float) -> tuple[list
             return [], complete
         runs = zip(first, end, exponents, strict=True)
         allowed = [np.ldexp(2 * np.arange(*m) + 1, -exponent) for *m, exponent in runs]
-        values.append(np.sort(np.concatenate(allowed)))
+        values.append(np.sort(np.concatenate(allowed)).tolist())
     return values, complete
 
 
