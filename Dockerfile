@@ -1,9 +1,9 @@
-# The predictor, and nothing else: build with `docker build -t cali-reg .`
+# The predictor, and nothing else: build with `docker build -t predictor .`
 FROM python:3.13-slim-trixie AS base
 
 FROM base AS build
-WORKDIR /opt/cali-reg
-ENV PYTHONPATH=/opt/cali-reg PYTHONPYCACHEPREFIX=/opt/cali-reg/pycache PYTHONDONTWRITEBYTECODE=1
+WORKDIR /opt/project
+ENV PYTHONPATH=/opt/project PYTHONPYCACHEPREFIX=/opt/project/pycache PYTHONDONTWRITEBYTECODE=1
 
 # DuckDB at the version, and with the hashes, that requirements.txt has for it
 COPY requirements.txt /tmp/
@@ -16,7 +16,7 @@ COPY models models
 COPY reports reports
 COPY stages stages
 # What predict imports is compiled, without the time of the source, so that two builds are the same.
-# `docker run cali-reg predict FILE` is the same as `docker run cali-reg FILE`.
+# `docker run predictor predict FILE` is the same as `docker run predictor FILE`.
 # hadolint ignore=SC2016
 RUN mkdir bin \
  && printf '#!/bin/sh\nif [ "$1" = predict ]; then shift; fi\nexec python -P -m stages.predict "$@"\n' > bin/predict \
@@ -27,9 +27,9 @@ RUN mkdir bin \
  && bin/predict < /dev/null
 
 FROM base
-COPY --from=build /opt/cali-reg /opt/cali-reg
-ENV PATH=/opt/cali-reg/bin:$PATH PYTHONPATH=/opt/cali-reg \
-    PYTHONPYCACHEPREFIX=/opt/cali-reg/pycache PYTHONDONTWRITEBYTECODE=1
+COPY --from=build /opt/project /opt/project
+ENV PATH=/opt/project/bin:$PATH PYTHONPATH=/opt/project \
+    PYTHONPYCACHEPREFIX=/opt/project/pycache PYTHONDONTWRITEBYTECODE=1
 WORKDIR /data
 USER 65532:65532
 ENTRYPOINT ["predict"]
@@ -37,8 +37,7 @@ ENTRYPOINT ["predict"]
 ARG SOURCE=unknown
 ARG REVISION=unknown
 ARG VERSION=unknown
-LABEL org.opencontainers.image.title="cali-reg" \
-      org.opencontainers.image.description="Predicts with a linear regression of n-bit weights" \
+LABEL org.opencontainers.image.description="Predicts with a linear regression of n-bit weights" \
       org.opencontainers.image.source="${SOURCE}" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.version="${VERSION}" \

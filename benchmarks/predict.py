@@ -1,6 +1,7 @@
 """Compare predict with pandas and scikit-learn, as whole processes: time, CPU and peak memory.
 
-Needs `dvc repro` and pandas. Runs are interleaved, and the medians compared.
+Needs `dvc repro` and pandas. Runs are interleaved, and the medians compared. Where the model takes
+more than numbers, there is nothing to compare: scikit-learn's has features instead of columns.
 """
 
 import argparse
@@ -14,22 +15,24 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.project.files import MODEL, TEST
-from stages.tables.table import ROWS
+from stages.predictor import document
+from stages.project.files import MODEL, PREDICTOR, TEST
+from stages.tables.inputs import Input
+from stages.tables.table import SAMPLE
 
 MAKE = """
 import sys, duckdb
 test, rows, path = sys.argv[1:]
 duckdb.execute("SET enable_progress_bar = false")
-repeated = duckdb.sql(f"SELECT * EXCLUDE range FROM '{test}', range({int(rows) // 4000 + 1})")
-repeated.limit(int(rows)).write_csv(path)
+numbers = f'range({rows}) AS numbers("number of the benchmark")'
+duckdb.sql(f"SELECT rows.* FROM '{test}' AS rows, {numbers} LIMIT {rows}").write_csv(path)
 """
 PANDAS = """
 import sys, joblib, pandas
-rows = pandas.read_csv(sys.argv[1])
-model = joblib.load(sys.argv[2])
-rows["prediction"] = model.predict(rows.iloc[:, :-1].to_numpy())  # the last is the target
-rows.to_csv(sys.argv[3], index=False)
+table, model, out, *features = sys.argv[1:]
+rows = pandas.read_csv(table)
+rows["prediction"] = joblib.load(model).predict(rows[features].to_numpy())
+rows.to_csv(out, index=False)
 """
 
 
@@ -61,7 +64,7 @@ def make(rows: int, path: Path) -> None:
 
     Another process does it: the peak of a process counts from its fork, so this one stays small.
     """
-    run = [sys.executable, "-c", MAKE, str(TEST / ROWS), str(rows), str(path)]
+    run = [sys.executable, "-c", MAKE, str(TEST / SAMPLE), str(rows), str(path)]
     subprocess.run(run, check=True)
 
 
@@ -78,22 +81,28 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of which the medians are taken")
     parser.add_argument("--most", type=int, default=20_000_000, help="rows of the longest table")
     args = parser.parse_args()
+    inputs = document.load(PREDICTOR).schema.inputs
+    names = [each.column for each in inputs]
     with tempfile.TemporaryDirectory(dir=".") as folder:
         table, out = Path(folder, "houses.csv"), Path(folder, "out.csv")
         predict = [sys.executable, "-m", "stages.predict", str(table), "--output", str(out)]
-        pandas = [sys.executable, "-c", PANDAS, str(table), str(MODEL), str(out)]
+        pandas = [sys.executable, "-c", PANDAS, str(table), str(MODEL), str(out), *names]
+        commands = {"predict": predict, "pandas and scikit-learn": pandas}
+        if inputs != tuple(map(Input, names)):
+            del commands["pandas and scikit-learn"]
         for rows in (1, 2_000_000):
             make(rows, table)
-            costs: tuple[list[Cost], list[Cost]] = ([], [])
+            costs: dict[str, list[Cost]] = {name: [] for name in commands}
             for _ in range(args.rounds):
-                for command, taken in zip((predict, pandas), costs, strict=True):
-                    taken.append(measure(command))
-            ours, theirs = map(median, costs)
+                for name, command in commands.items():
+                    costs[name].append(measure(command))
             print(f"{rows:,} row{'s' if rows > 1 else ''}, medians of {args.rounds} rounds")
-            print(line("  predict", ours))
-            print(line("  pandas and scikit-learn", theirs))
-            ratios = (f"{b / a:.1f}" for a, b in zip(ours, theirs, strict=True))
-            print("  ratio: time {}, CPU {}, memory {}".format(*ratios), flush=True)
+            ours, *others = map(median, costs.values())
+            for name, cost in zip(costs, (ours, *others), strict=True):
+                print(line(f"  {name}", cost))
+            for theirs in others:
+                ratios = (f"{b / a:.1f}" for a, b in zip(ours, theirs, strict=True))
+                print("  ratio: time {}, CPU {}, memory {}".format(*ratios), flush=True)
         print("peak memory of predict")
         rows = args.most // 100
         while rows <= args.most:

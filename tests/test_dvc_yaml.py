@@ -87,10 +87,11 @@ def test_the_predictor_is_an_artifact() -> None:
 
 def test_git_keeps_a_table_as_it_is() -> None:
     # or a file with CRLF ends would be another one to DVC in every clone
-    attribute = run("git", "check-attr", "text", "data/raw/t.csv", cwd=Path())
-    assert attribute.stdout == "data/raw/t.csv: text: unset\n"
+    table = "data/raw/no one has this name.csv"
+    attribute = run("git", "check-attr", "text", table, cwd=Path())
+    assert attribute.stdout == f"{table}: text: unset\n"
     # and DVC overlooks the .dvc files of a folder that git ignores
-    assert run("git", "check-ignore", "-q", "data/raw/t.csv", cwd=Path()).returncode == 1
+    assert run("git", "check-ignore", "-q", table, cwd=Path()).returncode == 1
 
 
 def test_the_lock_is_of_this_code() -> None:

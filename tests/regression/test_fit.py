@@ -1,4 +1,4 @@
-"""The fit against a solution in rationals, the normal equations' own, and published figures."""
+"""The fit against a solution in rationals, and the normal equations' own."""
 
 import math
 import warnings
@@ -115,21 +115,8 @@ def test_the_fit_is_that_of_scikit_learn_within_its_error(p: int) -> None:
         np.testing.assert_allclose(pipeline.predict(rows.X), expected, atol=1e-12 * size)
 
 
-def test_the_fit_of_california_is_the_rational_solution(trained: Trained) -> None:
+def test_the_fit_of_a_real_table_is_the_rational_solution(trained: Trained) -> None:
     assert_is_rational_solution(trained.sums)
-    pipeline = fit(trained.sums)
-    assert f"{pipeline['regression'].intercept_:.12f}" == "2.071946937379"
-    assert f"{trained.model.intercept:.7f}" == "-37.0232777"
-    difference = trained.model.predict(trained.test.X) - pipeline.predict(trained.test.X)
-    # terms of at most 54 in size, a few roundings each
-    assert np.abs(difference).max() <= 40 * 54 * 2**-53
-
-
-def test_published_figures_come_out(trained: Trained) -> None:
-    prediction = trained.model.predict(trained.test.X)
-    first = " ".join(f"{value:.6f}" for value in prediction[:5])
-    assert first == "0.719123 1.764017 2.709659 2.838926 2.604657"
-    assert trained.test.y[:5].tolist() == [0.477, 0.458, 5.00001, 2.186, 2.78]
 
 
 def test_the_folded_intercept_leaves_no_mean_error(trained: Trained) -> None:

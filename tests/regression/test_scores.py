@@ -1,4 +1,4 @@
-"""Scores against scikit-learn's, published figures and small sums by hand."""
+"""Scores against scikit-learn's and small sums by hand."""
 
 import math
 from fractions import Fraction
@@ -26,11 +26,6 @@ from stages.regression.sums import ROWS
 from tests.conftest import Rows, Trained
 
 
-def published(value: float, digits: str) -> bool:
-    """Whether `value`, rounded to as many decimals as `digits` has, is `digits`."""
-    return f"{value:.{len(digits.partition('.')[2])}f}" == digits
-
-
 def tally(rows: Rows, *models: LinearModel, blocks: int = 1) -> Tally:
     found = Tally(models, rows.sums.low, rows.sums.high)
     for _ in found.watching(np.array_split(rows.block, blocks)):
@@ -41,21 +36,6 @@ def tally(rows: Rows, *models: LinearModel, blocks: int = 1) -> Tally:
 def scored(rows: Rows, model: LinearModel) -> dict[str, float]:
     found = tally(rows, model)
     return scores.regression(rows.sums, model, found, found.models[0][1])
-
-
-def test_published_figures_come_out(trained: Trained) -> None:
-    on_train, on_test = (scored(rows, trained.model) for rows in (trained.train, trained.test))
-    assert published(on_train["r2"], "0.6126")
-    assert published(on_train["mse"], "0.5179")
-    assert published(on_train["mae"], "0.5286")
-    assert published(on_test["r2"], "0.575788")
-    assert published(on_test["mse"], "0.555892")
-    assert published(on_test["mae"], "0.533200")
-    assert published(on_test["rmse"], "0.7456")
-    assert published(on_test["mean"], "2.0515")
-    assert published(on_test["std"], "0.9161")
-    assert published(on_test["min"], "-1.0138")
-    assert published(on_test["max"], "11.5003")
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -91,7 +71,7 @@ def test_neither_the_order_nor_the_blocks_of_rows_matter(seed: int, blocks: int)
     assert one.mean(one.models[1][1].errors) == pytest.approx(error.mean(), rel=1e-13)
 
 
-@pytest.mark.parametrize("n", [1, 5, 300_000])
+@pytest.mark.parametrize("n", [1, 5, pytest.param(300_000, marks=pytest.mark.slow)])
 def test_small_errors_of_large_terms_are_not_lost(n: int) -> None:
     # a prediction from two features near 1e9, which cancel out
     x = 1e9 + np.random.default_rng(0).integers(0, 2**20, n) / 2**20
@@ -147,8 +127,9 @@ def bounds(trained: Trained) -> list[tuple[LinearModel, float]]:
     return found
 
 
+@pytest.mark.slow
 @settings(deadline=None)
-@given(st.lists(st.floats(0, 1), min_size=8, max_size=8))
+@given(st.lists(st.floats(0, 1), min_size=10, max_size=10))
 def test_the_bound_holds_wherever_the_features_have_been(
     trained: Trained, bounds: list[tuple[LinearModel, float]], place: list[float]
 ) -> None:
@@ -225,3 +206,5 @@ def test_the_gate_names_the_limits_that_are_missed(
         name for name in ("gate.min_r2", "gate.max_r2_drop") if any(name in line for line in lines)
     ] == named
     assert len(lines) == len(named)
+    lines = shortfalls(metrics_with(r2, drop), Gate(min_r2=None, max_r2_drop=0.001))
+    assert len(lines) == len({*named} - {"gate.min_r2"})

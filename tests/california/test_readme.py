@@ -1,4 +1,4 @@
-"""Hold the README to the reports, the pipeline and the commands that it shows."""
+"""Hold the README to what the pipeline makes of California Housing, and to what it shows."""
 
 import csv
 import json
@@ -11,16 +11,24 @@ import pytest
 
 from stages import report
 from stages.predictor import c, document
-from stages.project.files import PREDICTOR
+from stages.project.files import PLOTS, PREDICTOR, SCORES
 from stages.quantizer.codes import Codes, pack
 from stages.tables.pipes import IN_MEMORY
 from tests.conftest import run
 
 README = Path("README.md").read_text(encoding="utf-8")
-SCORES: dict[str, Any] = json.loads(Path("reports/scores.json").read_bytes())
+Sweep = dict[tuple[str, int], dict[str, str]]
 
-with Path("reports/plots/sweep.csv").open(encoding="utf-8", newline="") as file:
-    SWEEP = {(row["rounding"], int(row["bits"])): row for row in csv.DictReader(file)}
+
+@pytest.fixture
+def scores(checkout: Path) -> Any:
+    return json.loads((checkout / SCORES).read_bytes())
+
+
+@pytest.fixture
+def sweep(checkout: Path) -> Sweep:
+    with (checkout / PLOTS / "sweep.csv").open(encoding="utf-8", newline="") as file:
+        return {(row["rounding"], int(row["bits"])): row for row in csv.DictReader(file)}
 
 
 def table(header: str) -> list[list[str]]:
@@ -33,9 +41,10 @@ def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
-def test_the_table_of_both_models_is_that_of_the_reports() -> None:
-    models = SCORES["float"], SCORES["quantized"]
-    change, sizes = SCORES["quantization"], SCORES["bytes"]
+@pytest.mark.slow
+def test_the_table_of_both_models_is_that_of_the_reports(scores: Any) -> None:
+    models = scores["float"], scores["quantized"]
+    change, sizes = scores["quantization"], scores["bytes"]
     assert table("| | float | 8-bit codes |") == [
         *(
             [f"{part} {label}", *(f"{model[part][score]:.6f}" for model in models)]
@@ -62,8 +71,9 @@ def test_the_table_of_both_models_is_that_of_the_reports() -> None:
     ]
 
 
-def test_the_claims_are_those_of_the_reports() -> None:
-    predictor = document.load(PREDICTOR)
+@pytest.mark.slow
+def test_the_claims_are_those_of_the_reports(scores: Any, checkout: Path) -> None:
+    predictor = document.load(checkout / PREDICTOR)
     codes = Codes(
         predictor.bits,
         np.array([feature.code for feature in predictor.features]),
@@ -73,11 +83,11 @@ def test_the_claims_are_those_of_the_reports() -> None:
     )
     payload = pack(codes)
     assert payload.hex(" ") in README
-    assert len(payload) == SCORES["quantization"]["payload_bits"] // 8
+    assert len(payload) == scores["quantization"]["payload_bits"] // 8
     assert f"The {len(payload)} bytes are the model" in README
     assert f"with almost no loss: {len(payload)} bytes, whose weights are proven" in README
-    assert SCORES["quantization"]["optimal"]
-    bound = SCORES["quantization"]["prediction_difference"]["bound"]
+    assert scores["quantization"]["optimal"]
+    bound = scores["quantization"]["prediction_difference"]["bound"]
     assert f"differ by more than {bound:.6f}, in 100,000 dollars" in README
     assert f"up to {IN_MEMORY >> 20} MB of memory" in README
     bound_of_c = re.search(r"off by (\S+) at most", c.header(predictor))
@@ -85,17 +95,18 @@ def test_the_claims_are_those_of_the_reports() -> None:
     assert f"the proven bound of its error, here {bound_of_c[1]}." in README
 
 
-def test_the_table_of_the_sweep_is_that_of_the_reports() -> None:
+@pytest.mark.slow
+def test_the_table_of_the_sweep_is_that_of_the_reports(sweep: Sweep) -> None:
     assert table("| bits | bytes |") == [
         [
             str(bits),
-            SWEEP["optimal", bits]["payload_bytes"],
+            sweep["optimal", bits]["payload_bytes"],
             *(
-                f"{SWEEP[rounding, bits]['mse_growth_percent']} %"
+                f"{sweep[rounding, bits]['mse_growth_percent']} %"
                 for rounding in ("optimal", "gptq", "nearest")
             ),
-            SWEEP["optimal", bits]["test_r2"],
-            SWEEP["optimal", bits]["largest_difference"],
+            sweep["optimal", bits]["test_r2"],
+            sweep["optimal", bits]["largest_difference"],
         ]
         for bits in (1, 2, 3, 5, 8, 12)
     ]
@@ -108,13 +119,20 @@ def test_the_map_names_every_room() -> None:
             assert f"`stages/{room.name}`" in cells
 
 
-def test_the_curve_never_rises_and_is_never_above_the_others() -> None:
+@pytest.mark.slow
+def test_the_curve_never_rises_and_is_never_above_the_others(sweep: Sweep) -> None:
     optimal, gptq, nearest = (
-        [float(SWEEP[rounding, bits]["mse_growth_percent"]) for bits in range(1, 17)]
+        [float(sweep[rounding, bits]["mse_growth_percent"]) for bits in range(1, 17)]
         for rounding in ("optimal", "gptq", "nearest")
     )
     assert sorted(optimal, reverse=True) == optimal
     assert all(best <= min(rest) for best, *rest in zip(optimal, gptq, nearest, strict=True))
+
+
+def test_what_it_runs_from_nothing_is_what_ci_runs_first() -> None:
+    fresh = r"^python3 -m venv .+&&.+$"
+    scripts = [Path(".ci", name).read_text(encoding="utf-8") for name in ("pipeline", "test")]
+    assert re.findall(fresh, "".join(scripts), re.M) == re.findall(fresh, README, re.M)
 
 
 def test_every_picture_that_is_shown_is_drawn_and_described() -> None:

@@ -1,0 +1,24 @@
+"""California Housing, whatever params.yaml says: its model, and a clone that has run on it."""
+
+from pathlib import Path
+
+import pytest
+
+from stages.tables import datasets
+from stages.tables.datasets import DataSet
+from tests.conftest import Trained, cloned, trained_on
+
+
+@pytest.fixture(scope="session")
+def california() -> DataSet:
+    return datasets.california_housing()
+
+
+@pytest.fixture(scope="session")
+def trained(california: DataSet) -> Trained:
+    return trained_on(california, seed=42)
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory, california: object) -> Path:
+    return cloned(tmp_path_factory.mktemp("california"), "california_housing")
