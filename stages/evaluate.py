@@ -18,7 +18,8 @@ from stages.regression.linear import Floats, LinearModel
 from stages.regression.scores import Tally
 from stages.regression.sums import Sums
 from stages.tables import table
-from stages.tables.table import Schema, Table
+from stages.tables.inputs import Schema
+from stages.tables.table import Table
 
 REMEDY = "`dvc repro` makes both"
 Way = tuple[str, int, int, LinearModel]  # rounding, bits, payload_bytes, quantized model
@@ -93,13 +94,15 @@ def load_model(schema: Schema, train: Sums) -> LinearModel:
 def load_codes(schema: Schema, train: Sums) -> tuple[Codes, dict[str, Any]]:
     """Load the codes, which must be those of the predictor for these rows, and their proof."""
     shipped = document.load(PREDICTOR)
-    names, low, high, chosen, exponents = zip(*map(astuple, shipped.features), strict=True)
+    inputs, low, high, chosen, exponents = zip(
+        *(vars(feature).values() for feature in shipped.features), strict=True
+    )
     ranges = tuple(train.low[:-1]), tuple(train.high[:-1])
-    if (shipped.dataset, names, low, high) != (schema.dataset, schema.features, *ranges):
+    if (shipped.schema, low, high) != (schema, *ranges):
         raise InputError(f"{PREDICTOR} is for another table than {SUMS}; {REMEDY}")
     stored = files.load_joblib(QUANT_PARAMS)
     with files.reading(QUANT_PARAMS):
-        codes = unpack(stored["payload"], len(names))
+        codes = unpack(stored["payload"], len(inputs))
         proof = {"optimal": bool(stored["optimal"]), "nodes": int(stored["nodes"])}
     intercept = codes.intercept, codes.intercept_exponent
     found = codes.bits, intercept, tuple(codes.codes), tuple(codes.exponents)
@@ -147,15 +150,15 @@ def main() -> str:
     made = files.MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR
     scored["bytes"] = {path.name.replace(".", "_"): path.stat().st_size for path in made}
     told = headline(scored)
-    rows = test.sample()
-    judged = judge(rows, *models)
-    first = np.column_stack([rows[:, :-1], judged])[:samples]
+    raw, rows = test.sample()
+    judged = judge(rows, *models).tolist()
+    first = [(*cells, *numbers) for cells, numbers in zip(raw, judged, strict=True)][:samples]
     weights = effects(*models, schema.features, learned.std[:-1])
 
     files.save_json(told, files.METRICS)
     files.save_json(scored, files.SCORES)
-    files.save_csv(schema.features + files.SAMPLE_COLUMNS, first.tolist(), files.PREDICTIONS)
-    files.save_csv(files.SAMPLE_COLUMNS, judged.tolist(), files.PLOTS / "predictions.csv")
+    files.save_csv((*schema.kinds, *files.SAMPLE_COLUMNS), first, files.PREDICTIONS)
+    files.save_csv(files.SAMPLE_COLUMNS, judged, files.PLOTS / "predictions.csv")
     files.save_csv(("feature", "model", "effect"), weights, files.PLOTS / "weights.csv")
     files.save_csv(WAY_COLUMNS + SCORE_COLUMNS, swept, files.PLOTS / "sweep.csv")
     float_r2, quantized_r2 = told["test_r2"].values()

@@ -63,10 +63,13 @@ def selection(request: Request, form: str) -> tuple[str, list[str]]:
             f"{source.name}: columns without a name, or with names that differ in case alone, go"
             " to CSV only; write that, or use --only"
         )
-    xs = {feature.name: f"x{index}" for index, feature in enumerate(request.model.features)}
+    numbers = {
+        name: f"r{index}"
+        for index, (name, kind) in enumerate(request.kinds.items())
+        if kind == "number" and source.kind != "parquet"
+    }
     outputs = [
-        f"{f'c{index}' if source.kind == 'parquet' else xs.get(column, f'c{index}')}"
-        f" AS {sql.identifier(column)}"
+        f"{numbers.get(column, f'c{index}')} AS {sql.identifier(column)}"
         for index, column in enumerate(source.columns)
     ]
     return ", ".join([*outputs, "p AS prediction"]), columns
@@ -125,11 +128,12 @@ def warnings(name: str, tally: Tally) -> list[str]:
         if not tally.complete:
             dropped = dropped.replace(" ", " or more ", 1)
         lines.append(f"{name}: dropped {dropped}, kept {tally.good:,}")
+    if tally.gaps:
+        lines.append(f"{name}: left out {plural(tally.gaps, 'row')} with a gap, as training did")
     if tally.outside:
-        f = tally.most_outside
         lines.append(
-            f"{name}: {tally.outside:,} of {tally.good:,} rows are outside the training range,"
-            f" most often in {f.name}, {f.min:g} to {f.max:g}"
+            f"{name}: {tally.outside:,} of {tally.good:,} rows outside the training range,"
+            f" most often in {tally.most_outside}"
         )
     return lines
 
@@ -141,11 +145,13 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
         descriptor = 0 if args.file in (None, "-") else os.open(args.file, os.O_RDONLY)
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}") from error
-    features = [feature.name for feature in model.features]
+    kinds = model.schema.kinds
     with (
         engine.connected(name) as connection,
-        opened(descriptor, name, features, connection) as source,
+        opened(descriptor, name, kinds, connection) as source,
     ):
+        if source.decimal == ",":
+            cli.say(f"predict: {name}: read with decimal commas")
         request = Request(source, model, args.on_error == "skip", args.only, connection)
         tally = predict(request, args.output)
     for line in warnings(name, tally):
@@ -210,7 +216,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--dialect",
         metavar="NAME",
-        help=f"write --sql in the SQL of {', '.join(sorted(expression.DIALECTS))}; needs sqlglot",
+        help=f"write --sql in the SQL of {', '.join(sorted(sql.DIALECTS))}; needs sqlglot",
     )
     args = parser.parse_args()
     if (args.sql is not None or args.card or args.c) and (args.file or args.output):
@@ -228,7 +234,7 @@ def main() -> None:
         raise InputError("standard output is closed")
     model = document.load(ROOT / PREDICTOR)
     if args.sql is not None:
-        print(expression.select(model, args.sql, args.dialect))
+        print(expression.select(model, args.sql, args.dialect or "duckdb"))
     elif args.card:
         scores = files.load_json(ROOT / SCORES)
         with files.reading(ROOT / SCORES):

@@ -15,15 +15,16 @@ from stages.quantizer.solve import Quantized, quantize
 from stages.regression import sums
 from stages.regression.fit import fold
 from stages.regression.sums import Sums
-from stages.tables.table import Schema
+from stages.tables.inputs import Schema
 
 
 def to_predictor(codes: Codes, schema: Schema, train: Sums) -> Predictor:
     """Put together all that is needed to predict."""
     columns = train.low[:-1], train.high[:-1], codes.codes, codes.exponents
-    features = tuple(map(Feature, schema.features, *(column.tolist() for column in columns)))
+    features = tuple(map(Feature, schema.inputs, *(column.tolist() for column in columns)))
     intercept = Intercept(codes.intercept, codes.intercept_exponent)
-    return Predictor(schema.dataset, schema.target, schema.unit, codes.bits, intercept, features)
+    head = schema.dataset, schema.target, schema.unit, schema.missing, schema.levels
+    return Predictor(*head, codes.bits, intercept, features)
 
 
 def to_params(quantized: Quantized) -> dict[str, object]:

@@ -1,7 +1,6 @@
 """Fit the linear regression on standardised features, from the exact sums of the training rows."""
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 from stages.project import cli, files
 from stages.project.cli import InputError
@@ -11,7 +10,7 @@ from stages.regression import scores, sums
 from stages.regression.fit import fit, fold, independent
 from stages.regression.sums import Sums
 from stages.tables import table
-from stages.tables.table import Schema
+from stages.tables.inputs import Schema
 
 SMALL_STD = 0.01  # of a target
 
@@ -40,7 +39,7 @@ def main() -> str:
         raise InputError(f"{TRAIN}: {what}, so that there is nothing to learn")
     for remark in remarks(train.schema, every, kept):
         cli.say(f"train: {remark}")
-    schema = replace(train.schema, features=tuple(train.schema.features[j] for j in kept))
+    schema = train.schema.of(kept)
     used = every.of_columns([*kept, len(train.schema.features)])
     pipeline = fit(used)
     sums.save(used, schema, SUMS)

@@ -13,6 +13,7 @@ from fractions import Fraction
 
 from stages.predictor.document import Predictor
 from stages.project.cli import InputError
+from stages.tables.inputs import Input, Schema
 
 HEAD_ROOM = 30  # bits of the largest number in the training range, where an int32_t has 31
 LIMIT = 2**62  # of the sum, so that rounding it stays below 2^63
@@ -97,7 +98,8 @@ def header(predictor: Predictor) -> str:
     for index, (f, m, q) in enumerate(
         zip(predictor.features, predictor.multipliers, fixed.fraction_bits, strict=True)
     ):
-        described.append(f" * x[{index}]: {_commented(f.name)} ({f.min:g} to {f.max:g}), 2^{-q}")
+        range_ = f"{f.input.shown(f.min)} to {f.input.shown(f.max)}"
+        described.append(f" * x[{index}]: {_commented(f.name)} ({range_}), 2^{-q}")
         terms.append(f"    y += {m} * 0x1p{-f.exponent} * x[{index}];")
     newline = "\n"
     return f"""\
@@ -134,7 +136,7 @@ static inline double predict(const double x[])
 {newline.join(terms)}
     return y;
 }}
-#endif
+{_inputs(predictor.schema)}#endif
 
 /*
  * Takes x[j] * 2^model_fraction_bits[j], rounded to nearest, and returns the prediction times
@@ -152,6 +154,41 @@ static inline int32_t predict_fixed(const int32_t x[])
 }}
 
 #endif"""
+
+
+def _inputs(schema: Schema) -> str:
+    """Return a function that makes the features of a row, unless these are its columns."""
+    columns = schema.kinds
+    if all(each == Input(each.column) for each in schema.inputs):
+        return ""
+    numbers = [name for name, kind in columns.items() if kind != "text"]
+    texts = [name for name, kind in columns.items() if kind == "text"]
+    operands = {name: f"number[{index}]" for index, name in enumerate(numbers)}
+    operands |= {name: f"text[{index}]" for index, name in enumerate(texts)}
+    meaning = {"boolean": ", 0 or 1", "date": ", days since 1970 in UTC"}
+    described = "\n".join(
+        f" * {operands[name]}: {_commented(name)}{meaning.get(columns[name], '')}"
+        for name in (*numbers, *texts)
+    )
+    lines = "\n".join(
+        f"    x[{index}] = {each.c(operands[each.column])};"
+        for index, each in enumerate(schema.inputs)
+    )
+    return f"""
+#include <math.h>
+#include <string.h>
+
+/*
+ * Makes the features x of a row from its numbers, NAN where one is missing, and its texts in UTF-8,
+ * "" where one is missing. A prediction that a gap does not allow is NAN.
+{described}
+ */
+static inline void model_inputs(double x[], const double number[], const char *const text[])
+{{
+    (void)number, (void)text;
+{lines}
+}}
+"""
 
 
 def _power(exponent: int) -> Fraction:

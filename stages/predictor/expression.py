@@ -7,16 +7,8 @@ engines which keep IEEE 754 agree to the last bit.
 from collections.abc import Sequence
 
 from stages.predictor.document import Predictor
-from stages.project.cli import InputError
-from stages.project.text import shown
-from stages.tables.sql import double, identifier
-
-# The SQL dialects, each with the cast that makes a number a double. Most need none, as 115e0 is
-# a double, and a decimal by a double is one, too. Postgres and Snowflake read 115e0 as a decimal.
-DIALECTS = dict.fromkeys(
-    ("bigquery", "clickhouse", "databricks", "duckdb", "mysql", "spark", "sqlite", "trino", "tsql"),
-    "",
-) | dict.fromkeys(("postgres", "redshift", "snowflake"), "::float8")
+from stages.tables import sql
+from stages.tables.sql import double
 
 
 def expression(
@@ -45,29 +37,14 @@ def scaled(operand: str, exponent: int) -> str:
     return f"{operand} {'/' if exponent > 0 else '*'} {double(2.0 ** abs(exponent))}"
 
 
-def select(predictor: Predictor, table: str, dialect: str | None = None) -> str:
+def select(predictor: Predictor, table: str, name: str = "duckdb") -> str:
     """Return the statement that predicts every row of `table`, which is taken as it is written.
 
-    It is standard SQL, or in one of the DIALECTS.
-
-    The columns are qualified: an unknown name in double quotes alone is a string to SQLite, Spark
-    and MySQL, which would make it a zero without a word.
+    Columns must have their types, and NULL in gaps. They are qualified: an unknown name in double
+    quotes alone is a string to SQLite, Spark and MySQL, which would make it a zero without a word.
     """
-    names = [feature.name for feature in predictor.features]
-    quoted = map(identifier, names) if dialect is None else identifiers(names, dialect)
-    cast = DIALECTS.get(dialect or "", "")
-    terms = expression(predictor, [f"t.{name}" for name in quoted], "\n    ", cast)
+    dialect = sql.dialect(name)
+    inputs = (feature.input for feature in predictor.features)
+    operands = [each.sql(f"t.{dialect.identifier(each.column)}", dialect) for each in inputs]
+    terms = expression(predictor, operands, "\n    ", dialect.cast)
     return f"SELECT t.*,\n    {terms} AS prediction\nFROM {table} AS t"
-
-
-def identifiers(names: Sequence[str], dialect: str) -> list[str]:
-    """Quote names as `dialect` does, by sqlglot, which the image does without."""
-    if dialect not in DIALECTS:
-        raise InputError(
-            f"--dialect must be one of {', '.join(sorted(DIALECTS))}, got {shown(dialect)}"
-        )
-    try:
-        from sqlglot import exp
-    except ImportError as error:
-        raise InputError("--dialect needs sqlglot: `pip install sqlglot` installs it") from error
-    return [exp.to_identifier(name, quoted=True).sql(dialect=dialect) for name in names]

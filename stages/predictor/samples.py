@@ -21,22 +21,27 @@ LOST = 1e-14  # by doubles, as a share of their size
 
 def predict(
     path: Path, model: Predictor, connection: "DuckDBPyConnection"
-) -> list[tuple[float, ...]]:
-    """Return for each row at `path` its prediction, its features and what was recorded."""
-    names = (*(feature.name for feature in model.features), *SAMPLE_COLUMNS)
+) -> list[tuple[Any, ...]]:
+    """Return for each row at `path` its prediction, the columns read, and what was recorded."""
+    kinds = model.schema.kinds
+    recorded = dict.fromkeys(SAMPLE_COLUMNS, "number")
     with (
         existing(path).open("rb") as file,
-        opened(file.fileno(), str(path), names, connection) as source,
+        opened(file.fileno(), str(path), {**kinds, **recorded}, connection) as source,
     ):
         query = Request(source, model, skip=False, only=True, connection=connection).rows()
-        columns = ", ".join(f"CAST(c{source.columns.index(name)} AS DOUBLE)" for name in names)
-        rows = connection.execute(f"SELECT p, {columns} FROM ({query})").fetchall()
-    if not rows or not all(value is not None and isfinite(value) for row in rows for value in row):
+        cells = [
+            source.value(name, kind) if kind == "number" else source.column(name)[0]
+            for name, kind in ({**kinds, **recorded}).items()
+        ]
+        rows = connection.execute(f"SELECT p, {', '.join(cells)} FROM ({query})").fetchall()
+    numbers = (value for p, *_, a, b, c, d in rows for value in (p, a, b, c, d))
+    if not rows or not all(value is not None and isfinite(value) for value in numbers):
         raise InputError(f"{path} is damaged; `dvc repro` makes it")
     return rows
 
 
-def differing(rows: Sequence[tuple[float, ...]]) -> int:
+def differing(rows: Sequence[tuple[Any, ...]]) -> int:
     """Count the rows whose prediction or error is not the recorded one."""
     return sum(
         max(abs(p - quantized), abs(p - actual - error)) > HALF + LOST * (1 + abs(p) + abs(actual))
@@ -44,14 +49,13 @@ def differing(rows: Sequence[tuple[float, ...]]) -> int:
     )
 
 
-def report(model: Predictor, rows: Sequence[tuple[float, ...]], scores: Mapping[str, Any]) -> str:
+def report(model: Predictor, rows: Sequence[tuple[Any, ...]], scores: Mapping[str, Any]) -> str:
     """Return the rows as a table, and the statistics of the predictions."""
     predictions = [row[0] for row in rows]
-    formats = [".6g"] * len(model.features) + [".6f"] * len(SAMPLE_COLUMNS)
-    table = [[*(feature.name for feature in model.features), *SAMPLE_COLUMNS]]
-    for p, *known in rows:
-        values = (*known[:-2], p, p - known[-4])
-        table.append([format(value, form) for value, form in zip(values, formats, strict=True)])
+    table = [[*model.schema.kinds, *SAMPLE_COLUMNS]]
+    for p, *cells, actual, unquantized, _, _ in rows:
+        values = (actual, unquantized, p, p - actual)
+        table.append([*map(_cell, cells), *(f"{value:.6f}" for value in values)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         f"Sample predictions: [{', '.join(f'{p:.3f}' for p in predictions[:5])}]",
@@ -73,3 +77,7 @@ def report(model: Predictor, rows: Sequence[tuple[float, ...]], scores: Mapping[
     ):
         lines.append(f"{what}: " + ", ".join(f"{name} {of[name]:.4f}" for name in spread))
     return "\n".join(lines)
+
+
+def _cell(value: object) -> str:
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -24,8 +24,16 @@ def _integer(low: int, high: int) -> Any:
     return _rule(f"an integer from {low} to {high}", lambda x: type(x) is int and low <= x <= high)
 
 
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and abs(value) < inf
+
+
 def _number(text: str, holds: Callable[[float], bool]) -> Any:
-    return _rule(text, lambda x: type(x) in (int, float) and abs(x) < inf and holds(x))
+    return _rule(text, lambda x: _is_number(x) and holds(x))
+
+
+def _number_or_null(text: str, holds: Callable[[float], bool]) -> Any:
+    return _rule(f"{text}, or null", lambda x: x is None or (_is_number(x) and holds(x)))
 
 
 def _one_of(*choices: str) -> Any:
@@ -62,6 +70,8 @@ class Load:
     features: Sequence[str] | None = _columns_or_null()
     unit: str | None = _text_or_null("a text")
     key: str | Sequence[str] | None = _key_or_null()
+    missing: str = _one_of("fail", "drop", "mean")
+    levels: int = _integer(1, 1000)
     test_size: float = _number("a number between 0 and 1, both excluded", lambda x: 0 < x < 1)
     seed: int = _integer(0, 2**32 - 1)
 
@@ -84,7 +94,7 @@ class Evaluate:
 
 @dataclass(frozen=True)
 class Gate:
-    min_r2: float = _number("a number of at most 1", lambda x: x <= 1)
+    min_r2: float | None = _number_or_null("a number of at most 1", lambda x: x <= 1)
     max_r2_drop: float = _number("a number of at least 0", lambda x: x >= 0)
 
 

@@ -29,7 +29,7 @@ from numpy.typing import NDArray
 
 from stages.project import files
 from stages.regression.linear import Floats
-from stages.tables.table import Schema
+from stages.tables.inputs import Schema
 
 Integers = NDArray[np.object_]  # Python's, of any size
 
@@ -39,8 +39,8 @@ ROWS = 2**19  # of a block, see above
 FULL = 2**28  # rows whose sums of products are sure to fit 64 bits
 LEAST_EXPONENT = -1000  # of a column's size, or powers of two would overflow
 
-FORMAT = "cali-reg sums"
-VERSION = 1
+FORMAT = "regression sums"
+VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -193,16 +193,15 @@ def save(sums: Sums, schema: Schema, path: Path) -> None:
     """Write the sums as JSON, for each column its products with itself and those behind it."""
     columns = [
         {
-            "name": name,
             "min": sums.low[j],
             "max": sums.high[j],
             "exponent": int(sums.exponents[j]),
             "sum": sums.products[0, 1 + j],
             "products": sums.products[1 + j, 1 + j :].tolist(),
         }
-        for j, name in enumerate(schema.columns)
+        for j in range(len(schema.columns))
     ]
-    head = {"format": FORMAT, "version": VERSION, "dataset": schema.dataset, "unit": schema.unit}
+    head = {"format": FORMAT, "version": VERSION, "table": schema.to_json()}
     files.save_json(head | {"rows": sums.n_rows, "columns": columns}, path)
 
 
@@ -219,8 +218,9 @@ def load(path: Path) -> tuple[Schema, Sums]:
         if (document["format"], document["version"]) != (FORMAT, VERSION):
             raise ValueError(f"it must be {FORMAT}, version {VERSION}")
         columns = document["columns"]
-        *features, target = (column["name"] for column in columns)
-        schema = Schema(document["dataset"], target, document["unit"], tuple(features))
+        schema = Schema.from_json(document["table"])
+        if len(columns) != len(schema.columns):
+            raise ValueError("it has not the columns of its table")
         low, high = (np.array([column[end] for column in columns], float) for end in ("min", "max"))
         products = np.zeros((1 + len(columns),) * 2, dtype=object)
         products[0] = [document["rows"], *(column["sum"] for column in columns)]

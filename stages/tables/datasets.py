@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from stages.project.cli import InputError
 from stages.project.params import Load
 from stages.tables import raw, table
-from stages.tables.table import VIEW, Schema
+from stages.tables.encoding import Gathered
+from stages.tables.table import VIEW
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -106,7 +107,7 @@ SOURCES: Mapping[str, Callable[[], DataSet]] = {
 }
 
 
-def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> tuple[Schema, int]:
+def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gathered:
     """Make the data set that `config` names the view VIEW, with the columns that it asks for.
 
     Parameters
@@ -116,11 +117,6 @@ def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> tup
     scratch : Path
         A folder for temporary files.
     connection : DuckDBPyConnection
-
-    Returns
-    -------
-    schema : Schema
-    n_rows : int
 
     Raises
     ------
@@ -148,7 +144,7 @@ def _check(config: Load) -> None:
         raise InputError(f"load.key must not have the target, {config.target}")
 
 
-def _built_in(whole: DataSet, config: Load, connection: "DuckDBPyConnection") -> tuple[Schema, int]:
+def _built_in(whole: DataSet, config: Load, connection: "DuckDBPyConnection") -> Gathered:
     """Make columns of a built-in data set the view."""
     if config.keys:
         raise InputError(f"load.key must be null for {config.dataset}: no column names its rows")
@@ -162,8 +158,8 @@ def _built_in(whole: DataSet, config: Load, connection: "DuckDBPyConnection") ->
     _check(replace(config, target=target))
     unit = config.unit or (whole.unit if target == whole.target else table.OWN_UNIT)
     connection.register(VIEW, {name: whole.columns[name] for name in (*features, target)})
-    schema = Schema(config.dataset, target, unit, tuple(features))
-    return schema, len(whole.columns[target])
+    kinds = dict.fromkeys(features, "number")
+    return Gathered(config.dataset, target, unit, kinds, {}, len(whole.columns[target]))
 
 
 def _fetch(home: Path) -> Any:

@@ -11,8 +11,9 @@ import os
 import re
 import stat
 import zlib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -31,7 +32,20 @@ DELIMITERS = ",;\t|"
 BOM = b"\xef\xbb\xbf"
 # the header of CSV can be {a} or [a]
 JSON_OBJECT, JSON_ARRAY = re.compile(rb'\{\s*["}]'), re.compile(rb"\[\s*[{\]]")
-NUMERIC = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT$|U?INTEGER$|FLOAT$|DOUBLE$|DECIMAL\(|VARCHAR$")
+# what a column holds by its SQL type; text can hold anything
+KINDS = {
+    "number": re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\([\d,]+\)"),
+    "boolean": re.compile("BOOLEAN"),
+    "date": re.compile(r"DATE|TIMESTAMP[\w ]*"),
+    "text": re.compile(r"VARCHAR|UUID|ENUM\(.*\)"),
+}
+MUST_BE = {
+    "number": "a finite number",
+    "boolean": "true or false",
+    "date": "a date such as 2020-12-31, or a time such as 2020-12-31 23:59:59+01",
+    "text": "a text",
+}
+FRACTION = re.compile(r"[+-]?\d+([.,])\d+")
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,8 @@ class Source:
         The SQL types to read them as.
     delimiter : str
         What separates the columns of CSV.
+    decimal : {'.', ','}
+        How CSV writes fractions.
     """
 
     name: str
@@ -61,6 +77,56 @@ class Source:
     columns: tuple[str, ...]
     types: tuple[str, ...]
     delimiter: str = ","
+    decimal: str = "."
+
+    def column(self, name: str) -> tuple[str, str]:
+        """Return what SQL calls a column, and its type."""
+        position = self.columns.index(name)
+        return f"c{position}", self.types[position]
+
+    def kind_of(self, name: str) -> str | None:
+        """Return what a column holds by its type."""
+        _, sort = self.column(name)
+        return next((kind for kind, types in KINDS.items() if types.fullmatch(sort)), None)
+
+    def cast(self, name: str, kind: str) -> str:
+        """Return a column in SQL as a number, boolean, moment or text; NULL if it is none."""
+        (c, sort), holds = self.column(name), self.kind_of(name)
+        if kind == "text":
+            return f"nullif(CAST({c} AS VARCHAR), '')"
+        if holds != "text":
+            if holds != kind:
+                return "NULL::DOUBLE"
+            if kind == "date":  # others can be infinite, or cannot be written to CSV
+                moment = f"TRY_CAST({c} AS TIMESTAMPTZ)"
+                return f"CASE WHEN year({moment}) BETWEEN 1 AND 9999 THEN {moment} END"
+            return c if kind == "boolean" else f"CAST({c} AS DOUBLE)"
+        if sort != "VARCHAR":
+            c = f"CAST({c} AS VARCHAR)"
+        if kind == "boolean":
+            return f"CASE lower({c}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
+        if kind == "date":  # DuckDB knows more forms than others
+            return f"CASE WHEN {c}[5] = '-' THEN TRY_CAST({c} AS TIMESTAMPTZ) END"
+        # DuckDB reads +-1 and 1_000 as numbers, too, which nobody else does
+        foreign = [f"contains({c}, {literal(part)})" for part in ("+-", "_")]
+        if self.decimal == ",":
+            foreign.append(f"contains({c}, '.')")
+            c = f"replace({c}, ',', '.')"
+        return f"CASE WHEN NOT ({' OR '.join(foreign)}) THEN TRY_CAST({c} AS DOUBLE) END"
+
+    def value(self, name: str, kind: str) -> str:
+        """Return what `cast` does, and NULL also for the number NaN, which is a gap."""
+        x = self.cast(name, kind)
+        return f"nullif({x}, 'nan'::DOUBLE)" if kind == "number" else x
+
+    def present(self, name: str) -> str:
+        """Return the test that a value is there."""
+        c, sort = self.column(name)
+        return f"coalesce({c}, '') <> ''" if sort == "VARCHAR" else f"{c} IS NOT NULL"
+
+    def unreadable(self, name: str, kind: str) -> str:
+        """Return the test that a value is there, but not of its kind."""
+        return f"({self.present(name)} AND {self.cast(name, kind)} IS NULL)"
 
     def relation(self, skip: bool) -> str:
         """Return SQL for the table, with its columns called c0, c1 and so on.
@@ -98,14 +164,15 @@ class Source:
 
 @contextmanager
 def opened(
-    descriptor: int, name: str, features: Sequence[str], connection: "DuckDBPyConnection"
+    descriptor: int, name: str, kinds: Mapping[str, str | None], connection: "DuckDBPyConnection"
 ) -> Iterator[Source]:
     """Yield the table that the open file or pipe `descriptor` holds.
 
     Raises
     ------
     InputError
-        It is no table, its columns have names in common, or not all `features` are there.
+        It is no table, two columns have one name, or one of `kinds` is not there, or of a type
+        that cannot hold its kind.
     """
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISDIR(mode):
@@ -113,11 +180,11 @@ def opened(
     # standard input may be a file of which something else has read the beginning
     whole = stat.S_ISREG(mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0
     with nullcontext(descriptor) if whole else stored(descriptor, name) as file:
-        yield _recognised(file, name, features, connection)
+        yield _recognised(file, name, kinds, connection)
 
 
 def _recognised(
-    descriptor: int, name: str, features: Sequence[str], connection: "DuckDBPyConnection"
+    descriptor: int, name: str, kinds: Mapping[str, str | None], connection: "DuckDBPyConnection"
 ) -> Source:
     """Tell what kind of table a file is, from its content, and what columns it has."""
     gzipped, head, tail = _ends(descriptor, name)
@@ -128,17 +195,17 @@ def _recognised(
     if JSON_ARRAY.match(start):
         raise InputError(f"{name} is a JSON array, must be JSON lines: one object a line")
     if JSON_OBJECT.match(start):
-        return _described(name, "json", path, gzipped, features, connection)
+        return _described(name, "json", path, gzipped, kinds, connection)
     if head.startswith(b"PAR1"):
         if gzipped:
             raise InputError(f"{name} is Parquet within gzip; unpack it first")
-        return _described(name, "parquet", path, gzipped, features, connection)
+        return _described(name, "parquet", path, gzipped, kinds, connection)
     if len(tail) >= LONGEST_LINE and not {*b"\r\n"} & {*tail}:  # DuckDB can overlook such a line
         raise InputError(f"{name}: its last line is longer than {LONGEST_LINE:,} bytes")
-    delimiter, columns = _header(head, name, features)
-    _check(columns, name, features)
+    delimiter, columns = _header(head, name, kinds)
+    _check(columns, name, kinds)
     types = ("VARCHAR",) * len(columns)
-    return Source(name, "csv", path, gzipped, columns, types, delimiter)
+    return Source(name, "csv", path, gzipped, columns, types, delimiter, _decimal(head, delimiter))
 
 
 def _ends(descriptor: int, name: str) -> tuple[bool, bytes, bytes]:
@@ -163,7 +230,19 @@ def _ends(descriptor: int, name: str) -> tuple[bool, bytes, bytes]:
     return True, head, tail
 
 
-def _header(head: bytes, name: str, features: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+def _decimal(head: bytes, delimiter: str) -> str:
+    """Return how CSV writes fractions: as most of those that it begins with."""
+    if delimiter == ",":
+        return "."
+    lines = io.StringIO(head.decode(errors="replace"), newline="")
+    found = Counter[str]()
+    with suppress(csv.Error):  # as of a cell that does not end
+        for row in csv.reader(lines, delimiter=delimiter):
+            found.update(match[1] for cell in row if (match := FRACTION.fullmatch(cell)))
+    return max(".,", key=lambda point: found[point])
+
+
+def _header(head: bytes, name: str, kinds: Collection[str]) -> tuple[str, tuple[str, ...]]:
     """Return the delimiter of CSV, the one that gives the most features, and the columns."""
     start = head.removeprefix(BOM).decode(errors="replace")
     headers = {}
@@ -177,7 +256,9 @@ def _header(head: bytes, name: str, features: Sequence[str]) -> tuple[str, tuple
         raise InputError(f"{name} is not a table: neither CSV in UTF-8, Parquet nor JSON lines")
     if len(head) == HEAD and not {*b"\r\n"} & {*head}:
         raise InputError(f"{name}: its header is longer than {HEAD >> 20} MB")
-    delimiter = max(headers, key=lambda key: len(set(features).intersection(headers[key])))
+    delimiter = max(
+        headers, key=lambda d: (len({*kinds}.intersection(headers[d])), len(headers[d]))
+    )
     if "\N{REPLACEMENT CHARACTER}" in "".join(headers[delimiter]):
         raise InputError(f"{name}: its header is not UTF-8")
     if head.startswith(BOM) and {"\n", "\r"} & {*headers[delimiter][0]}:  # DuckDB reads it wrongly
@@ -190,7 +271,7 @@ def _described(
     kind: str,
     path: str,
     gzipped: bool,
-    features: Sequence[str],
+    kinds: Mapping[str, str | None],
     connection: "DuckDBPyConnection",
 ) -> Source:
     """Ask DuckDB for the columns of Parquet or JSON, and their types."""
@@ -212,7 +293,7 @@ def _described(
             "SELECT name, coalesce(num_children, 0) FROM parquet_schema(?)", [path]
         ).fetchall()
         columns = tuple(_children(schema))
-    _check(columns, name, features)
+    _check(columns, name, kinds)
     if kind == "json":
         # DuckDB reads one of two keys that differ in case alone
         keys = connection.execute(
@@ -224,13 +305,18 @@ def _described(
         if twins := sorted({key for key in lower if lower.count(key) > 1}):
             raise InputError(f"{name}: keys differ in case alone: {listed(twins)}")
         types = tuple(
-            "VARCHAR" if column in features else _json_type(sort)
+            "VARCHAR" if column in kinds else _json_type(sort)
             for column, sort in zip(columns, types, strict=True)
         )
-    for column, sort in zip(columns, types, strict=True):
-        if column in features and not NUMERIC.match(sort):
-            raise InputError(f"{name}: {named(column)} must be a number, its type is {sort}")
-    return Source(name, kind, path, gzipped, columns, types)
+    source = Source(name, kind, path, gzipped, columns, types)
+    for column, wanted in kinds.items():
+        found = source.kind_of(column)
+        if wanted and found not in (wanted, "text") and (wanted != "text" or not found):
+            sort = source.column(column)[1]
+            raise InputError(
+                f"{name}: {named(column)} must be {MUST_BE[wanted]}, its type is {sort}"
+            )
+    return source
 
 
 def _json_type(sort: str) -> str:
@@ -249,7 +335,7 @@ def _children(schema: Sequence[tuple[str, int]]) -> Iterator[str]:
         pending = max(0, pending - 1) + children if index else 0
 
 
-def _check(columns: Sequence[str], name: str, features: Sequence[str]) -> None:
+def _check(columns: Sequence[str], name: str, features: Collection[str]) -> None:
     """Refuse a header that does not name every feature, or any column twice."""
     missing = [feature for feature in features if feature not in columns]
     if missing:

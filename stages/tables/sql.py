@@ -1,4 +1,10 @@
-"""Names, texts and numbers as SQL writes them."""
+"""Names, texts, numbers and dates as SQL writes them."""
+
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from stages.project.cli import InputError
+from stages.project.text import shown
 
 
 def identifier(name: str) -> str:
@@ -20,12 +26,76 @@ def double(value: float) -> str:
     return digits if "e" in digits else digits + "e0"
 
 
-def number(column: str, kind: str) -> str:
-    """Cast a column to DOUBLE; what is no number becomes NULL.
+@dataclass(frozen=True)
+class Dialect:
+    """What engines write in ways of their own.
 
-    DuckDB reads the texts +-1 and 1_000 as numbers, too, which nobody else does.
+    Attributes
+    ----------
+    name : str
+        That of sqlglot, which knows how to quote names and texts.
+    microseconds : str
+        A date or time in microseconds since 1970 in UTC, as a whole number. SQLite counts
+        milliseconds.
+    cast : str
+        Makes a number a double. Most engines need none, as 115e0 is a double to them, and a decimal
+        by a double is one, too. Postgres, Redshift and Snowflake read 115e0 as a decimal.
     """
-    cast = f"TRY_CAST({column} AS DOUBLE)"
-    if kind != "VARCHAR":
-        return cast
-    return f"CASE WHEN NOT (contains({column}, '+-') OR contains({column}, '_')) THEN {cast} END"
+
+    name: str
+    microseconds: str
+    cast: str = ""
+
+    def identifier(self, name: str) -> str:
+        if self.name == "duckdb":  # which is standard SQL, and the image has no sqlglot
+            return identifier(name)
+        from sqlglot import exp
+
+        return exp.to_identifier(name, quoted=True).sql(dialect=self.name)
+
+    def text(self, value: str) -> str:
+        if self.name == "duckdb":
+            return literal(value)
+        from sqlglot import exp
+
+        written = exp.Literal.string(value).sql(dialect=self.name)
+        return "N" + written if self.name == "tsql" else written  # else it is not Unicode
+
+    def days(self, x: str) -> str:
+        """Return days since 1970: one division, so that all engines have the same double."""
+        return f"({self.microseconds.format(x)} / 864e8{self.cast})"
+
+    def truth(self, x: str) -> tuple[str, str]:
+        """Return what tests that a boolean is true, and that it is false."""
+        return (f"{x} = 1", f"{x} = 0") if self.name == "tsql" else (x, f"NOT {x}")
+
+
+DIALECTS = {
+    name: Dialect(name, microseconds, "::float8" if "::float8" in microseconds else "")
+    for name, microseconds in {
+        "bigquery": "UNIX_MICROS(TIMESTAMP({}))",
+        "clickhouse": "toUnixTimestamp64Micro(toDateTime64({}, 6, 'UTC'))",
+        "databricks": "unix_micros(CAST({} AS TIMESTAMP))",
+        "duckdb": "epoch_us({})",
+        "mysql": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {})",
+        "postgres": "(extract(epoch FROM {}) * 1000000)::float8",
+        "redshift": "DATEDIFF(microsecond, '1970-01-01', {})::float8",
+        "snowflake": "DATEDIFF(microsecond, '1970-01-01'::timestamp_ntz, {})::float8",
+        "spark": "unix_micros(CAST({} AS TIMESTAMP))",
+        "sqlite": "round((julianday({}) - 2440587.5) * 86400000) * 1000",
+        "trino": "round(to_unixtime(CAST({} AS timestamp(6) with time zone)) * 1000000)",
+        "tsql": "DATEDIFF_BIG(microsecond, '1970-01-01', {})",
+    }.items()
+}
+DUCKDB = DIALECTS["duckdb"]
+
+
+def dialect(name: str) -> Dialect:
+    """Return the dialect of this name; all but DuckDB's need sqlglot."""
+    if name not in DIALECTS:
+        raise InputError(
+            f"--dialect must be one of {', '.join(sorted(DIALECTS))}, got {shown(name)}"
+        )
+    if name != "duckdb" and not find_spec("sqlglot"):
+        raise InputError("--dialect needs sqlglot: `pip install sqlglot` installs it")
+    return DIALECTS[name]

@@ -1,14 +1,15 @@
 """A table of features and a target: a folder that has its names, and its rows as Parquet.
 
-`table.json` says what the table and its columns are called, `rows.parquet` has the features and
-then the target. The test table also has `sample.parquet`: its first rows in the order of the split.
+`table.json` says what the table is called and how its columns became features, `rows.parquet` has
+the features and then the target. The test table also has `sample.parquet`: its first rows in the
+order of the split, and in the columns that they came in.
 """
 
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from stages.project import cli, files
 from stages.project.cli import InputError
 from stages.tables import arrow, engine
+from stages.tables.inputs import Schema
 from stages.tables.sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -29,28 +31,6 @@ VECTOR = 2048  # rows, of which DuckDB's groups are multiples
 GROUP = 2**18  # values of a group of rows
 
 
-@dataclass(frozen=True)
-class Schema:
-    """What a table is called, and its columns; `unit` is that of the target."""
-
-    dataset: str
-    target: str
-    unit: str
-    features: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        texts = (self.dataset, self.unit, *self.columns)
-        if not self.features or not all(isinstance(text, str) for text in texts):
-            raise TypeError("its names must be texts")
-        if len({*self.columns}) < len(self.columns):
-            raise ValueError("columns have the same name")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """The features, then the target."""
-        return (*self.features, self.target)
-
-
 @dataclass(frozen=True, eq=False)
 class Table:
     """Rows to learn from or to be judged by.
@@ -59,6 +39,8 @@ class Table:
     ----------
     schema : Schema
     folder : Path
+    names : list of str
+        Of the columns in Parquet, as SQL has them.
     n_rows : int
     low, high : ndarray of shape (n_columns,)
         Range of each column: the features, then the target.
@@ -66,6 +48,7 @@ class Table:
 
     schema: Schema
     folder: Path
+    names: list[str]
     n_rows: int
     low: NDArray[np.float64]
     high: NDArray[np.float64]
@@ -73,7 +56,7 @@ class Table:
     def blocks(self) -> Iterator[NDArray[np.float64]]:
         """Yield all rows, in blocks of shape (n_rows, n_columns)."""
         began, seen = time.monotonic(), 0
-        for block in _rows(self.folder / ROWS, self.schema):
+        for block in _rows(self.folder / ROWS, self.names):
             cli.progress(seen / self.n_rows, began)
             seen += len(block)
             yield block
@@ -81,13 +64,36 @@ class Table:
         if seen != self.n_rows:
             raise InputError(f"{self.folder / ROWS} changed while it was read")
 
-    def sample(self) -> NDArray[np.float64]:
-        """Return the first rows of the split, in its order, of shape (n_rows, n_columns)."""
-        path = self.folder / SAMPLE
-        rows = np.vstack([np.empty((0, len(self.schema.columns))), *_rows(path, self.schema)])
-        if not len(rows) or not np.isfinite(rows).all():
+    def sample(self) -> tuple[list[tuple[Any, ...]], NDArray[np.float64]]:
+        """Return the first rows of the split, in its order.
+
+        Returns
+        -------
+        raw : list of tuple
+            The columns that the features come from.
+        values : ndarray of shape (n_rows, n_columns)
+        """
+        path = files.existing(self.folder / SAMPLE)
+        schema, n_raw = self.schema, len(self.schema.kinds)
+        columns = [
+            *(shown(identifier(name), kind) for name, kind in schema.kinds.items()),
+            *features_of(schema, ""),
+            identifier(schema.target),
+        ]
+        with engine.connected(_made(path)) as connection:
+            source = f"read_parquet({literal(str(path))})"
+            rows = connection.execute(f"SELECT {', '.join(columns)} FROM {source}").fetchall()
+        values = np.array([row[n_raw:] for row in rows], float)
+        if not len(rows) or not np.isfinite(values).all():
             raise InputError(f"{_made(path)}: it has no rows, or values that are not finite")
-        return rows
+        return [row[:n_raw] for row in rows], values
+
+
+def shown(x: str, kind: str) -> str:
+    """Return a column for people: a moment at midnight as its date, and a number as it is."""
+    if kind == "date":
+        return f"replace(CAST({x} AS VARCHAR), ' 00:00:00+00', '')"
+    return x if kind == "number" else f"CAST({x} AS VARCHAR)"
 
 
 def group_rows(n_columns: int) -> int:
@@ -96,13 +102,37 @@ def group_rows(n_columns: int) -> int:
 
 
 def write_names(schema: Schema, folder: Path) -> None:
-    files.save_json(asdict(schema), folder / NAMES)
+    files.save_json(schema.to_json(), folder / NAMES)
+
+
+def features_of(schema: Schema, prefix: str = f"{VIEW}.") -> list[str]:
+    """Return the features as SQL."""
+    return [
+        f"CAST({each.sql(prefix + identifier(each.column))} AS DOUBLE)" for each in schema.inputs
+    ]
+
+
+def stored(schema: Schema) -> list[str]:
+    """Return the names of the columns in Parquet, unlike each other to SQL, which sees no case."""
+    names: dict[str, str] = {}
+    for name in schema.columns:
+        while name.lower() in names:
+            name += "'"
+        names[name.lower()] = identifier(name)
+    return [*names.values()]
 
 
 def write_rows(rest: str, schema: Schema, path: Path, connection: "DuckDBPyConnection") -> int:
-    """Write the columns of `schema` from the data set; `rest` is what follows FROM VIEW."""
-    columns = ", ".join(f"{VIEW}.{identifier(name)}" for name in schema.columns)
-    return copy(f"SELECT {columns} FROM {VIEW} {rest}", len(schema.columns), path, connection)
+    """Write features and target of the data set; `rest` is what follows FROM VIEW."""
+    values = [*features_of(schema), f"{VIEW}.{identifier(schema.target)}"]
+    columns = [f"{x} AS {name}" for x, name in zip(values, stored(schema), strict=True)]
+    return copy(f"SELECT {', '.join(columns)} FROM {VIEW} {rest}", len(columns), path, connection)
+
+
+def write_sample(rest: str, schema: Schema, path: Path, connection: "DuckDBPyConnection") -> None:
+    """Write the columns that the features come from, and the target."""
+    columns = [f"{VIEW}.{identifier(name)}" for name in (*schema.kinds, schema.target)]
+    copy(f"SELECT {', '.join(columns)} FROM {VIEW} {rest}", len(columns), path, connection)
 
 
 def copy(
@@ -130,7 +160,7 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
     ----------
     folder : Path
     expected : Schema, optional
-        What it must be called, and the features to read, which need not be all.
+        What it must be, with the features to read, which need not be all.
 
     Raises
     ------
@@ -140,18 +170,18 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
     path = folder / NAMES
     document = files.load_json(path)
     with files.reading(path):
-        schema = Schema(**document | {"features": tuple(document["features"])})
+        schema = Schema.from_json(document)
     rows = files.existing(folder / ROWS)
     with engine.connected(_made(rows)) as connection, files.reading(rows):
         found = connection.read_parquet(str(rows))
-        if found.columns != [*schema.columns] or {*map(str, found.types)} != {"DOUBLE"}:
+        names = stored(schema)
+        if [*map(identifier, found.columns)] != names or {*map(str, found.types)} != {"DOUBLE"}:
             raise ValueError("its columns are not those that were written")
         if expected:
-            same = tuple(name for name in schema.features if name in expected.features)
-            if (replace(schema, features=expected.features), same) != (expected, expected.features):
+            kept = [j for j, each in enumerate(schema.inputs) if each in expected.inputs]
+            if len(kept) < len(expected.inputs) or schema.of(kept) != expected:
                 raise InputError(f"{folder} is another table than that of {expected.dataset}")
-            schema = expected
-        names = [*map(identifier, schema.columns)]
+            schema, names = expected, [names[j] for j in (*kept, -1)]
         values = [f"{of}({name})" for of in ("count", "min", "max") for name in names]
         [(n_rows, *row)] = connection.execute(
             f"SELECT count(*), {', '.join(values)} FROM read_parquet({literal(str(rows))})"
@@ -160,7 +190,7 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
         largest = np.maximum(-low, high).max()
         if not n_rows or not largest <= LARGEST or count.min() < n_rows:
             raise ValueError("it has no rows, or values that are too large or no numbers")
-    return Table(schema, folder, n_rows, low, high)
+    return Table(schema, folder, names, n_rows, low, high)
 
 
 def _made(path: Path) -> str:
@@ -168,9 +198,8 @@ def _made(path: Path) -> str:
     return f"{path}, which `dvc repro` makes"
 
 
-def _rows(path: Path, schema: Schema) -> Iterator[NDArray[np.float64]]:
+def _rows(path: Path, names: Sequence[str]) -> Iterator[NDArray[np.float64]]:
     files.existing(path)
     with engine.connected(_made(path)) as connection, engine.unchanged(path):
-        columns = ", ".join(map(identifier, schema.columns))
-        found = connection.sql(f"SELECT {columns} FROM read_parquet({literal(str(path))})")
+        found = connection.sql(f"SELECT {', '.join(names)} FROM read_parquet({literal(str(path))})")
         yield from arrow.blocks(found, _made(path))

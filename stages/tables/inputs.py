@@ -1,0 +1,178 @@
+"""How columns of a table become inputs of a model, as SQL and as C.
+
+A number is an input as it is, and a boolean is 0 or 1. A date or time is its days since 1970 in
+UTC; where it has no time zone, it is taken for UTC. A text has an input for each of its levels but
+the most frequent, the baseline: 1 in rows of that level, 0 in all others, also in those of a level
+that training has not seen. The empty text counts as a gap.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime, timedelta
+from math import isfinite
+from typing import Any, Self
+
+from stages.tables.sql import DUCKDB, Dialect, double
+
+KINDS = ("number", "boolean", "date", "text")
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Input:
+    """A number that the model takes from one column of a row.
+
+    Attributes
+    ----------
+    column : str
+    kind : {'number', 'boolean', 'date', 'text'}
+        What the column holds.
+    level : str, optional
+        Of a text: the input is 1 where the column has it.
+    missing : bool
+        The input is 1 where the column is empty.
+    fill : float, optional
+        The input where the column is empty; None if there is none, and so no prediction.
+    """
+
+    column: str
+    kind: str = "number"
+    level: str | None = None
+    missing: bool = False
+    fill: float | None = None
+
+    def __post_init__(self) -> None:
+        is_level = self.kind == "text" and not self.missing
+        filled = self.fill is not None
+        if (
+            self.kind not in KINDS
+            or (not self.level if is_level else self.level is not None)
+            or (filled and self.missing)
+            or (filled and self.fill != 0 and is_level)
+            or not isfinite(self.fill or 0)
+        ):
+            raise ValueError(f"{self.name} is no input of a {self.kind}")
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        if self.missing:
+            return f"{self.column} is missing"
+        return self.column if self.level is None else f"{self.column} = {self.level}"
+
+    def sql(self, x: str, dialect: Dialect = DUCKDB) -> str:
+        """Return the input in SQL, `x` being its column."""
+        present = f"{x} <> ''" if self.kind == "text" else f"{x} IS NOT NULL"
+        if self.missing:
+            return f"CASE WHEN {present} THEN 0 ELSE 1 END"
+        if self.level is not None:
+            rest = f"WHEN {present} THEN 0" if self.fill is None else "ELSE 0"
+            return f"CASE WHEN {x} = {dialect.text(self.level)} THEN 1 {rest} END"
+        if self.kind == "boolean":
+            true, false = dialect.truth(x)
+            rest = "" if self.fill is None else f"WHEN {x} IS NULL THEN {double(self.fill)} "
+            return f"CASE WHEN {true} THEN 1 WHEN {false} THEN 0 {rest}END"
+        value = dialect.days(x) if self.kind == "date" else x
+        if self.fill is None:
+            return value
+        if self.kind == "date":  # one that the engine cannot read is no gap
+            return f"CASE WHEN {x} IS NULL THEN {double(self.fill)} ELSE {value} END"
+        # cast, for the common type of a REAL and a decimal is REAL to Postgres: it rounds the fill
+        return f"coalesce({value}{dialect.cast}, {double(self.fill)})"
+
+    def c(self, x: str) -> str:
+        """Return the input in C, `x` being a double, NAN where it is empty, or a string."""
+        if self.missing:
+            return f"!*{x}" if self.kind == "text" else f"isnan({x})"
+        if self.level is not None:
+            same = f"!strcmp({x}, {_c_string(self.level)})"
+            return same if self.fill is not None else f"*{x} ? {same} : NAN"
+        return x if self.fill is None else f"isnan({x}) ? {self.fill!r} : {x}"
+
+    def shown(self, value: float) -> str:
+        """Return a value of the input for people."""
+        if self.kind != "date" or self.missing:
+            return f"{value:g}"
+        try:
+            moment = EPOCH + timedelta(days=value)
+        except OverflowError:  # of the calendar
+            return f"{value:g} days"
+        return f"{moment:%Y-%m-%d}" if value == int(value) else f"{moment:%Y-%m-%d %H:%M:%S}"
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields that say more than their defaults."""
+        return {"column": self.column, "kind": self.kind} | {
+            key: value
+            for key, value in asdict(self).items()
+            if value is not None and value is not False
+        }
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What a table is called, and what its columns are.
+
+    Attributes
+    ----------
+    dataset, target, unit : str
+        `unit` is that of the target.
+    missing : {'fail', 'drop', 'mean'}
+        What is done about gaps.
+    levels : mapping
+        For each column of text its levels in the training rows, the baseline first.
+    inputs : tuple of Input
+        The features.
+    """
+
+    dataset: str
+    target: str
+    unit: str
+    missing: str
+    levels: Mapping[str, tuple[str, ...]]
+    inputs: tuple[Input, ...]
+
+    def __post_init__(self) -> None:
+        texts = (self.dataset, self.unit, *self.columns)
+        if not self.inputs or not all(isinstance(text, str) for text in texts):
+            raise TypeError("its names must be texts")
+        if len({*self.columns}) < len(self.columns):
+            raise ValueError("two columns or inputs have the same name")
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """The names of the inputs."""
+        return tuple(each.name for each in self.inputs)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The features, then the target."""
+        return (*self.features, self.target)
+
+    @property
+    def kinds(self) -> Mapping[str, str]:
+        """The columns that the inputs come from, and what they hold."""
+        return {each.column: each.kind for each in self.inputs}
+
+    def of(self, features: Sequence[int]) -> "Schema":
+        """Return the schema with some of its inputs only."""
+        inputs = tuple(self.inputs[j] for j in features)
+        used = {each.column for each in inputs}
+        levels = {name: levels for name, levels in self.levels.items() if name in used}
+        return replace(self, inputs=inputs, levels=levels)
+
+    def to_json(self) -> dict[str, Any]:
+        return vars(self) | {"inputs": [each.to_json() for each in self.inputs]}
+
+    @classmethod
+    def from_json(cls, document: Mapping[str, Any]) -> Self:
+        levels = {name: tuple(levels) for name, levels in document["levels"].items()}
+        inputs = tuple(Input(**each) for each in document["inputs"])
+        return cls(**{**document, "levels": levels, "inputs": inputs})
+
+
+def _c_string(text: str) -> str:
+    """Quote a string, with octal escapes for all that C could read in another way."""
+    plain = (
+        chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode()
+    )
+    return f'"{"".join(plain)}"'
