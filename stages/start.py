@@ -1,0 +1,141 @@
+"""Make the project yours: write the section load of params.yaml for a table of your own.
+
+FILE is CSV or Parquet below data/raw. All columns that can be inputs become features, and those
+that cannot are listed with the reason. gate.min_r2 becomes null, as it belongs to another table.
+"""
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Any
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedSeq
+
+from stages.project import cli, files, params
+from stages.project.cli import InputError, plural
+from stages.project.files import TRAIN
+from stages.project.params import Load
+from stages.project.text import listed, named
+from stages.tables import engine
+from stages.tables.encoding import Encoding, encoded
+from stages.tables.split import prepared
+from stages.tables.sql import identifier
+from stages.tables.table import VIEW
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection
+
+PARAMS = Path("params.yaml")
+
+
+def survey(config: Load) -> tuple[Load, Encoding, Mapping[str, str]]:
+    """Look at the table, and choose what is done about gaps.
+
+    Returns
+    -------
+    config : Load
+    encoding : Encoding
+    columns : mapping of str to str
+        The columns that become features, and what they hold.
+    """
+    with (
+        files.temporary_folder(TRAIN.parent) as scratch,
+        engine.connected(config.dataset) as connection,
+    ):
+        found, split, encoding = prepared(config, scratch, connection)
+        if encoding.gaps:
+            config = replace(config, missing="mean")
+            encoding = encoded(found, f"FROM {VIEW} {split.training}", config, connection)
+        return config, encoding, dict(described(encoding, found.n_rows, connection))
+
+
+def described(
+    encoding: Encoding, n_rows: int, connection: "DuckDBPyConnection"
+) -> Iterator[tuple[str, str]]:
+    """Yield each column that becomes features, and what it holds."""
+    schema = encoding.schema
+    for name, kind in schema.kinds.items():
+        remark = kind
+        if kind == "text":
+            levels = schema.levels[name]
+            remark += f" of {plural(len(levels), 'level')}, {named(levels[0])} is the baseline"
+        if name in encoding.gaps:
+            remark += f", {plural(encoding.gaps[name], 'gap')}"
+        if kind == "number":
+            x = identifier(name)
+            [(whole, different)] = engine.attended(
+                connection, f"SELECT bool_and({x} = floor({x})), count(DISTINCT {x}) FROM {VIEW}"
+            )
+            if whole and different == n_rows:
+                remark += ", another in each row: if it only names the row, make it the key"
+        yield name, remark
+
+
+def write(config: Load, columns: Mapping[str, str], left_out: Mapping[str, str]) -> None:
+    """Write what belongs to the table into params.yaml, and keep the rest with its comments."""
+    yaml = YAML()
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    yaml.representer.add_representer(type(None), _null)
+    document = yaml.load(PARAMS.read_text(encoding="utf-8"))
+    features = CommentedSeq(columns)
+    for index, remark in enumerate(columns.values()):
+        features.yaml_add_eol_comment(remark, index)
+    section = document["load"]
+    section |= {
+        key: getattr(config, key) for key in ("dataset", "target", "unit", "key", "missing")
+    }
+    section["features"] = features
+    if left_out:
+        lines = ["left out:", *(f"  {named(name)}: {why}" for name, why in left_out.items())]
+        section.yaml_set_comment_before_after_key("unit", before="\n".join(lines), indent=2)
+    document["gate"]["min_r2"] = None
+    with files.replacing(PARAMS) as part, part.open("w", encoding="utf-8", newline="\n") as file:
+        yaml.dump(document, file)
+        file.flush()
+        try:
+            params.read(part)
+        except InputError as error:
+            raise InputError(str(error).replace(str(part), str(PARAMS))) from error
+
+
+def _null(representer: Any, _: None) -> Any:
+    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
+
+
+def start(file: str, target: str) -> None:
+    """Write the parameters for a table, and say what to do next."""
+    here = params.read(PARAMS).load
+    config = replace(
+        here, dataset=file, target=target, features=None, unit=None, key=None, missing="fail"
+    )
+    config, encoding, columns = survey(config)
+    write(config, columns, encoding.left_out)
+    print(f"start: {PARAMS}: {target} from {plural(len(columns), 'column')}: {listed([*columns])}")
+    for name, why in encoding.left_out.items():
+        print(f"  left out: {named(name)}: {why}")
+    if encoding.gaps:
+        print(f"  gaps in {plural(encoding.gap_rows, 'row')}: load.missing is {config.missing}")
+    print("  gate.min_r2 is null: set it when you know which R² the model reaches")
+    print(f"next: dvc repro && python -m stages.report; git add {quote(file)}, or `dvc add` it")
+
+
+def main() -> None:
+    summary, _, details = (__doc__ or "").partition("\n\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m stages.start",
+        description=summary,
+        epilog=details,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("file", metavar="FILE", help="the table, or several with wildcards")
+    parser.add_argument("--target", metavar="COLUMN", required=True, help="the column to predict")
+    args = parser.parse_args()
+    start(args.file, args.target)
+
+
+if __name__ == "__main__":
+    cli.finish(main, "start")
