@@ -1,6 +1,7 @@
 """Measure the stages on long and wide tables, and `train` against pandas and scikit-learn.
 
-Stages: time and peak memory for 20 features and ever more rows. The peak should not grow.
+Stages: time and peak memory for 20 numbers, two texts of 30 and 4 levels, and ever more rows. The
+peak should not grow.
 Against `pandas.read_parquet`, StandardScaler and LinearRegression, as whole processes, both from
 Parquet to coefficients: rounds are interleaved, and the medians compared.
 """
@@ -10,7 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,16 +21,18 @@ from stages.tables.raw import FOLDER
 from stages.tables.table import ROWS
 
 FEATURES = 20
+LEVELS = (30, 4)
 STAGES = ("load", "train", "quantize", "evaluate")
 COMPARED = ((3_000_000, 20), (200_000, 300))  # rows and features
 
 MAKE = """
 import sys, duckdb
-rows, features, path = sys.argv[1:]
+rows, features, texts, path = sys.argv[1:]
 duckdb.execute("SET enable_progress_bar = false; SET threads = 1")
 duckdb.execute("SELECT setseed(0.5)").fetchall()
 xs = [f"x{j}" for j in range(int(features))]
 random = ", ".join(f"{j + 1} * random() AS {x}" for j, x in enumerate(xs))
+random += "".join(f", 'level ' || floor({n} * random())::INT AS t{n}" for n in eval(texts))
 table = duckdb.sql(f"SELECT {random} FROM range({rows})")
 table.project(f"*, {' + '.join(xs)} + random() AS y").write_csv(path)
 """
@@ -53,8 +56,8 @@ sys.meta_path.insert(0, NoPandas())
 runpy.run_module(f"stages.{sys.argv.pop()}", run_name="__main__", alter_sys=True)
 """
 PARAMETERS = """
-load: {dataset: data/raw/t.csv, target: y, features: null, unit: null, key: null, test_size: 0.2,
-  seed: 42}
+load: {dataset: data/raw/t.csv, target: y, features: null, unit: null, key: null, missing: fail,
+  levels: 50, test_size: 0.2, seed: 42}
 quantize: {bits: 8, rounding: optimal}
 evaluate: {samples: 10}
 gate: {min_r2: 0.5, max_r2_drop: 0.001}
@@ -62,14 +65,14 @@ gate: {min_r2: 0.5, max_r2_drop: 0.001}
 
 
 @contextmanager
-def made(rows: int, features: int) -> Iterator[Path]:
+def made(rows: int, features: int, levels: Sequence[int] = ()) -> Iterator[Path]:
     """Yield a checkout whose table has so many rows and features."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree("stages", folder / "stages")
         (folder / FOLDER).mkdir(parents=True)
         (folder / "params.yaml").write_text(PARAMETERS)
-        arguments = [str(rows), str(features), str(folder / FOLDER / "t.csv")]
+        arguments = [str(rows), str(features), str(levels), str(folder / FOLDER / "t.csv")]
         subprocess.run([sys.executable, "-c", MAKE, *arguments], check=True)
         yield folder
 
@@ -87,7 +90,7 @@ def main() -> None:
     print(f"{'rows':>10}" + "".join(f"{stage:>18}" for stage in (*STAGES, "all")) + "  us/row")
     rows = args.most // 10
     while rows <= args.most:
-        with made(rows, FEATURES) as folder:
+        with made(rows, FEATURES, LEVELS) as folder:
             costs = [measure(run(stage), folder) for stage in STAGES]
         wall = sum(cost.wall for cost in costs)
         cells = [f"{cost.wall:6.1f} s {cost.peak:5.0f} MB" for cost in costs]
