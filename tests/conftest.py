@@ -1,16 +1,19 @@
-"""Fixtures, each made once: the real table, the model trained on it, and a clone that has run."""
+"""Fixtures, each made once: a table, its model, a clone that has run on it, and PostgreSQL."""
 
 import ast
 import csv
 import io
 import os
+import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import numpy as np
 import pytest
@@ -20,8 +23,9 @@ from stages.predictor.document import Feature, Intercept, Predictor
 from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
-from stages.tables import datasets
+from stages.tables import datasets, raw
 from stages.tables.datasets import DataSet
+from stages.tables.inputs import Input, Schema
 
 
 def csv_of(*rows: Iterable[object], **dialect: Any) -> str:
@@ -59,14 +63,45 @@ def random_correlation(rng: np.random.Generator, n: int, rank: int | None = None
     return np.asarray(C / np.outer(deviation, deviation))
 
 
+# of every clone, whatever the checkout's params.yaml says
+PARAMETERS = """\
+load: {{dataset: {dataset}, target: null, features: null, unit: null, key: null, missing: fail,
+  levels: 50, test_size: 0.2, seed: 42}}
+quantize: {{bits: 8, rounding: optimal}}
+evaluate: {{samples: 10}}
+gate: {{min_r2: null, max_r2_drop: 0.001}}
+"""
+
+
+def schema_of(dataset: str, target: str, unit: str, names: Iterable[str]) -> Schema:
+    """Make the schema of a table of numbers without gaps."""
+    return Schema(dataset, target, unit, "fail", {}, tuple(map(Input, names)))
+
+
 EXAMPLE = Predictor(
     dataset="toy",
     target="y",
     unit="apples",
+    missing="fail",
+    levels={},
     bits=2,  # so that codes 0 to 3 stand for -3, -1, 1 and 3
     intercept=Intercept(number=13, exponent=2),
-    features=(Feature("a", 0.0, 1.0, 2, 1), Feature('b "é"', -1.5, 2.0, 1, -2)),
+    features=(Feature(Input("a"), 0.0, 1.0, 2, 1), Feature(Input('b "é"'), -1.5, 2.0, 1, -2)),
 )
+
+
+def modelled(
+    rng: np.random.Generator, bits: int, n: int, spread: int = 10, names: tuple[str, ...] = ()
+) -> Predictor:
+    """Make a model whose exponents and ranges spread over so many powers of two."""
+    features = []
+    for index in range(n):
+        low, high = np.sort(rng.normal(size=2) * 2.0 ** rng.integers(-spread, spread + 1))
+        code, exponent = (int(rng.integers(*ends)) for ends in ((0, 2**bits), (-spread, spread)))
+        name = names[index] if names else f"f{index}"
+        features.append(Feature(Input(name), float(low), float(high), code, exponent))
+    intercept = Intercept(int(rng.integers(-(2**40), 2**40)), int(rng.integers(0, 60)))
+    return Predictor("made up", "y", "apples", "fail", {}, bits, intercept, tuple(features))
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,14 +144,26 @@ def trained_on(whole: DataSet, seed: int) -> Trained:
     return Trained(train, test, train.sums, fold(fit(train.sums), train.sums))
 
 
-@pytest.fixture(scope="session")
-def california() -> DataSet:
-    return datasets.california_housing()
+@pytest.fixture
+def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty checkout, without a home, a network, or waiting for one."""
+    folder = tmp_path / "checkout"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SCIKIT_LEARN_DATA", raising=False)
+    monkeypatch.setattr("sklearn.datasets._base.urlretrieve", no_network)
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    return folder
+
+
+def no_network(url: str, target: Path) -> None:
+    raise URLError("no route to host")
 
 
 @pytest.fixture(scope="session")
-def trained(california: DataSet) -> Trained:
-    return trained_on(california, seed=42)
+def trained() -> Trained:
+    return trained_on(datasets.diabetes(), seed=42)
 
 
 def run(
@@ -142,35 +189,99 @@ def change(checkout: Path, before: str, after: str) -> None:
     path.write_text(text.replace(before, after), encoding="utf-8")
 
 
-@pytest.fixture(scope="session")
-def clone(tmp_path_factory: pytest.TempPathFactory, california: object) -> Path:
-    """Copy what git would clone, with the table beside it, and commit it."""
-    folder = tmp_path_factory.mktemp("clone")
-    listed = run("git", "ls-files", "--cached", "--others", "--exclude-standard", cwd=Path())
-    for name in listed.stdout.splitlines():
-        if Path(name).exists():
-            (folder / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy(name, folder / name)
-    table = next(home for home in datasets.california_homes() if (home / datasets.CACHE).exists())
-    shutil.copytree(table, folder / "data/scikit_learn_data")
+def copied(folder: Path) -> Path:
+    """Copy what git would clone, and California Housing, if it is here."""
+    fresh = ("--others", "--exclude-standard", f":!{raw.FOLDER}")  # but tables nobody has added
+    for options in (("--cached",), fresh):
+        for name in run("git", "ls-files", "-z", *options, cwd=Path()).stdout.split("\0")[:-1]:
+            if Path(name).exists():
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(name, folder / name)
+    for home in datasets.california_homes():
+        if (home / datasets.CACHE).exists():
+            shutil.copytree(home, folder / "data/scikit_learn_data")
+            break
     for command in (
         ("init", "-q"),
         ("config", "user.email", "clone@example.com"),
         ("config", "user.name", "clone"),
-        ("add", "-A"),
-        ("commit", "-q", "-m", "clone"),
-        ("tag", "cloned"),
     ):
         assert run("git", *command, cwd=folder).returncode == 0
+    return folder
+
+
+def commit(folder: Path) -> None:
+    for command in (("add", "-A"), ("commit", "-q", "-m", "clone"), ("tag", "cloned")):
+        assert run("git", *command, cwd=folder).returncode == 0
+
+
+def reproduce(folder: Path) -> None:
     # forced, as the reports are committed, and an evaluation that has all its outputs is skipped
     done = run("dvc", "repro", "--force", cwd=folder)
     assert done.returncode == 0, done.stderr
+
+
+def restore(folder: Path) -> None:
+    """Bring back what was committed and made."""
+    run("git", "reset", "-q", "--hard", "cloned", cwd=folder)
+    run("dvc", "checkout", "-q", "--force", cwd=folder)
+
+
+def cloned(folder: Path, dataset: str) -> Path:
+    """Copy the project without its own tables, run it on this data set, and commit all."""
+    copied(folder)
+    shutil.rmtree(folder / raw.FOLDER)
+    (folder / raw.FOLDER).mkdir()
+    (folder / raw.FOLDER / ".gitkeep").touch()
+    (folder / "params.yaml").write_text(PARAMETERS.format(dataset=dataset), encoding="utf-8")
+    reproduce(folder)
+    commit(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cloned(tmp_path_factory.mktemp("clone"), "diabetes")
 
 
 @pytest.fixture
 def checkout(clone: Path) -> Path:
     """Return the clone as it was committed and reproduced."""
-    run("git", "reset", "-q", "--hard", "cloned", cwd=clone)
-    run("dvc", "checkout", "-q", "--force", cwd=clone)
+    restore(clone)
     return clone
+
+
+@pytest.fixture(scope="session")
+def psql() -> Iterator[Callable[[str], str]]:
+    """Start PostgreSQL on a socket in a new folder, as another user than root."""
+    found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")), shutil.which("initdb")]
+    if not found[0]:
+        pytest.skip("PostgreSQL is not installed")
+    programs = Path(found[0]).parent
+    # pytest's folders are closed to other users, and too long for a socket
+    with tempfile.TemporaryDirectory() as folder:
+        user = None
+        if os.geteuid() == 0:
+            user = "nobody"
+            shutil.chown(folder, user)
+
+        def program(command: str, text: str = "") -> str:
+            name, *args = shlex.split(command)
+            done = subprocess.run(
+                [programs / name, *args],
+                input=text,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+                user=user,
+                cwd=folder,
+            )
+            return done.stdout
+
+        program("initdb -D data -A trust -U tests -E UTF8 --no-locale -N")
+        program(f"pg_ctl start -s -D data -l log -o '-k {folder} -c listen_addresses='")
+        connect = f"psql -h {folder} -U tests -d postgres -X -q -t --csv -v ON_ERROR_STOP=1"
+        try:
+            yield lambda text: program(connect, text)
+        finally:
+            program("pg_ctl stop -s -D data -m immediate")

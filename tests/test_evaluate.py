@@ -14,12 +14,12 @@ from stages.quantizer.codes import Codes, pack
 from stages.regression import scores
 from stages.regression.linear import LinearModel
 from stages.regression.scores import Tally
-from stages.tables.table import Schema
-from tests.conftest import EXAMPLE, Rows
+from stages.tables.inputs import Input
+from tests.conftest import EXAMPLE, Rows, schema_of
 
 MODEL = LinearModel(np.array([0.5, -3.0]), 3.0)
 ROWS = Rows(np.array([[2.0, 1.0], [0.0, 1.0], [4.0, 0.0]]), np.array([1.5, 0.25, 5.0]))
-SCHEMA = Schema("toy", "y", "apples", ("a", 'b "é"'))
+SCHEMA = schema_of("toy", "y", "apples", ("a", 'b "é"'))
 
 
 def test_a_prediction_is_judged_by_what_is_known() -> None:
@@ -92,7 +92,7 @@ def test_the_sweep_counts_what_each_way_needs() -> None:
         {"features": (replace(EXAMPLE.features[0], max=1.5), EXAMPLE.features[1])},
         {"features": (replace(EXAMPLE.features[0], code=0), EXAMPLE.features[1])},
         {"features": EXAMPLE.features[::-1]},
-        {"features": (*EXAMPLE.features, Feature("c", 0.0, 1.0, 0, 0))},
+        {"features": (*EXAMPLE.features, Feature(Input("c"), 0.0, 1.0, 0, 0))},
     ],
 )
 def test_a_predictor_of_another_table_is_refused(

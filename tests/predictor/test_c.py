@@ -15,6 +15,8 @@ from stages.predictor import c, document
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project.cli import InputError
 from stages.regression.linear import LinearModel
+from stages.tables.inputs import Input
+from tests.conftest import EXAMPLE, modelled
 
 COMMITTED = document.load(Path("models/predictor.json"))
 MAIN = """
@@ -104,20 +106,6 @@ def rows_within(model: Predictor, rng: np.random.Generator, n_rows: int) -> np.n
     return rows
 
 
-def modelled(
-    rng: np.random.Generator, bits: int, n: int, spread: int = 10, names: tuple[str, ...] = ()
-) -> Predictor:
-    """Make a model whose exponents and ranges spread over so many powers of two."""
-    features = []
-    for index in range(n):
-        low, high = np.sort(rng.normal(size=2) * 2.0 ** rng.integers(-spread, spread + 1))
-        code, exponent = (int(rng.integers(*ends)) for ends in ((0, 2**bits), (-spread, spread)))
-        name = names[index] if names else f"f{index}"
-        features.append(Feature(name, float(low), float(high), code, exponent))
-    intercept = Intercept(int(rng.integers(-(2**40), 2**40)), int(rng.integers(0, 60)))
-    return Predictor("made up", "y", "apples", bits, intercept, tuple(features))
-
-
 def check(model: Predictor, program: Path, n_rows: int) -> None:
     rng = np.random.default_rng(n_rows)
     n = len(model.features)
@@ -203,15 +191,20 @@ def test_every_width(compiled: Compiled, bits: int, flags: tuple[str, ...]) -> N
 def test_degenerate_models(
     compiled: Compiled, low: float, high: float, number: int, exponent: int, weight_exponent: int
 ) -> None:
-    features = (Feature("x", low, high, 1, weight_exponent), Feature("z", 0.0, 1.0, 0, 2))
-    model = Predictor("made up", "y", "apples", 1, Intercept(number, exponent), features)
+    features = (
+        Feature(Input("x"), low, high, 1, weight_exponent),
+        Feature(Input("z"), 0.0, 1.0, 0, 2),
+    )
+    model = Predictor(
+        "made up", "y", "apples", "fail", {}, 1, Intercept(number, exponent), features
+    )
     check(model, compiled(model, ("-O1",)), n_rows=50)
 
 
 def test_a_hand_worked_model() -> None:
     # y = 3/2 - 3/4 a + 1/4 b; a fits 2^30 with 29 fraction bits, b with 26
-    features = (Feature("a", 0.0, 2.0, 0, 2), Feature("b", -16.0, 3.0, 2, 2))
-    model = Predictor("toy", "y", "apples", 2, Intercept(3, 1), features)
+    features = (Feature(Input("a"), 0.0, 2.0, 0, 2), Feature(Input("b"), -16.0, 3.0, 2, 2))
+    model = Predictor("toy", "y", "apples", "fail", {}, 2, Intercept(3, 1), features)
     fixed = c.fixed_point(model)
     assert fixed.fraction_bits == (29, 26)
     assert fixed.sum_bits == 31  # of a, and 3 more than b has
@@ -222,11 +215,10 @@ def test_a_hand_worked_model() -> None:
 
 
 def test_the_bound_is_nearly_reached() -> None:
-    fixed = c.fixed_point(COMMITTED)
+    model = modelled(np.random.default_rng(0), 8, 8)
+    fixed = c.fixed_point(model)
     error = Fraction(0)
-    for weight, feature, q in zip(
-        COMMITTED.coef, COMMITTED.features, fixed.fraction_bits, strict=True
-    ):
+    for weight, feature, q in zip(model.coef, model.features, fixed.fraction_bits, strict=True):
         unit = Fraction(1, 2**q)
         x = (Fraction(feature.min) // unit + Fraction(3, 2) - Fraction(1, 1000)) * unit
         error += abs(Fraction(weight)) * abs(x - round(x / unit) * unit)
@@ -241,7 +233,7 @@ def test_names_do_not_leave_their_comment(compiled: Compiled) -> None:
     document.save(model, compiled(model, ("-O1", "-Wcomment")).parent / "model.json")
     check(model, compiled(model, ("-O1", "-Wtrigraphs")), n_rows=10)
     for name in ("a\nb", "a\u2028b", "a\u202eb"):
-        feature = replace(model.features[0], name=name)
+        feature = replace(model.features[0], input=Input(name))
         path = Path(f"{compiled(model, ()).parent}/named.json")
         document.save(replace(model, features=(feature,)), path)
         with pytest.raises(InputError, match="does not print"):
@@ -249,8 +241,8 @@ def test_names_do_not_leave_their_comment(compiled: Compiled) -> None:
 
 
 def test_too_many_features_are_refused() -> None:
-    feature = Feature("x", 0.0, 1.0, 2**16 - 1, 0)
-    model = replace(COMMITTED, bits=16, features=(feature,) * 2**14)
+    feature = Feature(Input("x"), 0.0, 1.0, 2**16 - 1, 0)
+    model = replace(EXAMPLE, bits=16, features=(feature,) * 2**14)
     assert c.fixed_point(replace(model, features=model.features[:-1])).factors[0] == 65535
     with pytest.raises(InputError, match="too many"):
         c.header(replace(model, features=(feature,) * (2**14 + 1)))

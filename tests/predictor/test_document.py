@@ -12,15 +12,18 @@ from stages.predictor import document
 from stages.predictor.document import Feature, Intercept
 from stages.project.cli import InputError
 from stages.quantizer.codes import Codes
+from stages.tables.inputs import Input
 from tests.conftest import EXAMPLE
 
 TEXT = """\
 {
-  "format": "cali-reg predictor",
-  "version": 3,
+  "format": "regression predictor",
+  "version": 4,
   "dataset": "toy",
   "target": "y",
   "unit": "apples",
+  "missing": "fail",
+  "levels": {},
   "bits": 2,
   "intercept": {
     "number": 13,
@@ -28,14 +31,16 @@ TEXT = """\
   },
   "features": [
     {
-      "name": "a",
+      "column": "a",
+      "kind": "number",
       "min": 0.0,
       "max": 1.0,
       "code": 2,
       "exponent": 1
     },
     {
-      "name": "b \\"é\\"",
+      "column": "b \\"é\\"",
+      "kind": "number",
       "min": -1.5,
       "max": 2.0,
       "code": 1,
@@ -46,7 +51,7 @@ TEXT = """\
 """
 OLD = """\
 {
-  "format": "cali-reg predictor",
+  "format": "regression predictor",
   "version": 2,
   "dataset": "toy",
   "target": "y",
@@ -84,15 +89,43 @@ def test_codes_survive_the_file(data: st.DataObject) -> None:
     number, exponent = data.draw(st.integers(-(2**53), 2**53)), data.draw(st.integers(-900, 900))
     weights = Codes(bits, np.array(codes), np.array(exponents), number, exponent)
     features = zip("abcde", [0.0] * n, [1.0] * n, codes, exponents, strict=False)
+    keys = ("column", "min", "max", "code", "exponent")
     fields = {
         "bits": bits,
         "intercept": {"number": number, "exponent": exponent},
-        "features": [vars(Feature(*feature)) for feature in features],
+        "features": [dict(zip(keys, feature, strict=True)) for feature in features],
     }
     found = document.parse(json.loads(json.dumps(json.loads(TEXT) | fields)), "x")
     assert found.multipliers == tuple(weights.multipliers.tolist())
     assert found.coef == tuple(weights.model.coef.tolist())
     assert found.intercept.value == weights.model.intercept
+
+
+@pytest.mark.parametrize(
+    ("feature", "levels"),
+    [
+        ({"missing": True, "fill": None}, {}),
+        ({"level": "b"}, {}),
+        ({"level": "b"}, {"b": ["a", "b"]}),
+        ({"level": "b"}, {"a": ["b", "a"]}),  # the baseline is no input
+    ],
+)
+def test_a_column_of_text_has_levels(feature: dict[str, Any], levels: dict[str, Any]) -> None:
+    text = {"column": "a", "kind": "text", "min": 0.0, "max": 1.0, "code": 0, "exponent": 0}
+    fields = {"missing": "mean", "levels": levels, "features": [text | {"fill": 0} | feature]}
+    with pytest.raises(InputError, match=r"^x: a .* is none of the levels"):
+        document.parse(json.loads(TEXT) | fields, "x")
+
+
+@pytest.mark.parametrize(
+    ("missing", "feature"),
+    [("fail", {"fill": 1.0}), ("drop", {"missing": True}), ("mean", {})],
+)
+def test_fills_are_those_of_a_model_that_fills(missing: str, feature: dict[str, Any]) -> None:
+    number = {"column": "a", "kind": "number", "min": 0.0, "max": 1.0, "code": 0, "exponent": 0}
+    fields = {"missing": missing, "features": [number | feature]}
+    with pytest.raises(InputError, match=rf"^x: fill of a .*, which is {missing}"):
+        document.parse(json.loads(TEXT) | fields, "x")
 
 
 def damaged(keys: tuple[Any, ...], value: Any) -> str:
@@ -119,11 +152,17 @@ def damaged(keys: tuple[Any, ...], value: Any) -> str:
         ("[" * 100_000, "not JSON"),
         ('{"a":' * 100_000, "not JSON"),
         (TEXT.replace("13", "[" * 100_000 + "]" * 100_000), "not JSON"),
-        ("[]", "not a predictor, its format must be 'cali-reg predictor'"),
-        (damaged(("format",), "gguf"), "not a predictor, its format must be 'cali-reg predictor'"),
-        (damaged(("format",), ["\n"]), "not a predictor, its format must be 'cali-reg predictor'"),
-        (OLD, "version 2 is unknown, this program reads 3: `dvc repro` makes it anew"),
-        (damaged(("version",), "3\n"), "version '3\\n' is unknown"),
+        ("[]", "not a predictor, its format must be"),
+        (
+            damaged(("format",), "gguf"),
+            "not a predictor, its format must be 'regression predictor'",
+        ),
+        (
+            damaged(("format",), ["\n"]),
+            "not a predictor, its format must be 'regression predictor'",
+        ),
+        (OLD, "version 2 is unknown, this program reads 4: `dvc repro` makes it anew"),
+        (damaged(("version",), "4\n"), "version '4\\n' is unknown"),
         (damaged(("version",), None), "version None is unknown"),
         (damaged(("bits",), None), "bits must be of type int, got None"),
         (damaged(("bits",), 8.0), "bits must be of type int, got 8.0"),
@@ -137,10 +176,10 @@ def damaged(keys: tuple[Any, ...], value: Any) -> str:
         (damaged(("features", 0, "min"), -(10**400)), "features[0].min is too large"),
         (damaged(("features",), []), "features must not be empty"),
         (damaged(("features",), {}), "features must be of type list, got {}"),
-        (damaged(("features", 1), 5), "features[1].name must be of type str, got None"),
-        (damaged(("features", 1, "name"), "a"), "must have names of their own, got a, a"),
-        (damaged(("features", 1, "name"), "b\nc"), "'b\\nc' does not print"),
-        (damaged(("features", 0, "name"), "\ud800"), "does not print"),
+        (damaged(("features", 1), 5), "features[1].column must be of type str, got None"),
+        (damaged(("features", 1, "column"), "a"), "must have names of their own, got a, a"),
+        (damaged(("features", 1, "column"), "b\nc"), "'b\\nc' does not print"),
+        (damaged(("features", 0, "column"), "\ud800"), "does not print"),
         (damaged(("features", 0, "code"), 4), "code of a must be from 0 to 3, got 4"),
         (damaged(("features", 0, "code"), -1), "code of a must be from 0 to 3, got -1"),
         (damaged(("features", 0, "code"), 1.0), "features[0].code must be of type int, got 1.0"),
@@ -174,7 +213,10 @@ def test_what_is_wrong_is_named(text: str, message: str, tmp_path: Path) -> None
 
 
 def test_sixteen_bits_at_the_ends_of_the_exponents_are_finite_and_kept(tmp_path: Path) -> None:
-    features = (Feature("a", 0.0, 1.0, 0, 1000), Feature("b", 0.0, 1.0, 2**16 - 1, -1000))
+    features = (
+        Feature(Input("a"), 0.0, 1.0, 0, 1000),
+        Feature(Input("b"), 0.0, 1.0, 2**16 - 1, -1000),
+    )
     largest = replace(EXAMPLE, bits=16, features=features, intercept=Intercept(0, -1000))
     document.save(largest, tmp_path / "predictor.json")
     assert document.load(tmp_path / "predictor.json") == largest

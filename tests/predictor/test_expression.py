@@ -1,15 +1,11 @@
 """The statement of every dialect, and the doubles that real engines make of it."""
 
-import os
-import shlex
 import sqlite3
 import subprocess
 import sys
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
-from shutil import chown, which
 
 import duckdb
 import numpy as np
@@ -18,21 +14,17 @@ import sqlglot
 from sqlglot import exp
 
 from stages.predictor import document
-from stages.predictor.expression import DIALECTS, select
+from stages.predictor.expression import select
 from stages.project.cli import InputError
 from stages.project.files import PREDICTOR
 from stages.regression.linear import Floats, LinearModel
-from stages.tables.sql import identifier
+from stages.tables.inputs import Input
+from stages.tables.sql import DIALECTS, identifier
+from tests.conftest import modelled
 
 NAMES = ('é "q", x + y - z', "a `b` [c]", "back\\slash 'd'", "select", "Größe 日本", "{}%s;--")
 COMMITTED = document.load(PREDICTOR)
-MODEL = replace(
-    COMMITTED,
-    features=tuple(
-        replace(feature, name=NAMES[index] if index < len(NAMES) else feature.name)
-        for index, feature in enumerate(COMMITTED.features)
-    ),
-)
+MODEL = modelled(np.random.default_rng(0), 8, 8, names=(*NAMES, "a", "b"))
 # columns of a user's table, and the doubles that they hold
 COLUMNS: Mapping[str, Callable[[Floats], Floats]] = {
     "DOUBLE PRECISION": lambda X: X,
@@ -87,15 +79,14 @@ def test_a_statement_parses_in_its_dialect_and_keeps_names(dialect: str) -> None
 @pytest.mark.parametrize(
     ("dialect", "line"),
     [
-        (None, 't."MedInc" / 256e0'),
         ("duckdb", 't."MedInc" / 256e0'),
         ("mysql", "t.`MedInc` / 256e0"),
         ("tsql", "t.[MedInc] / 256e0"),
         ("postgres", 't."MedInc"::float8 / 256e0'),
     ],
 )
-def test_one_term_a_line(dialect: str | None, line: str) -> None:
-    feature = replace(MODEL.features[0], name="MedInc", code=185, exponent=8)
+def test_one_term_a_line(dialect: str, line: str) -> None:
+    feature = replace(MODEL.features[0], input=Input("MedInc"), code=185, exponent=8)
     model = replace(MODEL, bits=8, intercept=document.Intercept(-151591, 12), features=(feature,))
     cast = "::float8" if dialect == "postgres" else ""
     assert select(model, "houses", dialect) == (
@@ -137,7 +128,9 @@ def test_sqlglot_is_not_imported_at_the_start() -> None:
 # what engines make of it, bit by bit
 
 
-@pytest.mark.parametrize("kind", COLUMNS)
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[pytest.mark.slow] * (kind != "REAL")) for kind in COLUMNS]
+)
 @pytest.mark.parametrize("dialect", ["duckdb", "sqlite"])
 def test_duckdb_and_sqlite_give_numpys_doubles(dialect: str, kind: str) -> None:
     X = rows(kind)
@@ -150,45 +143,9 @@ def test_duckdb_and_sqlite_give_numpys_doubles(dialect: str, kind: str) -> None:
     assert [row[-1] for row in sorted(result)] == predictions(X)
 
 
-@pytest.fixture(scope="module")
-def psql() -> Iterator[Callable[[str], str]]:
-    """Start PostgreSQL on a socket in a new folder, as another user than root."""
-    found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")), which("initdb")]
-    if not found[0]:
-        pytest.skip("PostgreSQL is not installed")
-    programs = Path(found[0]).parent
-    # pytest's folders are closed to other users, and too long for a socket
-    with tempfile.TemporaryDirectory() as folder:
-        user = None
-        if os.geteuid() == 0:
-            user = "nobody"
-            chown(folder, user)
-
-        def run(command: str, text: str = "") -> str:
-            program, *args = shlex.split(command)
-            done = subprocess.run(
-                [programs / program, *args],
-                input=text,
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-                user=user,
-                cwd=folder,
-            )
-            return done.stdout
-
-        run("initdb -D data -A trust -U tests -E UTF8 --no-locale -N")
-        run(f"pg_ctl start -s -D data -l log -o '-k {folder} -c listen_addresses='")
-        connect = f"psql -h {folder} -U tests -d postgres -X -q -t --csv -v ON_ERROR_STOP=1"
-        try:
-            yield lambda text: run(connect, text)
-        finally:
-            run("pg_ctl stop -s -D data -m immediate")
-
-
 # the engines to which 115e0 is a decimal
 @pytest.mark.slow
-@pytest.mark.parametrize("dialect", [dialect for dialect, cast in DIALECTS.items() if cast])
+@pytest.mark.parametrize("dialect", [dialect for dialect, it in DIALECTS.items() if it.cast])
 @pytest.mark.parametrize("kind", COLUMNS)
 def test_postgres_gives_numpys_doubles(psql: Callable[[str], str], kind: str, dialect: str) -> None:
     X = rows(kind)

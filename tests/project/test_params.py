@@ -6,8 +6,8 @@ from stages.project import params
 from stages.project.cli import InputError
 
 VALID = """\
-load: {dataset: diabetes, target: null, features: null, unit: null, key: null, test_size: 0.25,
-  seed: 0}
+load: {dataset: diabetes, target: null, features: null, unit: null, key: null, missing: fail,
+  levels: 50, test_size: 0.25, seed: 0}
 quantize: {bits: 1, rounding: nearest}
 evaluate: {samples: 5}
 gate: {min_r2: -1, max_r2_drop: 0}
@@ -22,11 +22,15 @@ def read(text: str, folder: Path) -> params.Params:
 
 def test_values_are_typed(tmp_path: Path) -> None:
     assert read(VALID, tmp_path) == params.Params(
-        params.Load("diabetes", None, None, None, None, 0.25, 0),
+        params.Load("diabetes", None, None, None, None, "fail", 50, 0.25, 0),
         params.Quantize(1, "nearest"),
         params.Evaluate(5),
         params.Gate(-1, 0),
     )
+
+
+def test_the_gate_may_set_no_least_r2(tmp_path: Path) -> None:
+    assert read(VALID.replace("min_r2: -1", "min_r2: null"), tmp_path).gate == params.Gate(None, 0)
 
 
 def test_the_project_s_own_file_is_valid() -> None:
@@ -46,6 +50,8 @@ def test_the_project_s_own_file_is_valid() -> None:
         ("nearest", "[nearest]", "must be one of optimal, gptq, nearest, got ['nearest']"),
         ("0.25", "1", "load.test_size must be a number between 0 and 1, both excluded, got 1"),
         ("0.25", ".nan", "load.test_size must be a number between 0 and 1, both excluded, got nan"),
+        ("fail", "median", "load.missing must be one of fail, drop, mean, got 'median'"),
+        ("levels: 50", "levels: 0", "load.levels must be an integer from 1 to 1000, got 0"),
         ("seed: 0", "seed: -1", "load.seed must be an integer from 0 to 4294967295, got -1"),
         ("diabetes", "7", "load.dataset must be the name of a data set, or a file, got 7"),
         ("target: null", "target: ''", "load.target must be the name of a column, or null, got ''"),
@@ -60,7 +66,9 @@ def test_the_project_s_own_file_is_valid() -> None:
             for value in ("''", "5", "[]", "[a, a]", "[a, 5]", "{a: b}")
         ),
         ("samples: 5", "samples: 4", "evaluate.samples must be an integer from 5 to 1000, got 4"),
-        ("min_r2: -1", "min_r2: 1.1", "gate.min_r2 must be a number of at most 1, got 1.1"),
+        ("min_r2: -1", "min_r2: 1.1", "gate.min_r2 must be a number of at most 1, or null"),
+        ("min_r2: -1", "min_r2: .inf", "gate.min_r2 must be a number of at most 1, or null"),
+        ("drop: 0", "drop: null", "gate.max_r2_drop must be a number of at least 0, got None"),
         ("drop: 0", "drop: -0.1", "gate.max_r2_drop must be a number of at least 0, got -0.1"),
         (
             "bits: 1",

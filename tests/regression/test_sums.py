@@ -16,8 +16,7 @@ from hypothesis import strategies as st
 from stages.project.cli import InputError
 from stages.regression import sums as module
 from stages.regression.sums import Sums, root
-from stages.tables.table import Schema
-from tests.conftest import run
+from tests.conftest import run, schema_of
 
 # columns as they come, and as they should not
 COLUMNS = {
@@ -227,7 +226,7 @@ def test_columns_can_be_left_out() -> None:
 
 # models/sums.json
 
-SCHEMA = Schema("toy", "y", "apples", ("a", 'b "é"'))
+SCHEMA = schema_of("toy", "y", "apples", ("a", 'b "é"'))
 TABLE = np.array([[1.0, -0.5, 3.0], [2.0, 0.25, 4.0], [4.0, 0.0, -1.0]])
 
 
@@ -237,14 +236,12 @@ def test_the_whole_file(tmp_path: Path) -> None:
     document = json.loads(path.read_text(encoding="utf-8"))
     a = 2**50  # 2^2 is above the largest a, 4, so no: 2^3, and one is 2^50
     assert document == {
-        "format": "cali-reg sums",
-        "version": 1,
-        "dataset": "toy",
-        "unit": "apples",
+        "format": "regression sums",
+        "version": 2,
+        "table": SCHEMA.to_json(),
         "rows": 3,
         "columns": [
             {
-                "name": "a",
                 "min": 1.0,
                 "max": 4.0,
                 "exponent": -50,
@@ -252,7 +249,6 @@ def test_the_whole_file(tmp_path: Path) -> None:
                 "products": [21 * a**2, 0, 7 * a * 2**50],
             },
             {
-                "name": 'b "é"',
                 "min": -0.5,
                 "max": 0.25,
                 "exponent": -53,
@@ -260,7 +256,6 @@ def test_the_whole_file(tmp_path: Path) -> None:
                 "products": [5 * 2**102, -(2**53) * 2**50 // 2],
             },
             {
-                "name": "y",
                 "min": -1.0,
                 "max": 4.0,
                 "exponent": -50,
@@ -278,12 +273,15 @@ def test_the_whole_file(tmp_path: Path) -> None:
 DAMAGES: list[Any] = [
     lambda d: [],
     lambda d: d | {"format": "else"},
-    lambda d: d | {"version": 2},
+    lambda d: d | {"version": 1},
     lambda d: d | {"rows": 0},
     lambda d: d | {"rows": 3.0},
     lambda d: d | {"rows": "3"},
     lambda d: d | {"rows": True},
-    lambda d: d | {"unit": 5},
+    lambda d: d | {"table": d["table"] | {"unit": 5}},
+    lambda d: d | {"table": d["table"] | {"target": "a"}},
+    lambda d: d | {"table": d["table"] | {"inputs": []}},
+    lambda d: d | {"table": d["table"] | {"inputs": [{"column": "a", "kind": "word"}] * 2}},
     lambda d: d | {"columns": []},
     lambda d: d | {"columns": d["columns"][:2]},
     lambda d: d | {"columns": 7},
@@ -292,7 +290,6 @@ DAMAGES: list[Any] = [
             d | {"columns": [d["columns"][0] | {key: value}, *d["columns"][1:]]}
         )
         for key, value in (
-            ("name", None),
             ("min", 5.0),
             ("min", "x"),
             ("max", 1e400),
@@ -308,10 +305,9 @@ DAMAGES: list[Any] = [
             ("products", [21 * 2**100, 10**4000, 7 * 2**100]),
             ("products", [21 * 2**100, 0, 70 * 2**100]),  # a correlation above 1
             ("products", [49 * 2**100 // 3, 0, 7 * 2**100]),  # no variance
-            ("name", "y"),
         )
     ),
-    lambda d: {key: value for key, value in d.items() if key != "dataset"},
+    lambda d: {key: value for key, value in d.items() if key != "table"},
 ]
 
 

@@ -7,7 +7,7 @@ import re
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import joblib
 import numpy as np
+import pyarrow.parquet  # type: ignore[import-untyped]
 import pytest
 import yaml
 from sklearn.model_selection import train_test_split
@@ -26,8 +27,9 @@ from stages.project.files import MODEL, SCORES, SUMS, TEST, TRAIN
 from stages.project.params import Load
 from stages.quantizer import solve
 from stages.tables import datasets, engine, raw, table
-from stages.tables.table import Schema
-from tests.conftest import csv_of, rows_of
+from stages.tables.encoding import check_gaps, encoded
+from stages.tables.inputs import Schema
+from tests.conftest import csv_of, rows_of, schema_of
 
 Row = Sequence[object]
 ROWS = [[1.5, "Rome", 3, 7.25], [2.5, "Oslo", 4, -1e3], [0.5, "Rio", 5, 0]]
@@ -55,10 +57,11 @@ def write_parquet(query: str, name: str = "t.parquet") -> None:
 
 @dataclass(frozen=True)
 class Gathered:
-    """What a data set is called, and all of its columns: features, target, key."""
+    """What a data set becomes, and all of its columns: features, target, key."""
 
     schema: Schema
     columns: dict[str, Any]
+    left_out: Mapping[str, str]
 
     @property
     def X(self) -> np.ndarray:  # noqa: N802
@@ -74,6 +77,8 @@ LOAD: dict[str, Any] = {
     "features": None,
     "unit": None,
     "key": None,
+    "missing": "fail",
+    "levels": 50,
     "test_size": 0.2,
     "seed": 42,
 }
@@ -84,10 +89,12 @@ def read(name: str = "data/raw/t.csv", **wanted: Any) -> Gathered:
     scratch = Path("scratch")
     scratch.mkdir(exist_ok=True)
     with engine.connected(name) as connection:
-        schema, n_rows = datasets.gather(config, scratch, connection)
+        found = datasets.gather(config, scratch, connection)
         columns = connection.execute(f"FROM {table.VIEW}").fetchnumpy()
-    assert n_rows == len(columns[schema.target])
-    return Gathered(schema, columns)
+        encoding = encoded(found, f"FROM {table.VIEW} WHERE TRUE", config, connection)
+    check_gaps(encoding, found.n_rows)
+    assert found.n_rows == len(columns[found.target])
+    return Gathered(encoding.schema, columns, encoding.left_out)
 
 
 def run(**changed: Any) -> dict[str, Any]:
@@ -151,39 +158,115 @@ def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
     found = read(str(path), target=whole.target)
     assert found.X.tobytes() == rows_of(whole).X.tobytes()
     assert found.y.tolist() == rows_of(whole).y.tolist()
-    assert found.schema == Schema(str(path), whole.target, "its own unit", tuple(header[:-1]))
+    assert found.schema == schema_of(str(path), whole.target, "its own unit", tuple(header[:-1]))
 
 
-def test_columns_without_numbers_are_left_out_and_named(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [[i, *row, ""] for i, row in enumerate(ROWS)]
-    write_csv(rows, header=["", *HEADER, "note"])
-    found = read()
+def test_columns_that_cannot_be_inputs_are_left_out_each_with_its_reason() -> None:
+    rows = [[i, *row, "", "a\nb" if i else "c", "new"] for i, row in enumerate(ROWS)]
+    write_csv(rows, header=["", *HEADER, "note", "odd", "state"])
+    found = read(levels=2)
     assert found.schema.features == ("size", "age")
     assert found.X.tolist() == [[1.5, 7.25], [2.5, -1000.0], [0.5, 0.0]]
     assert found.y.tolist() == [3, 4, 5]
-    assert capsys.readouterr().err == (
-        "load: data/raw/t.csv: left out, as they hold no numbers: '', city, note\n"
-    )
+    assert found.left_out == {
+        "": "it has no name",
+        "city": "text of 3 levels, load.levels is 2",
+        "note": "it has no values",
+        "odd": "its level 'a\\nb' does not print",
+        "state": "the same text in all training rows",
+    }
+    with pytest.raises(InputError, match=r"load\.features: city: text of 3 levels"):
+        read(levels=2, features=["age", "city"])
 
 
-def test_types_of_parquet_that_are_not_numbers_are_left_out() -> None:
+def test_types_of_parquet_are_known() -> None:
     write_parquet(
         "SELECT i AS a, i::DECIMAL(9, 2) AS b, i % 2 = 0 AS even, DATE '2026-01-01' AS day,"
         " [i] AS list, i * i AS price FROM range(3) AS t(i)"
     )
-    assert read("data/raw/t.parquet").schema.features == ("a", "b")
+    found = read("data/raw/t.parquet")
+    assert found.schema.kinds == {"a": "number", "b": "number", "even": "boolean", "day": "date"}
+    assert found.left_out == {"list": "its type is BIGINT[]"}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["true", "False", "", "TRUE"], "boolean"),
+        (["F", "F", "M", "F"], "text"),
+        (["N", "N", "S", "N"], "text"),
+        (["0", "1", "1", "0"], "number"),
+    ],
+)
+def test_a_column_is_boolean_if_all_of_its_values_are(values: list[str], kind: str) -> None:
+    write_csv([[value, i] for i, value in enumerate(values)], header=["x", "price"])
+    assert read(missing="mean").schema.kinds == {"x": kind}
+
+
+@pytest.mark.parametrize(
+    ("sort", "value"),
+    [
+        ("TIMESTAMPTZ_NS", "TIMESTAMP_NS '2020-01-01 00:00:00.5'"),
+        ("DATE", "DATE '2020-01-01' + i::INT"),
+        ("DATE", "CASE WHEN i = 1 THEN 'infinity'::DATE ELSE '2020-01-01' END"),
+        ("DATE", "CASE WHEN i = 1 THEN '400000-01-01'::DATE ELSE '2020-01-01' END"),
+        ("DATE", "CASE WHEN i = 1 THEN '12000-01-01'::DATE ELSE '2020-01-01' END"),
+    ],
+)
+def test_dates_of_parquet_are_years_that_can_be_written(sort: str, value: str) -> None:
+    write_parquet(f"SELECT {value} AS day, i AS price FROM range(3) AS t(i)")
+    if "CASE" in value:
+        with pytest.raises(InputError, match=r"row 2: day is .*, must be a date"):
+            read("data/raw/t.parquet")
+    else:
+        assert read("data/raw/t.parquet").schema.kinds == {"day": "date"}
+
+
+@pytest.mark.parametrize("value", ["[DATE '2020-01-01']", "[1.5]", "[TIMESTAMP '2020-01-01']"])
+def test_lists_are_left_out(value: str) -> None:
+    write_parquet(f"SELECT {value} AS list, i AS x, i AS price FROM range(3) AS t(i)")
+    assert read("data/raw/t.parquet").left_out["list"].endswith("[]")
+
+
+def test_nan_is_a_gap_also_where_parquet_tells_a_range_without_it() -> None:
+    columns = {"x": [1.0, np.nan, 3.0], "price": [1.0, 2.0, 3.0]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), raw.FOLDER / "t.parquet")
+    with pytest.raises(InputError, match="1 of 3 rows have a gap, x in 1"):
+        read("data/raw/t.parquet")
+
+
+def test_a_target_without_values_is_named() -> None:
+    write_csv([[1, ""], [2, ""]], header=["x", "price"])
+    with pytest.raises(InputError, match="price cannot be the target: it has no values"):
+        read()
+
+
+def test_levels_that_sql_takes_for_one_are_two_columns() -> None:
+    levels = ["z", "z", "z", "z", "a", "A", "A'", "A (2)"] * 9
+    write_csv([[text, i % 7] for i, text in enumerate(levels)], header=["t", "price"])
+    run_load_of("price")
+    found = table.read(TRAIN)
+    assert found.schema.features == ("t = A", "t = A (2)", "t = A'", "t = a")
+    [block] = found.blocks()
+    assert (block[:, :4].sum(axis=1) <= 1).all()
+    assert (block[:, :4].sum(axis=0) > 0).all()
+
+
+@pytest.mark.parametrize("cell", ['5" inch' + "w" * 140_000, '"' + "w" * 140_000 + '"'])
+def test_a_long_cell_of_a_file_with_semicolons_is_no_bug(cell: str) -> None:
+    (raw.FOLDER / "t.csv").write_text(f"price;x;t\n1;2;a\n2;3;{cell}\n")
+    assert read(features=["x"]).y.tolist() == [1, 2]
 
 
 def test_features_and_unit_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     write_csv(ROWS)
     found = read(features=["age"], target="size", unit="m²")
-    assert found.schema == Schema("data/raw/t.csv", "size", "m²", ("age",))
+    assert found.schema == schema_of("data/raw/t.csv", "size", "m²", ("age",))
     assert found.X.tolist() == [[7.25], [-1000.0], [0.0]]
     assert capsys.readouterr().err == ""
 
 
-LIMIT = "must be 0 or 1e-100 to 1e+100 in size"
-NUMBER = "must be a finite number"
+NUMBER = "must be a finite number, 0 or 1e-100 to 1e+100 in size"
 
 
 @pytest.mark.parametrize(
@@ -194,19 +277,24 @@ NUMBER = "must be a finite number"
         ("a,price\n1,2\n", {"target": "cost"}, "column cost missing; found a, price"),
         ("a,price\n1,2\n", {"features": ["b"]}, "column b missing; found a, price"),
         ("a,price\n1,2\n", {"features": ["price"]}, "load.features must not have the target"),
-        ("price\n1\n", {}, "no column but price holds numbers"),
-        ("a,price\nx,2\n", {}, "no column but price holds numbers"),
-        ("a,price\n1,2\n\n,4\nn/a,5\n", {}, f"row 2 below the header: a is empty, {NUMBER}"),
+        ("price\n1\n", {}, "no column but price can be an input"),
+        ("a,price\nx,2\n", {}, "no column but price can be an input"),
         (
-            "a,price\n1,2\nn/a,3\n,4\n",
+            "a,b,price\n1,1,2\nn/a,1,3\n,2,4\n8,?,x\n5,6,7\n",
             {},
-            f"row 2 below the header: a is 'n/a', {NUMBER} (2 bad rows in all); load.features can",
+            f"row 2 below the header: a is 'n/a', {NUMBER}, or be left out of load.features"
+            " (2 bad rows in all)",
         ),
         ("a,price\n1,x\n", {}, f"row 1 below the header: price is 'x', {NUMBER} (1 bad row in"),
-        ("a,price\n1,2\nnan,3\n", {}, f"a is 'nan', {NUMBER}"),
+        ("a,price\n1,2\nnan,3\n", {}, "1 of 2 rows have a gap, a in 1"),
+        (
+            "a,b,price\n1,,2\n,,3\n4,5,6\n7,8,\n",
+            {},
+            "3 of 4 rows have a gap, a in 1, b in 2, price in 1; load.missing: drop leaves these",
+        ),
         ("a,price\n1,2\n-inf,3\n", {}, f"a is '-inf', {NUMBER}"),
-        ("a,price\n1,2\n1e101,3\n", {}, f"a is '1e101', {LIMIT}"),
-        ("a,price\n1,2\n1e-101,3\n", {}, f"a is '1e-101', {LIMIT}"),
+        ("a,price\n1,2\n1e101,3\n", {}, f"a is '1e101', {NUMBER}"),
+        ("a,price\n1,2\n1e-101,3\n", {}, f"a is '1e-101', {NUMBER}"),
         # a column's name is no name of DuckDB's for something else
         ("rowid,b,price\n3,5,2\n0,q,4\n", {}, f"row 2 below the header: b is 'q', {NUMBER}"),
         ("a,price\n", {}, "has no rows"),
@@ -235,9 +323,9 @@ def test_a_table_that_cannot_be_used_is_refused_in_one_line(
 
 def test_the_file_and_the_row_in_it_are_named() -> None:
     write_csv(ROWS, "a.csv")
-    write_csv([*ROWS, [None, "Bern", 1, 2]], "b.csv")
+    write_csv([*ROWS, ["x", "Bern", 1, 2]], "b.csv")
     write_csv(ROWS, "c.csv")
-    with pytest.raises(InputError, match=r"^data/raw/b.csv: row 4 below the header: size is empty"):
+    with pytest.raises(InputError, match=r"^data/raw/b.csv: row 4 below the header: size is 'x'"):
         read("data/raw/*.csv")
     write_csv(ROWS, "b.csv", ["size", "city", "cost", "age"])
     with pytest.raises(InputError, match=r"^data/raw/b.csv: column price missing"):
@@ -466,6 +554,11 @@ def sides(seed: int = 42) -> tuple[set[tuple[float, ...]], set[tuple[float, ...]
     )
 
 
+def run_load_of(target: str) -> None:
+    write_parameters(target=target)
+    load.main()
+
+
 def run_load(seed: int) -> None:
     write_parameters(dataset="data/raw/*.csv", key="id", seed=seed)
     load.main()
@@ -484,7 +577,7 @@ def test_md5_of_seed_and_key_says_where_a_row_goes() -> None:
     assert train == {row for row, inside in is_test.items() if not inside}
     assert 70 < len(test) < 130
     first = sorted(rows, key=lambda row: digest(f"7:{row[0]}"))
-    assert table.read(TEST).sample().tolist() == [row[1:] for row in first[: len(test)]]
+    assert table.read(TEST).sample()[1].tolist() == [row[1:] for row in first[: len(test)]]
 
 
 def test_a_row_keeps_its_side_when_the_table_grows() -> None:
@@ -577,7 +670,7 @@ def test_the_same_key_as_text_and_as_a_number_goes_the_same_way() -> None:
     for name in ("t.csv", "t.parquet"):
         write_parameters(dataset=f"data/raw/{name}", key="id")
         load.main()
-        both.append((table.read(TEST).sample().tolist(), table.read(TRAIN).n_rows))
+        both.append((table.read(TEST).sample()[1].tolist(), table.read(TRAIN).n_rows))
     assert both[0] == both[1]
 
 

@@ -9,9 +9,10 @@ import pytest
 
 from stages.project.cli import InputError
 from stages.tables import engine, table
-from stages.tables.table import Schema
+from stages.tables.inputs import Input, Schema
+from tests.conftest import schema_of
 
-SCHEMA = Schema("toy", "ü", "apples", ('a "quoted" name', "select"))
+SCHEMA = schema_of("toy", "ü", "apples", ('a "quoted" name', "select"))
 VALUES = np.random.default_rng(0).normal(size=(5000, 3))
 
 
@@ -21,7 +22,7 @@ def folder(tmp_path: Path) -> Path:
     with engine.connected("toy") as connection:
         connection.register(table.VIEW, dict(zip(SCHEMA.columns, VALUES.T, strict=True)))
         assert table.write_rows("", SCHEMA, tmp_path / "rows.parquet", connection) == 5000
-        table.write_rows("LIMIT 7", SCHEMA, tmp_path / "sample.parquet", connection)
+        table.write_sample("LIMIT 7", SCHEMA, tmp_path / "sample.parquet", connection)
     table.write_names(SCHEMA, tmp_path)
     return tmp_path
 
@@ -30,19 +31,26 @@ def test_a_table_comes_back_as_it_was_written(folder: Path) -> None:
     back = table.read(folder)
     assert (back.schema, back.n_rows) == (SCHEMA, 5000)
     assert (np.vstack(list(back.blocks())) == VALUES).all()
-    assert (back.sample() == VALUES[:7]).all()
+    raw, values = back.sample()
+    assert (values == VALUES[:7]).all()
+    assert raw == [tuple(row) for row in VALUES[:7, :2].tolist()]
     assert (back.low == VALUES.min(axis=0)).all()
     assert (back.high == VALUES.max(axis=0)).all()
     assert json.loads((folder / "table.json").read_bytes()) == {
         "dataset": "toy",
         "target": "ü",
         "unit": "apples",
-        "features": ['a "quoted" name', "select"],
+        "missing": "fail",
+        "levels": {},
+        "inputs": [
+            {"column": 'a "quoted" name', "kind": "number"},
+            {"column": "select", "kind": "number"},
+        ],
     }
 
 
 def test_some_features_can_be_read(folder: Path) -> None:
-    found = table.read(folder, replace(SCHEMA, features=("select",)))
+    found = table.read(folder, SCHEMA.of([1]))
     assert (np.vstack(list(found.blocks())) == VALUES[:, 1:]).all()
     assert found.low.tolist() == VALUES[:, 1:].min(axis=0).tolist()
 
@@ -53,8 +61,10 @@ def test_some_features_can_be_read(folder: Path) -> None:
         replace(SCHEMA, dataset="other"),
         replace(SCHEMA, target="other"),
         replace(SCHEMA, unit="pears"),
-        replace(SCHEMA, features=("a",)),
-        replace(SCHEMA, features=SCHEMA.features[::-1]),
+        replace(SCHEMA, missing="mean"),
+        replace(SCHEMA, levels={"select": ("a",)}),
+        replace(SCHEMA, inputs=(Input("select", fill=1.0),)),
+        SCHEMA.of([1, 0]),
     ],
 )
 def test_another_table_is_refused(expected: Schema, folder: Path) -> None:
@@ -123,10 +133,10 @@ def test_a_table_of_another_length_is_refused(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("query", "message"),
     [
-        ('SELECT NULL::DOUBLE AS "select", * EXCLUDE "select" FROM old', "empty values"),
+        ('SELECT NULL::DOUBLE AS "select", * EXCLUDE "select" FROM old', "not finite"),
         ('SELECT \'nan\'::DOUBLE AS "select", * EXCLUDE "select" FROM old', "not finite"),
         ("FROM old LIMIT 0", "no rows"),
-        ('SELECT 1::FLOAT AS "select", * EXCLUDE "select" FROM old', "must hold numbers"),
+        ('SELECT 0 AS other, * EXCLUDE "select" FROM old', 'Referenced column "select" not found'),
         (None, "does not exist"),
     ],
 )

@@ -1,0 +1,256 @@
+"""What becomes of columns by what the training rows hold."""
+
+from collections.abc import Mapping, Sequence
+from decimal import Context, Decimal
+from fractions import Fraction
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from stages.project.cli import InputError
+from stages.project.params import Load
+from stages.tables.encoding import Encoding, Gathered, check_gaps, encoded
+from stages.tables.inputs import Input
+from stages.tables.table import VIEW
+
+TYPES = {"number": "DOUBLE", "boolean": "BOOLEAN", "date": "TIMESTAMPTZ", "text": "VARCHAR"}
+
+
+def encode(
+    kinds: dict[str, str],
+    columns: Mapping[str, Any],
+    n_train: int | None = None,
+    **set_: Any,
+) -> Encoding:
+    """Encode columns, the target y among them, of which the first rows are for training."""
+    settings: dict[str, Any] = {"missing": "fail", "levels": 50, "features": None}
+    config = Load("toy", "y", unit=None, key=None, test_size=0.2, seed=0, **settings | set_)
+    n_rows = len(next(iter(columns.values())))
+    columns = {"n": range(n_rows), "y": range(n_rows), **columns}
+    with duckdb.connect() as connection:
+        types = {"n": "INTEGER", "y": "DOUBLE"} | {name: TYPES[of] for name, of in kinds.items()}
+        fields = ", ".join(f'"{name}" {sort}' for name, sort in types.items())
+        connection.execute(f"CREATE TABLE {VIEW} ({fields})")
+        rows = [list(row) for row in zip(*(columns[name] for name in types), strict=True)]
+        marks = ", ".join("?" * len(types))
+        connection.executemany(f"INSERT INTO {VIEW} VALUES ({marks})", rows)
+        found = Gathered("toy", "y", "apples", kinds, {}, n_rows)
+        training = f"FROM {VIEW} WHERE {VIEW}.n < {n_rows if n_train is None else n_train}"
+        encoding = encoded(found, training, config, connection)
+        check_gaps(encoding, n_rows)
+        return encoding
+
+
+# levels
+
+
+@pytest.mark.parametrize(
+    ("values", "levels"),
+    [
+        ("bbba", ("b", "a")),
+        ("cabbc", ("b", "a", "c")),  # a tie: the first by the alphabet
+        (["z", "é", "Z", "z"], ("z", "Z", "é")),  # in the order of Unicode
+        (["a ", "a", "a"], ("a", "a ")),
+    ],
+)
+def test_the_most_frequent_level_is_the_baseline_and_the_others_are_inputs(
+    values: Sequence[str], levels: tuple[str, ...]
+) -> None:
+    found = encode({"x": "text"}, {"x": [*values]})
+    assert found.schema.levels == {"x": levels}
+    assert found.schema.inputs == tuple(Input("x", "text", level) for level in levels[1:])
+
+
+def test_a_level_of_test_rows_alone_is_no_input() -> None:
+    found = encode({"x": "text"}, {"x": [*"aab", *"ccccc"]}, n_train=3)
+    assert found.schema.levels == {"x": ("a", "b")}
+
+
+@pytest.mark.parametrize(("most", "is_input"), [(3, True), (2, False)])
+def test_a_text_with_more_levels_than_allowed_is_left_out(most: int, is_input: bool) -> None:
+    columns = {"x": [*"abcde"], "z": range(5)}  # d and e are in test rows alone
+    found = encode({"x": "text", "z": "number"}, columns, n_train=3, levels=most)
+    assert ("x" in found.schema.kinds) == is_input
+    assert ("3 levels" in found.left_out.get("x", "")) == (not is_input)
+
+
+def test_levels_are_those_of_the_rows_that_are_kept() -> None:
+    columns = {"x": [*"aaabbc"], "z": [None, None, 1.0, 2.0, 3.0, None]}
+    found = encode({"x": "text", "z": "number"}, columns, missing="drop")
+    assert found.schema.levels == {"x": ("b", "a")}
+
+
+@pytest.mark.parametrize("missing", ["fail", "drop"])
+def test_a_text_that_is_the_same_in_all_training_rows_is_left_out_and_its_gaps_do_not_count(
+    missing: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = {"x": ["a", None, "a", "b"], "z": range(4)}
+    found = encode({"x": "text", "z": "number"}, columns, n_train=3, missing=missing)
+    assert found.schema.features == ("z",)
+    assert "the same" in found.left_out["x"]
+    assert (found.gaps, found.gap_rows, capsys.readouterr().err) == ({}, 0, "")
+
+
+# gaps
+
+GAPS = {
+    "x": [None, 1.0, None, 3.0, 4.0, 5.0],
+    "b": [True, None, None, False, True, True],
+    "s": [*"ab", None, *"aba"],
+    "z": [0.0] * 6,
+}
+KINDS = {"x": "number", "b": "boolean", "s": "text", "z": "number"}
+
+
+def test_gaps_are_refused_with_their_rows_and_columns() -> None:
+    with pytest.raises(InputError, match=r"^toy: 3 of 6 rows .* x in 2, b in 2, s in 1; "):
+        encode(KINDS, GAPS)
+
+
+def test_drop_says_what_it_drops(capsys: pytest.CaptureFixture[str]) -> None:
+    found = encode(KINDS, GAPS, missing="drop")
+    assert "3 of 6 rows have a gap, x in 2, b in 2, s in 1" in capsys.readouterr().err
+    assert (found.gap_rows, found.gaps) == (3, {"x": 2, "b": 2, "s": 1})
+    assert {each.fill for each in found.schema.inputs} == {None}
+    assert not any(each.missing for each in found.schema.inputs)
+
+
+def test_mean_fills_with_what_the_training_rows_have() -> None:
+    found = encode(KINDS, GAPS, n_train=5, missing="mean")
+    assert found.schema.inputs == (
+        Input("x", fill=2.66667),
+        Input("x", missing=True),
+        Input("b", "boolean", fill=0.666667),
+        Input("b", "boolean", missing=True),
+        Input("s", "text", "b", fill=0.0),
+        Input("s", "text", missing=True),
+        Input("z", fill=0.0),
+    )
+
+
+def test_a_date_is_filled_with_the_mean_day() -> None:
+    moments = ["1969-12-31 00:00:00+00", "1970-01-03 12:00:00+00", None]
+    found = encode({"x": "date"}, {"x": moments}, missing="mean")
+    assert found.schema.inputs[0] == Input("x", "date", fill=0.75)
+
+
+def test_a_gap_in_the_target_is_never_filled(capsys: pytest.CaptureFixture[str]) -> None:
+    columns = {"x": [1.0, 2.0, None, 6.0], "y": [None, 3.0, 4.0, 5.0]}
+    with pytest.raises(InputError, match="2 of 4 rows have a gap, x in 1, y in 1"):
+        encode({"x": "number"}, columns, missing="fail")
+    encode({"x": "number"}, columns, missing="drop")
+    assert "2 of 4 rows have a gap, x in 1, y in 1; these are dropped" in capsys.readouterr().err
+    found = encode({"x": "number"}, columns, missing="mean")
+    assert "dropped 1 row without y" in capsys.readouterr().err
+    assert found.schema.inputs == (Input("x", fill=4.0), Input("x", missing=True))
+
+
+@pytest.mark.parametrize("name", ["level", "Level"])
+def test_a_column_may_be_called_like_what_a_query_counts(name: str) -> None:
+    found = encode({name: "text", "city": "text"}, {name: ["a", "b"], "city": ["c", "d"]})
+    assert found.schema.levels == {name: ("a", "b"), "city": ("c", "d")}
+
+
+def test_no_training_rows_are_left_to_the_check_of_their_number() -> None:
+    found = encode({"x": "number"}, {"x": [1.0, None]}, n_train=0, missing="mean")
+    assert found.schema.inputs == (Input("x"),)
+
+
+@pytest.mark.parametrize(("n_rows", "is_input"), [(199, True), (200, True), (201, False)])
+def test_that_a_value_is_missing_is_an_input_from_one_percent_of_the_training_rows_on(
+    n_rows: int, is_input: bool
+) -> None:
+    rows = range(n_rows + 50)  # more gaps in test rows change nothing
+    x = [None if row < 2 or row >= n_rows else float(row) for row in rows]
+    found = encode({"x": "number"}, {"x": x}, n_train=n_rows, missing="mean")
+    assert (Input("x", missing=True) in found.schema.inputs) == is_input
+    assert found.schema.inputs[0].fill is not None
+
+
+@pytest.mark.parametrize("scale", [1e-100, 1.0, 1e99])
+def test_a_mean_is_exact_in_six_digits_and_knows_no_order(scale: float) -> None:
+    rng = np.random.default_rng(0)
+    # terms that cancel: a sum of doubles in the order of the rows has no digit right
+    large = rng.normal(size=10_000) * scale * 10
+    values = [*large.tolist(), *(-large).tolist(), *(rng.uniform(1, 2, 999) * scale).tolist()]
+    exact = sum(map(Fraction, values)) / len(values)
+    ratio = map(Decimal, exact.as_integer_ratio())
+    expected = Input("x", fill=float(Context(prec=6).divide(*ratio)))
+    for order in (values, rng.permutation(values)):
+        with duckdb.connect() as connection:
+            connection.register(VIEW, {"x": np.array(order), "y": np.array(order)})
+            found = Gathered("toy", "y", "apples", {"x": "number"}, {}, len(values))
+            config = Load("toy", "y", None, None, None, "mean", 50, 0.2, 0)
+            encoding = encoded(found, f"FROM {VIEW} WHERE TRUE", config, connection)
+        assert encoding.schema.inputs == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("values", "fill"),
+    [
+        ([0.0, 2.0, 0.1234567], 0.707819),
+        ([12345678.0, 12345678.0], 12345678.0),  # what does not vary still does not
+        ([1234567800.0, 1234567900.0], 1234567850.0),
+        ([-1234567894.0] * 9 + [-1234557894.0], -1234566900.0),  # to 10 at most, in a range of 10^4
+    ],
+)
+def test_a_mean_has_more_digits_where_six_would_leave_the_range(
+    values: list[float], fill: float
+) -> None:
+    found = encode({"x": "number"}, {"x": [*values, None]}, missing="mean")
+    assert found.schema.inputs[0] == Input("x", fill=fill)
+
+
+# what is no input
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "reason"),
+    [
+        ("number", [None, None, 1.0], "no values in training rows"),
+        ("text", [None, None, "a"], "no values in training rows"),
+        ("text", ["a", "a", "b"], "the same text in all training rows"),
+        ("text", ["a\tb", "c", "c"], r"its level 'a\tb' does not print"),
+    ],
+)
+def test_a_column_that_cannot_be_an_input_is_left_out_with_its_reason(
+    kind: str, values: list[Any], reason: str
+) -> None:
+    kinds = {"x": kind, "z": "number"}
+    columns = {"x": values, "z": [1.0, 2.0, 3.0]}
+    found = encode(kinds, columns, n_train=2, missing="mean")
+    assert found.left_out == {"x": reason}
+    assert found.schema.features == ("z",)
+    with pytest.raises(InputError, match=r"load\.features: x: "):
+        encode(kinds, columns, n_train=2, missing="mean", features=["x", "z"])
+
+
+@pytest.mark.parametrize(
+    ("kinds", "columns", "name"),
+    [
+        ({"x": "text", "x = b": "number"}, {"x": "aab", "x = b": [1, 2, 3]}, "x = b"),
+        (
+            {"x": "number", "x is missing": "number"},
+            {"x": [None, 1, 2], "x is missing": [1, 2, 3]},
+            "x is missing",
+        ),
+        (
+            {"x": "text", "x = b": "text"},
+            {"x": ["a", "a", "b = c"], "x = b": [*"aac"]},
+            "x = b = c",
+        ),
+    ],
+)
+def test_inputs_whose_names_clash_are_refused(
+    kinds: dict[str, str], columns: dict[str, Any], name: str
+) -> None:
+    with pytest.raises(InputError, match=f"^toy: two inputs would be called {name}: "):
+        encode(kinds, columns, missing="mean")
+
+
+@pytest.mark.parametrize("name", ["actual", "float", "quantized", "error", "prediction"])
+def test_a_column_called_like_one_of_the_output_is_refused(name: str) -> None:
+    with pytest.raises(InputError, match=f"no feature can be called {name}"):
+        encode({name: "number"}, {name: [1.0, 2.0]})

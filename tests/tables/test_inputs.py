@@ -1,0 +1,269 @@
+"""Inputs in SQL and in C, held against a few lines of Python."""
+
+import math
+import shutil
+import sqlite3
+import subprocess
+from collections.abc import Callable, Sequence
+from datetime import UTC, date, datetime, timedelta, timezone
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+import sqlglot
+from sqlglot import exp
+
+from stages.predictor import c
+from stages.predictor.document import Feature, Intercept, Predictor
+from stages.tables.inputs import EPOCH, Input
+from stages.tables.sql import DIALECTS, Dialect, literal
+
+LEVELS = (
+    "a",
+    "A",
+    "it's",
+    '"q"',
+    "back\\slash",
+    "\\'",
+    "\\",
+    "??/",
+    "Škoda",
+    "东风",
+    "a b",
+    "%s{}",
+)
+TEXTS = (*LEVELS, "", None, "unseen", "Ä", "ä", " a", "a ")
+EAST, WEST = timezone(timedelta(hours=5, minutes=45)), timezone(timedelta(hours=-10))
+MOMENTS = (
+    datetime(1969, 12, 31, 23, 59, 59, 999_999, UTC),
+    datetime(1901, 2, 3, 4, 5, 6, 789_012, EAST),
+    datetime(2024, 2, 29, 23, 30, 0, 1_000, WEST),
+    datetime(2106, 3, 1, 0, 0, tzinfo=EAST),
+    EPOCH,
+    None,
+)
+# what a column may be, and values in it
+COLUMNS: dict[str, tuple[str, Sequence[Any]]] = {
+    "DOUBLE PRECISION": ("number", (0.1, -2.5e-7, 1e15, 0.0, None)),
+    "REAL": ("number", (0.5, -(2.0**-30), 16777215.0, None)),
+    "INTEGER": ("number", (7, -3, 0, None)),
+    "DECIMAL(12, 3)": ("number", (0.1, -12.345, None)),
+    "BOOLEAN": ("boolean", (True, False, None)),
+    "DATE": ("date", (date(1969, 12, 31), date(1582, 10, 15), date(2024, 2, 29), None)),
+    "TIMESTAMP": ("date", [each and each.replace(tzinfo=None) for each in MOMENTS]),
+    "TIMESTAMP WITH TIME ZONE": ("date", MOMENTS),
+    "VARCHAR(20)": ("text", TEXTS),
+}
+FILLS = {"number": 0.123457, "boolean": 0.3, "date": -1234.57, "text": 0.0}
+FILLED = (False, True)
+
+
+def inputs_of(kind: str, filled: bool) -> list[Input]:
+    fill = FILLS[kind] if filled else None
+    levels = LEVELS if kind == "text" else (None,)
+    return [*(Input("x", kind, level, fill=fill) for level in levels), Input("x", kind, None, True)]
+
+
+def in_python(each: Input, value: Any) -> float:
+    """Return the input as its docstring has it, NaN where there is none."""
+    if value is None or value == "":
+        fill = math.nan if each.fill is None else each.fill
+        return 1.0 if each.missing else fill
+    if each.missing:
+        return 0.0
+    if each.level is not None:
+        return 1.0 if value == each.level else 0.0
+    if each.kind == "date":
+        whole = datetime(value.year, value.month, value.day, tzinfo=UTC)
+        moment = value if isinstance(value, datetime) else whole
+        since = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) - EPOCH
+        return (since.days * 86_400_000_000 + since.seconds * 10**6 + since.microseconds) / 864e8
+    return float(value)
+
+
+def bits(numbers: Sequence[float | None]) -> list[str]:
+    return [math.nan.hex() if x is None else float(x).hex() for x in numbers]
+
+
+def expected(each: Input, values: Sequence[Any]) -> list[str]:
+    return bits([in_python(each, value) for value in values])
+
+
+def written(value: Any) -> Any:
+    """Return a value as an engine takes it: a date as text."""
+    return str(value) if isinstance(value, date) else value
+
+
+def asked(each: Input, dialect: str) -> str:
+    return f"SELECT {each.sql('t.x', DIALECTS[dialect])} FROM t ORDER BY n"
+
+
+@pytest.mark.parametrize("filled", FILLED)
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("dialect", ["duckdb", "sqlite"])
+def test_duckdb_and_sqlite_have_the_number_of_python(
+    dialect: str, column: str, filled: bool
+) -> None:
+    kind, values = COLUMNS[column]
+    connection: Any = duckdb.connect() if dialect == "duckdb" else sqlite3.connect(":memory:")
+    if dialect == "duckdb":
+        connection.execute("SET TimeZone = 'Asia/Kathmandu'")
+    elif kind == "date":  # it knows milliseconds
+        values = [
+            it.replace(microsecond=it.microsecond // 1000 * 1000)
+            if isinstance(it, datetime)
+            else it
+            for it in values
+        ]
+    connection.execute(f"CREATE TABLE t (n INTEGER, x {column})")
+    rows = [(n, written(value)) for n, value in enumerate(values)]
+    connection.executemany("INSERT INTO t VALUES (?, ?)", rows)
+    for each in inputs_of(kind, filled):
+        found = connection.execute(asked(each, dialect)).fetchall()
+        assert bits([x for (x,) in found]) == expected(each, values), each
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("filled", FILLED)
+@pytest.mark.parametrize("column", COLUMNS)
+def test_postgres_has_the_number_of_python(
+    psql: Callable[[str], str], column: str, filled: bool
+) -> None:
+    kind, values = COLUMNS[column]
+    inputs = inputs_of(kind, filled)
+    rows = ", ".join(
+        f"({n}, {'NULL' if value is None else literal(str(written(value)))})"
+        for n, value in enumerate(values)
+    )
+    create = f"DROP TABLE IF EXISTS t; CREATE TABLE t (n INTEGER, x {column});"
+    cast = DIALECTS["postgres"].cast
+    columns = ", ".join(f"{each.sql('t.x', DIALECTS['postgres'])}{cast}" for each in inputs)
+    text = psql(
+        f"SET timezone = 'Asia/Kathmandu'; {create} INSERT INTO t VALUES {rows};"
+        f" SELECT {columns} FROM t ORDER BY n;"
+    )
+    cells = zip(*(line.split(",") for line in text.splitlines()), strict=True)
+    for each, column_of_text in zip(inputs, cells, strict=True):
+        found = [float(cell) if cell else None for cell in column_of_text]
+        assert bits(found) == expected(each, values), each
+
+
+def in_c(number: Any) -> str:
+    return "NAN" if number is None else float(number).hex()
+
+
+def bytes_in_c(text: str | None) -> str:
+    signed = (byte - 256 if byte > 127 else byte for byte in (text or "").encode())
+    return f"(const char[]){{{', '.join(map(str, [*signed, 0]))}}}"
+
+
+@pytest.mark.parametrize("filled", FILLED)
+@pytest.mark.parametrize("kind", ["number", "boolean", "text"])
+def test_c_has_the_number_of_python(kind: str, filled: bool, tmp_path: Path) -> None:
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc")
+    inputs = inputs_of(kind, filled)
+    features = tuple(Feature(each, 0.0, 1.0, 1, 0) for each in inputs)
+    levels = {"x": ("", *LEVELS)} if kind == "text" else {}
+    missing = "mean" if filled else "fail"
+    model = Predictor("toy", "y", "apples", missing, levels, 1, Intercept(0, 0), features)
+    values = next(values for of, values in COLUMNS.values() if of == kind)
+    rows = "".join(
+        f"    show((const double[]){{{in_c(None if kind == 'text' else value)}}},"
+        f" (const char *const[]){{{bytes_in_c(value if kind == 'text' else None)}}});\n"
+        for value in values
+    )
+    (tmp_path / "model.h").write_text(c.header(model), encoding="utf-8")
+    (tmp_path / "main.c").write_text(
+        '#include <stdio.h>\n#include "model.h"\n\n'
+        "static void show(const double number[], const char *const text[])\n{\n"
+        "    double x[model_features];\n    model_inputs(x, number, text);\n"
+        '    for (int j = 0; j < model_features; j++)\n        printf("%a ", x[j]);\n'
+        '    puts("");\n}\n\nint main(void)\n{\n' + rows + "    return 0;\n}\n"
+    )
+    command = (
+        "gcc",
+        "-std=c99",
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-pedantic",
+        "main.c",
+        "-o",
+        "main",
+    )
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    output = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout
+    columns = zip(*(line.split() for line in output.splitlines()), strict=True)
+    for each, column in zip(inputs, columns, strict=True):
+        found = [
+            float.fromhex(cell.removeprefix("-") if "nan" in cell else cell) for cell in column
+        ]
+        assert bits(found) == expected(each, values), each
+
+
+# the text
+
+
+@pytest.mark.parametrize("filled", FILLED)
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda it: it.name)
+def test_every_input_parses_in_every_dialect(dialect: Dialect, filled: bool) -> None:
+    for kind in FILLS:
+        for each in inputs_of(kind, filled):
+            parsed = sqlglot.parse_one(f"SELECT {each.sql('t.x', dialect)}", read=dialect.name)
+            assert {column.sql() for column in parsed.find_all(exp.Column)} == {"t.x"}
+            texts = [node.this for node in parsed.find_all(exp.Literal, exp.National)]
+            assert each.level is None or each.level in texts
+
+
+# as their manuals say
+@pytest.mark.parametrize(
+    ("dialect", "text"),
+    [
+        *((name, "'\\\\'") for name in ("bigquery", "clickhouse", "databricks", "mysql")),
+        *((name, "'\\\\'") for name in ("redshift", "snowflake", "spark")),
+        *((name, "'\\'") for name in ("duckdb", "postgres", "sqlite", "trino")),
+        ("tsql", "N'\\'"),
+    ],
+)
+def test_a_backslash_is_doubled_where_it_escapes(dialect: str, text: str) -> None:
+    assert f"t.x = {text} THEN 1" in Input("x", "text", "\\").sql("t.x", DIALECTS[dialect])
+
+
+# what is none
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"kind": "moment"},
+        {"kind": "text"},
+        {"kind": "text", "level": ""},
+        {"kind": "text", "level": "a", "missing": True},
+        {"kind": "text", "level": "a", "fill": 1.0},
+        {"kind": "number", "level": "a"},
+        {"kind": "date", "level": "a", "missing": True},
+        {"missing": True, "fill": 0.0},
+        {"fill": math.nan},
+        {"fill": math.inf},
+    ],
+)
+def test_nonsense_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="is no input of"):
+        Input("x", **fields)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.0, "1970-01-01"),
+        (-0.5, "1969-12-31 12:00:00"),
+        (19782.25, "2024-02-29 06:00:00"),
+        (1e300, "1e+300 days"),
+    ],
+)
+def test_a_date_is_shown_as_one(value: float, text: str) -> None:
+    assert Input("x", "date").shown(value) == text
+    assert Input("x", "date", missing=True).shown(1.0) == "1"
