@@ -23,9 +23,8 @@ def shortfalls(metrics: Mapping[str, Any], limits: Gate) -> list[str]:
 
 def main() -> str:
     limits = params.read().gate
-    metrics = files.load_json(METRICS)
     with files.reading(METRICS):
-        lines = shortfalls(metrics, limits)
+        lines = shortfalls(files.load_json(METRICS), limits)
     for line in lines:
         cli.say(f"gate: {line}")
     if lines:

@@ -26,7 +26,7 @@ import io
 import os
 import stat
 import sys
-from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from stages.predictor import document, expression, samples
@@ -34,7 +34,7 @@ from stages.predictor.card import card
 from stages.predictor.document import Predictor
 from stages.predictor.scoring import Request, Tally
 from stages.project import cli, files
-from stages.project.cli import InputError, plural
+from stages.project.cli import InputError
 from stages.project.files import PREDICTIONS, PREDICTOR, SCORES
 from stages.tables import engine, sql
 from stages.tables.pipes import pumped
@@ -44,42 +44,33 @@ ROOT = Path(__file__).parent.parent  # files of the user lie in the working dire
 FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "json", ".ndjson": "json"}
 
 
-def selection(request: Request, form: str) -> tuple[str, list[str]]:
-    """Return what to select, and the names of these columns.
+def selection(request: Request, form: str) -> tuple[str, str]:
+    """Return what to select, and how DuckDB writes it.
 
     CSV to CSV copies text as it is. Parquet and JSON lines get the features of CSV as numbers.
     """
     source = request.source
-    if request.only:
-        return "p AS prediction", ["prediction"]
-    columns = [*source.columns, "prediction"]
-    if "prediction" in source.columns:
+    names = () if request.only else source.columns
+    columns = {name: f"c{index}" for index, name in enumerate(names)}
+    if "prediction" in columns:
         raise InputError(f"{source.name} has a column prediction: rename it, or use --only")
-    if form == "csv":  # gets its header from us: DuckDB renames what differs in case alone
-        outputs = [f"c{index}" for index in range(len(source.columns))]
-        return ", ".join([*outputs, "p"]), columns
-    if "" in columns or len({column.lower() for column in columns}) < len(columns):
+    if form != "csv" and source.kind != "parquet":
+        for index, (name, kind) in enumerate(request.kinds.items()):
+            if kind == "number" and name in columns:
+                columns[name] = f"r{index}"
+    columns["prediction"] = "p"
+    if form == "csv":  # under our own header: DuckDB renames what differs in case alone
+        header = io.StringIO()
+        csv.writer(header, lineterminator="\n").writerow(columns)
+        prefix = f"PREFIX {sql.literal(header.getvalue())}, SUFFIX '\n'"
+        return ", ".join(columns.values()), f"FORMAT csv, HEADER false, {prefix}"
+    if "" in columns or len({name.lower() for name in columns}) < len(columns):
         raise InputError(
             f"{source.name}: columns without a name, or with names that differ in case alone, go"
             " to CSV only; write that, or use --only"
         )
-    numbers = {
-        name: f"r{index}"
-        for index, (name, kind) in enumerate(request.kinds.items())
-        if kind == "number" and source.kind != "parquet"
-    }
-    outputs = [
-        f"{numbers.get(column, f'c{index}')} AS {sql.identifier(column)}"
-        for index, column in enumerate(source.columns)
-    ]
-    return ", ".join([*outputs, "p AS prediction"]), columns
-
-
-def csv_options(names: Sequence[str]) -> str:
-    """Return how DuckDB writes CSV under our header: its own would rename what differs in case."""
-    header = io.StringIO()
-    csv.writer(header, lineterminator="\n").writerow(names)
-    return f"FORMAT csv, HEADER false, PREFIX {sql.literal(header.getvalue())}, SUFFIX '\n'"
+    outputs = (f"{value} AS {sql.identifier(name)}" for name, value in columns.items())
+    return ", ".join(outputs), f"FORMAT {form}"
 
 
 def destination(output: Path) -> tuple[Path, str]:
@@ -98,15 +89,14 @@ def destination(output: Path) -> tuple[Path, str]:
 def predict(request: Request, output: Path | None) -> Tally:
     """Write the predictions to `output`, or as CSV to standard output."""
     if output is None:
-        outputs, names = selection(request, "csv")
+        outputs, options = selection(request, "csv")
         tally = request.tally()
         with pumped(sys.stdout.fileno()) as pipe:
-            request.copy(outputs, pipe, csv_options(names), tally)
+            request.copy(outputs, pipe, options, tally)
         return tally
 
     path, form = destination(output)
-    outputs, names = selection(request, form)
-    options = csv_options(names) if form == "csv" else f"FORMAT {form}"
+    outputs, options = selection(request, form)
     try:
         with files.replacing(path) as part, part.open("wb") as file:
             tally = request.tally()
@@ -120,104 +110,73 @@ def predict(request: Request, output: Path | None) -> Tally:
     return tally
 
 
-def warnings(name: str, tally: Tally) -> list[str]:
-    """Say what was dropped, and what was predicted outside the training range."""
-    lines = []
-    if tally.bad or tally.malformed:
-        dropped = plural(tally.bad + tally.malformed, "bad row")
-        if not tally.complete:
-            dropped = dropped.replace(" ", " or more ", 1)
-        lines.append(f"{name}: dropped {dropped}, kept {tally.good:,}")
-    if tally.gaps:
-        lines.append(f"{name}: left out {plural(tally.gaps, 'row')} with a gap, as training did")
-    if tally.outside:
-        lines.append(
-            f"{name}: {tally.outside:,} of {tally.good:,} rows outside the training range,"
-            f" most often in {tally.most_outside}"
-        )
-    return lines
-
-
 def predict_file(model: Predictor, args: argparse.Namespace) -> None:
     """Open args.file, or standard input, and predict it."""
-    name = "standard input" if args.file in (None, "-") else args.file
+    is_standard = args.file in (None, "-")
+    name = "standard input" if is_standard else args.file
     try:
-        descriptor = 0 if args.file in (None, "-") else os.open(args.file, os.O_RDONLY)
+        descriptor = 0 if is_standard else os.open(args.file, os.O_RDONLY)
     except OSError as error:
         raise InputError(f"{name} cannot be read: {error.strerror}") from error
-    kinds = model.schema.kinds
     with (
         engine.connected(name) as connection,
-        opened(descriptor, name, kinds, connection) as source,
+        opened(descriptor, name, model.schema.kinds, connection) as source,
     ):
         if source.decimal == ",":
             cli.say(f"predict: {name}: read with decimal commas")
         request = Request(source, model, args.on_error == "skip", args.only, connection)
         tally = predict(request, args.output)
-    for line in warnings(name, tally):
-        cli.say(f"predict: {line}")
+    for remark in tally.remarks:
+        cli.say(f"predict: {name}: {remark}")
 
 
 def self_test(model: Predictor) -> None:
     """Print the predictions of the sample rows; exit with 1 if they are not those recorded."""
     with engine.connected(str(PREDICTIONS)) as connection:
         rows = samples.predict(ROOT / PREDICTIONS, model, connection)
-    scores = files.load_json(ROOT / SCORES)
     with files.reading(ROOT / SCORES):
-        print(samples.report(model, rows, scores))
+        print(samples.report(model, rows, files.load_json(ROOT / SCORES)))
+    recorded = "those that the pipeline recorded"
     if differing := samples.differing(rows):
         sys.stdout.flush()
-        cli.say(
-            f"predict: {differing} of {len(rows)} predictions differ from those that the pipeline"
-            " recorded"
-        )
+        cli.say(f"predict: {differing} of {len(rows)} predictions differ from {recorded}")
         sys.exit(1)
-    print(f"all {len(rows)} predictions are those that the pipeline recorded")
+    print(f"all {len(rows)} predictions are {recorded}")
 
 
 def piped() -> bool:
     """Tell whether a file or a pipe is standard input, and not a terminal or nothing."""
-    try:
-        mode = os.fstat(0).st_mode
-    except OSError:
-        return False
-    return stat.S_ISFIFO(mode) or stat.S_ISREG(mode) or stat.S_ISSOCK(mode)
+    with suppress(OSError):
+        return stat.S_IFMT(os.fstat(0).st_mode) in (stat.S_IFIFO, stat.S_IFREG, stat.S_IFSOCK)
+    return False
 
 
 def parse() -> argparse.Namespace:
-    summary, _, details = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="predict",
-        description=summary,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("file", metavar="FILE", nargs="?", help="the table to predict")
-    parser.add_argument(
+    parser = cli.parser("predict", __doc__)
+    add = parser.add_argument
+    add("file", metavar="FILE", nargs="?", help="the table to predict")
+    add(
         "--output",
         metavar="FILE",
         type=Path,
         help="write to a .csv, .parquet, .jsonl or .ndjson file, whole or not at all;"
         " without it CSV goes to standard output",
     )
-    parser.add_argument("--only", action="store_true", help="write the predictions alone")
-    parser.add_argument(
+    add("--only", action="store_true", help="write the predictions alone")
+    add(
         "--on-error",
         choices=("fail", "skip"),
         default="fail",
         help="what to do about bad rows: fail, which is the default, or drop and count them",
     )
-    shown = parser.add_mutually_exclusive_group()
-    shown.add_argument(
+    printed = parser.add_mutually_exclusive_group().add_argument
+    printed(
         "--sql", metavar="TABLE", help="print the SELECT that predicts TABLE, as it stands in FROM"
     )
-    shown.add_argument("--card", action="store_true", help="print the model card")
-    shown.add_argument("--c", action="store_true", help="print the model as a C99 header")
-    parser.add_argument(
-        "--dialect",
-        metavar="NAME",
-        help=f"write --sql in the SQL of {', '.join(sorted(sql.DIALECTS))}; needs sqlglot",
-    )
+    printed("--card", action="store_true", help="print the model card")
+    printed("--c", action="store_true", help="print the model as a C99 header")
+    dialects = ", ".join(sorted(sql.DIALECTS))
+    add("--dialect", metavar="NAME", help=f"write --sql in the SQL of {dialects}; needs sqlglot")
     args = parser.parse_args()
     if (args.sql is not None or args.card or args.c) and (args.file or args.output):
         parser.error("--sql, --card and --c print, and take no FILE and no --output")
@@ -236,9 +195,8 @@ def main() -> None:
     if args.sql is not None:
         print(expression.select(model, args.sql, args.dialect or "duckdb"))
     elif args.card:
-        scores = files.load_json(ROOT / SCORES)
         with files.reading(ROOT / SCORES):
-            print(card(model, scores))
+            print(card(model, files.load_json(ROOT / SCORES)))
     elif args.c:
         from stages.predictor import c  # here, as predicting does not need it
 

@@ -4,7 +4,6 @@ FILE is CSV or Parquet below data/raw. All columns that can be inputs become fea
 that cannot are listed with the reason. gate.min_r2 becomes null, as it belongs to another table.
 """
 
-import argparse
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -124,13 +123,7 @@ def start(file: str, target: str) -> None:
 
 
 def main() -> None:
-    summary, _, details = (__doc__ or "").partition("\n\n")
-    parser = argparse.ArgumentParser(
-        prog="python -m stages.start",
-        description=summary,
-        epilog=details,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = cli.parser("python -m stages.start", __doc__)
     parser.add_argument("file", metavar="FILE", help="the table, or several with wildcards")
     parser.add_argument("--target", metavar="COLUMN", required=True, help="the column to predict")
     args = parser.parse_args()

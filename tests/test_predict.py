@@ -709,10 +709,8 @@ def test_a_signal_leaves_nothing(root: Path, long: Path, form: str, signum: int)
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signum)
-    began = time.monotonic()
-    _, err = process.communicate(timeout=10)
+    _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (130, b"")
-    assert time.monotonic() - began < 1
     assert list(folder.iterdir()) == []
 
 

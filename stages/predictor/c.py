@@ -6,10 +6,11 @@ a whole number, factor · 2^(q - s). The sum of their products has s fraction bi
 
 import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
+from operator import add
 
 from stages.predictor.document import Predictor
 from stages.project.cli import InputError
@@ -21,27 +22,14 @@ LIMIT = 2**62  # of the sum, so that rounding it stays below 2^63
 
 @dataclass(frozen=True)
 class FixedPoint:
-    """A model in whole numbers.
+    """A model in whole numbers: factors · inputs + intercept, which is then rounded."""
 
-    Attributes
-    ----------
-    fraction_bits : tuple of int
-        For each feature q, as in x · 2^q.
-    factors : tuple of int
-    intercept : int
-    sum_bits, result_bits : int
-        Fraction bits of factors · inputs + intercept, and of the result.
-    bound : Fraction
-        Largest possible error of a prediction within the training range, inputs rounded to
-        nearest.
-    """
-
-    fraction_bits: tuple[int, ...]
+    fraction_bits: tuple[int, ...]  # of each input: q, as in x · 2^q
     factors: tuple[int, ...]
     intercept: int
-    sum_bits: int
-    result_bits: int
-    bound: Fraction
+    sum_bits: int  # fraction bits of the sum
+    result_bits: int  # and of the result
+    bound: Fraction  # of the error within the training range, with the rounding of the inputs
 
 
 def fixed_point(predictor: Predictor) -> FixedPoint:
@@ -49,36 +37,27 @@ def fixed_point(predictor: Predictor) -> FixedPoint:
 
     An input gets as many fraction bits as leave its training range one bit of head room, the sum
     as many as the finest term has. Both get fewer where inputs of 32 bits could make the sum reach
-    LIMIT.
-
-    Raises
-    ------
-    InputError
-        There are too many features for a sum of 64 bits.
+    LIMIT; an `InputError` says that there are too many features for that.
     """
-    features, multipliers = predictor.features, predictor.multipliers
+    if sum(map(abs, predictor.multipliers)) * 2**31 >= LIMIT // 2:
+        n = len(predictor.features)
+        raise InputError(f"{n} features are too many for integers of 64 bits")
     intercept = predictor.intercept.number / _power(predictor.intercept.exponent)
-    ranges = [max(abs(Fraction(f.min)), abs(Fraction(f.max))) for f in features]
-    finest = [_fitting(largest or Fraction(1)) for largest in ranges]
-    sum_bits = max(f.exponent + q for f, q in zip(features, finest, strict=True))
-    if sum(map(abs, multipliers)) * 2**31 >= LIMIT // 2:
-        raise InputError(f"{len(features)} features are too many for integers of 64 bits")
+    weights = list(map(Fraction, predictor.coef))
+    exponents = [f.exponent for f in predictor.features]
+    ends = [(Fraction(f.min), Fraction(f.max)) for f in predictor.features]
+    finest = [_fitting(max(map(abs, pair)) or Fraction(1)) for pair in ends]
+    sum_bits = max(map(add, exponents, finest))
     while True:
-        bits = [min(q, sum_bits - f.exponent) for f, q in zip(features, finest, strict=True)]
-        factors = [
-            m * 2 ** (sum_bits - f.exponent - q)
-            for m, f, q in zip(multipliers, features, bits, strict=True)
-        ]
+        bits = [min(q, sum_bits - e) for q, e in zip(finest, exponents, strict=True)]
+        factors = [int(w * _power(sum_bits - q)) for w, q in zip(weights, bits, strict=True)]
         constant = round(intercept * _power(sum_bits))
         if sum(map(abs, factors)) * 2**31 + abs(constant) < LIMIT:
             break
         sum_bits -= 1
 
-    weights = [m / _power(f.exponent) for m, f in zip(multipliers, features, strict=True)]
-    ends = [
-        (w * Fraction(f.min), w * Fraction(f.max)) for w, f in zip(weights, features, strict=True)
-    ]
-    largest = max(abs(intercept + sum(map(min, ends))), abs(intercept + sum(map(max, ends))))
+    terms = [(w * low, w * high) for w, (low, high) in zip(weights, ends, strict=True)]
+    largest = max(abs(intercept + sum(map(end, terms))) for end in (min, max))
     bound = abs(constant / _power(sum_bits) - intercept)
     bound += sum(abs(w) / _power(q) / 2 for w, q in zip(weights, bits, strict=True))
     result_bits = min(sum_bits, _fitting(largest + bound))
@@ -89,19 +68,19 @@ def fixed_point(predictor: Predictor) -> FixedPoint:
 
 def header(predictor: Predictor) -> str:
     """Return the text of the header; for errors see `fixed_point`."""
-    fixed = fixed_point(predictor)
-    n = len(predictor.features)
-    bound = Context(prec=3, rounding=ROUND_CEILING).divide(
-        *map(Decimal, fixed.bound.as_integer_ratio())
+    fixed, features = fixed_point(predictor), predictor.features
+    shift = fixed.sum_bits - fixed.result_bits
+    upwards = Context(prec=3, rounding=ROUND_CEILING)
+    bound = upwards.divide(*map(Decimal, fixed.bound.as_integer_ratio()))
+    described = "\n".join(
+        f" * x[{j}]: {_commented(f.name)}"
+        f" ({f.input.shown(f.min)} to {f.input.shown(f.max)}), 2^{-q}"
+        for j, (f, q) in enumerate(zip(features, fixed.fraction_bits, strict=True))
     )
-    described, terms = [], []
-    for index, (f, m, q) in enumerate(
-        zip(predictor.features, predictor.multipliers, fixed.fraction_bits, strict=True)
-    ):
-        range_ = f"{f.input.shown(f.min)} to {f.input.shown(f.max)}"
-        described.append(f" * x[{index}]: {_commented(f.name)} ({range_}), 2^{-q}")
-        terms.append(f"    y += {m} * 0x1p{-f.exponent} * x[{index}];")
-    newline = "\n"
+    terms = "\n".join(
+        f"    y += {multiplier} * 0x1p{-f.exponent} * x[{j}];"
+        for j, (f, multiplier) in enumerate(zip(features, predictor.multipliers, strict=True))
+    )
     return f"""\
 /*
  * data: {_commented(predictor.dataset)}
@@ -110,22 +89,19 @@ def header(predictor: Predictor) -> str:
  * weights: {predictor.bits} bits
  *
  * The features, their training range, and the unit of their whole numbers in predict_fixed:
-{newline.join(described)}
+{described}
  */
 #ifndef MODEL_H
 #define MODEL_H
-
 #include <stdint.h>
 
-enum {{ model_features = {n}, model_result_fraction_bits = {fixed.result_bits} }};
+enum {{ model_features = {len(features)}, model_result_fraction_bits = {fixed.result_bits} }};
 {_table("model_fraction_bits", fixed.fraction_bits)}
 {_table("model_factors", fixed.factors)}
 
-/*
- * Intercept and weights are whole numbers times powers of two. The result has the bits of
+/* Intercept and weights are whole numbers times powers of two. The result has the bits of
  * LinearModel.predict where double is IEEE 754 binary64, FLT_EVAL_METHOD is 0 or 1 (not x87), and
- * no product is fused with a sum. gcc ignores the pragma: give it -std=c99 or -ffp-contract=off.
- */
+ * no product is fused with a sum. gcc ignores the pragma: give it -std=c99 or -ffp-contract=off. */
 #if !defined __SIZEOF_DOUBLE__ || __SIZEOF_DOUBLE__ == 8 /* not on AVR, where it has 32 bits */
 static inline double predict(const double x[])
 {{
@@ -133,24 +109,25 @@ static inline double predict(const double x[])
 #pragma STDC FP_CONTRACT OFF
 #endif
     double y = {predictor.intercept.number}.0 * 0x1p{-predictor.intercept.exponent};
-{newline.join(terms)}
+{terms}
     return y;
 }}
 {_inputs(predictor.schema)}#endif
 
-/*
- * Takes x[j] * 2^model_fraction_bits[j], rounded to nearest, and returns the prediction times
+/* Takes x[j] * 2^model_fraction_bits[j], rounded to nearest, and returns the prediction times
  * 2^{fixed.result_bits}, rounded to nearest, ties up, and limited to 32 bits.
  * Within the training range it is off by {bound:g} at most, in the unit of the target, from the
  * model in exact arithmetic; the rounding of the inputs is included.
- * The sum has {fixed.sum_bits} fraction bits. It cannot overflow: no x makes it 2^62 or more.
- */
+ * The sum has {fixed.sum_bits} fraction bits. It cannot overflow: no x makes it 2^62 or more. */
 static inline int32_t predict_fixed(const int32_t x[])
 {{
     int64_t y = INT64_C({fixed.intercept});
     for (int j = 0; j < model_features; j++)
         y += (int64_t)model_factors[j] * x[j];
-{_rounding(fixed)}    return y < INT32_MIN ? INT32_MIN : y > INT32_MAX ? INT32_MAX : (int32_t)y;
+    /* C99 leaves open how to shift a negative number: add 2^62, and take it off again */
+    y = (int64_t)(((uint64_t)y + UINT64_C({LIMIT + (1 << shift >> 1)})) >> {shift})
+        - INT64_C({LIMIT >> shift});
+    return y < INT32_MIN ? INT32_MIN : y > INT32_MAX ? INT32_MAX : (int32_t)y;
 }}
 
 #endif"""
@@ -158,17 +135,16 @@ static inline int32_t predict_fixed(const int32_t x[])
 
 def _inputs(schema: Schema) -> str:
     """Return a function that makes the features of a row, unless these are its columns."""
-    columns = schema.kinds
     if all(each == Input(each.column) for each in schema.inputs):
         return ""
-    numbers = [name for name, kind in columns.items() if kind != "text"]
-    texts = [name for name, kind in columns.items() if kind == "text"]
+    texts = [name for name, kind in schema.kinds.items() if kind == "text"]
+    numbers = [name for name in schema.kinds if name not in texts]
     operands = {name: f"number[{index}]" for index, name in enumerate(numbers)}
     operands |= {name: f"text[{index}]" for index, name in enumerate(texts)}
     meaning = {"boolean": ", 0 or 1", "date": ", days since 1970 in UTC"}
     described = "\n".join(
-        f" * {operands[name]}: {_commented(name)}{meaning.get(columns[name], '')}"
-        for name in (*numbers, *texts)
+        f" * {operand}: {_commented(name)}{meaning.get(schema.kinds[name], '')}"
+        for name, operand in operands.items()
     )
     lines = "\n".join(
         f"    x[{index}] = {each.c(operands[each.column])};"
@@ -178,8 +154,7 @@ def _inputs(schema: Schema) -> str:
 #include <math.h>
 #include <string.h>
 
-/*
- * Makes the features x of a row from its numbers, NAN where one is missing, and its texts in UTF-8,
+/* Makes the features x of a row from its numbers, NAN where one is missing, and its texts in UTF-8,
  * "" where one is missing. A prediction that a gap does not allow is NAN.
 {described}
  */
@@ -197,23 +172,10 @@ def _power(exponent: int) -> Fraction:
 
 def _fitting(largest: Fraction) -> int:
     """Return the greatest exponent e for which largest · 2^e is at most 2^HEAD_ROOM."""
-    numerator, denominator = largest.as_integer_ratio()
-    exponent = HEAD_ROOM - numerator.bit_length() + denominator.bit_length() + 1
+    exponent = HEAD_ROOM - largest.numerator.bit_length() + largest.denominator.bit_length() + 1
     while largest * _power(exponent) > 2**HEAD_ROOM:
         exponent -= 1
     return exponent
-
-
-def _rounding(fixed: FixedPoint) -> str:
-    """Return the line that rounds the sum, if it has more fraction bits than the result."""
-    shift = fixed.sum_bits - fixed.result_bits
-    if shift == 0:
-        return ""
-    return f"""\
-    /* C99 leaves open how to shift a negative number: add 2^62, and take it off again */
-    y = (int64_t)(((uint64_t)y + UINT64_C({LIMIT + 2 ** (shift - 1)})) >> {shift})
-        - INT64_C({LIMIT >> shift});
-"""
 
 
 def _commented(text: str) -> str:
@@ -221,8 +183,7 @@ def _commented(text: str) -> str:
     return re.sub(r"[*/?\\](?=[*/?\\])", r"\g<0> ", text)
 
 
-def _table(name: str, numbers: Iterable[int]) -> str:
-    numbers = list(numbers)
+def _table(name: str, numbers: Sequence[int]) -> str:
     width = next(w for w in (8, 16, 32) if all(abs(x) < 2 ** (w - 1) for x in numbers))
     rows = textwrap.indent(textwrap.fill(", ".join(map(str, numbers)), 92), "    ")
     return f"static const int{width}_t {name}[model_features] = {{\n{rows}\n}};"

@@ -5,9 +5,11 @@ that it costs nothing to start. The document has the fields of `Predictor`, in t
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
+from itertools import chain, count
 from pathlib import Path
+from sys import float_info
 from typing import Any
 
 from stages.project import files
@@ -49,38 +51,22 @@ class Feature:
 
 @dataclass(frozen=True)
 class Predictor:
-    """A quantized linear model: ``intercept + Σ multiplier · (feature / 2^exponent)``.
-
-    Attributes
-    ----------
-    dataset, target, unit : str
-        The data that it was trained on, what it predicts and in which unit.
-    missing : {'fail', 'drop', 'mean'}
-        What is done about gaps.
-    levels : mapping of str to tuple of str
-        For each column of text the levels that training has seen, the baseline first.
-    bits : int, 1 to 16
-        Width of a weight's code.
-    intercept : Intercept
-    features : tuple of Feature
-        In the order in which a prediction adds them up.
-    """
+    """A quantized linear model: ``intercept + Σ multiplier · (feature / 2^exponent)``."""
 
     dataset: str
     target: str
-    unit: str
-    missing: str
-    levels: Mapping[str, tuple[str, ...]]
-    bits: int
+    unit: str  # of the target
+    missing: str  # what is done about gaps: fail, drop or mean
+    levels: Mapping[str, tuple[str, ...]]  # of each column of text, the baseline first
+    bits: int  # 1 to 16, of a code
     intercept: Intercept
-    features: tuple[Feature, ...]
+    features: tuple[Feature, ...]  # in the order in which a prediction adds them up
 
     @property
     def schema(self) -> Schema:
         """What the table is called, and what its columns are."""
-        inputs = tuple(feature.input for feature in self.features)
         head = self.dataset, self.target, self.unit, self.missing, self.levels
-        return Schema(*head, inputs)
+        return Schema(*head, tuple(feature.input for feature in self.features))
 
     @property
     def multipliers(self) -> tuple[int, ...]:
@@ -90,8 +76,8 @@ class Predictor:
     @property
     def coef(self) -> tuple[float, ...]:
         """The weights, ``multiplier · 2^-exponent``."""
-        pairs = zip(self.multipliers, self.features, strict=True)
-        return tuple(math.ldexp(multiplier, -feature.exponent) for multiplier, feature in pairs)
+        exponents = (-feature.exponent for feature in self.features)
+        return tuple(map(math.ldexp, self.multipliers, exponents))
 
 
 def save(predictor: Predictor, path: Path) -> None:
@@ -105,14 +91,7 @@ def save(predictor: Predictor, path: Path) -> None:
 
 
 def load(path: Path) -> Predictor:
-    """Read the predictor at `path`.
-
-    Raises
-    ------
-    InputError
-        It is not JSON or not a predictor, its version is unknown, or a field is missing, of the
-        wrong type or out of range.
-    """
+    """Read the predictor at `path`; an `InputError` names the field that is wrong or missing."""
     return parse(files.load_json(path), str(path))
 
 
@@ -120,129 +99,94 @@ def parse(document: Any, name: str) -> Predictor:
     """Check the JSON `document`, which came from the file `name`; for errors see `load`."""
     if not isinstance(document, dict) or document.get("format") != FORMAT:
         raise InputError(f"{name}: not a predictor, its format must be '{FORMAT}'")
-    if document.get("version") != VERSION:
-        raise InputError(
-            f"{name}: version {shown(document.get('version'))} is unknown, this program reads"
-            f" {VERSION}: `dvc repro` makes it anew"
-        )
-    values = _fields(Predictor, document, f"{name}: ")
-    values["intercept"] = Intercept(
-        **_fields(Intercept, document["intercept"], f"{name}: intercept.")
-    )
-    values["levels"] = _levels(document["levels"], f"{name}: levels: ")
-    values["features"] = tuple(
-        _feature(feature, f"{name}: features[{index}].")
-        for index, feature in enumerate(document["features"])
-    )
-    predictor = Predictor(**values)
-    _check_columns(predictor, f"{name}: ")
-    _check_ranges(predictor, f"{name}: ")
+    if (version := document.get("version")) != VERSION:
+        what = f"version {shown(version)} is unknown, this program reads {VERSION}"
+        raise InputError(f"{name}: {what}: `dvc repro` makes it anew")
+    try:
+        values = _fields(Predictor, document)
+        values["levels"] = dict(map(_levels, document["levels"], document["levels"].values()))
+        values["intercept"] = Intercept(**_fields(Intercept, document["intercept"], "intercept."))
+        values["features"] = tuple(map(_feature, document["features"], count()))
+        predictor = Predictor(**values)
+        for holds, mistake in _rules(predictor):
+            if not holds:
+                raise ValueError(mistake)
+    except ValueError as error:
+        raise InputError(f"{name}: {error}") from error
     return predictor
 
 
-def _levels(document: Mapping[str, Any], where: str) -> dict[str, tuple[str, ...]]:
-    for column, levels in document.items():
-        texts = type(levels) is list and all(type(level) is str for level in levels)
-        if not texts or not 0 < len({*levels}) == len(levels):
-            raise InputError(f"{where}{named(column)} must be different texts, got {shown(levels)}")
-    return {column: tuple(levels) for column, levels in document.items()}
-
-
-def _feature(document: Any, where: str) -> Feature:
-    values = _fields(Input, document, where)
-    try:
-        values = {"input": Input(**values)}
-    except ValueError as error:
-        raise InputError(f"{where}{error}") from error
-    return Feature(**values | _fields(Feature, document | values, where))
-
-
-# what JSON has for a field's type
+# what JSON has for a type, where this is another one
 _JSON_TYPES: Mapping[Any, tuple[type, ...]] = {
-    str: (str,),
     str | None: (str,),
-    int: (int,),
-    bool: (bool,),
     float: (int, float),
     float | None: (int, float),
-    Input: (Input,),
     Intercept: (dict,),
     Mapping[str, tuple[str, ...]]: (dict,),
     tuple[Feature, ...]: (list,),
 }
 
 
-def _fields(kind: type, document: Any, where: str) -> dict[str, Any]:
+def _fields(kind: type, document: Any, where: str = "") -> dict[str, Any]:
     """Take the fields of the dataclass `kind` out of `document`, each of its type."""
     values = {}
     for field in fields(kind):
-        allowed = _JSON_TYPES[field.type]
-        value = document.get(field.name) if isinstance(document, dict) else None
+        value: Any = document.get(field.name) if isinstance(document, dict) else None
         if value is None and field.default is not MISSING:
             continue
+        allowed: tuple[Any, ...] = _JSON_TYPES.get(field.type, (field.type,))
         if type(value) not in allowed:
-            names = " or ".join(kind.__name__ for kind in allowed)
-            raise InputError(f"{where}{field.name} must be of type {names}, got {shown(value)}")
-        try:
-            values[field.name] = float(value) if float in allowed else value  # type: ignore[arg-type]
-        except OverflowError as error:
-            raise InputError(f"{where}{field.name} is too large, got {shown(value)}") from error
+            types = " or ".join(each.__name__ for each in allowed)
+            raise ValueError(f"{where}{field.name} must be of type {types}, got {shown(value)}")
+        if float in allowed and abs(value) > float_info.max:
+            raise ValueError(f"{where}{field.name} is too large, got {shown(value)}")
+        values[field.name] = float(value) if float in allowed else value
     return values
 
 
-def _check_columns(predictor: Predictor, where: str) -> None:
-    if not predictor.features:
-        raise InputError(f"{where}features must not be empty")
-    if predictor.missing not in ("fail", "drop", "mean"):
-        raise InputError(
-            f"{where}missing must be fail, drop or mean, got {shown(predictor.missing)}"
-        )
-    names = [feature.name for feature in predictor.features]
-    kinds = {(each.input.column.lower(), each.input.kind) for each in predictor.features}
-    if len({*names}) < len(names) or len(kinds) > len(predictor.schema.kinds):
-        raise InputError(f"{where}features must have names of their own, got {listed(names)}")
-    for feature in predictor.features:
-        has_fill = feature.input.missing or feature.input.fill is not None
-        if has_fill != (predictor.missing == "mean"):
-            raise InputError(
-                f"{where}fill of {named(feature.name)} does not go with missing,"
-                f" which is {predictor.missing}"
-            )
-        column, level = feature.input.column, feature.input.level
-        levels = predictor.levels.get(column, ())
-        is_known = bool(levels) if level is None else level in levels[1:]
-        if feature.input.kind == "text" and not is_known:
-            raise InputError(f"{where}{named(feature.name)} is none of the levels")
-    every = (level for levels in predictor.levels.values() for level in levels)
-    for text in (predictor.dataset, predictor.target, predictor.unit, *names, *every):
-        if not text.isprintable():
-            raise InputError(f"{where}{shown(text)} does not print")
+def _levels(column: str, levels: Any) -> tuple[str, tuple[str, ...]]:
+    is_texts = type(levels) is list and all(type(level) is str for level in levels)
+    if not is_texts or not 0 < len({*levels}) == len(levels):
+        raise ValueError(f"levels: {named(column)} must be different texts, got {shown(levels)}")
+    return column, tuple(levels)
 
 
-def _check_ranges(predictor: Predictor, where: str) -> None:
-    if not 1 <= predictor.bits <= 16:
-        raise InputError(f"{where}bits must be from 1 to 16, got {shown(predictor.bits)}")
+def _feature(document: Any, index: int) -> Feature:
+    where = f"features[{index}]."
+    values = _fields(Input, document, where)
+    return Feature(**_fields(Feature, document | {"input": Input(**values)}, where))
+
+
+def _rules(predictor: Predictor) -> Iterator[tuple[bool, str]]:
+    """Yield what must hold, and what to say if it does not."""
+    inputs = [feature.input for feature in predictor.features]
+    yield bool(inputs), "features must not be empty"
+    missing, bits = predictor.missing, predictor.bits
+    is_known = missing in ("fail", "drop", "mean")
+    yield is_known, f"missing must be fail, drop or mean, got {shown(missing)}"
+    names = [each.name for each in inputs]
+    kinds = {(each.column, each.kind) for each in inputs}
+    differ = len({*names, predictor.target}) > len(names) and len(dict(kinds)) == len(kinds)
+    yield differ, f"features must have names of their own, got {listed(names)}"
+    for each in inputs:
+        has_fill = each.missing or each.fill is not None
+        rule = f"fill of {named(each.name)} does not go with missing, which is {missing}"
+        yield has_fill == (missing == "mean"), rule
+        levels = predictor.levels.get(each.column, ())
+        known = bool(levels) and each.level in (None, *levels[1:])
+        yield each.kind != "text" or known, f"{named(each.name)} is none of the levels"
+    texts = predictor.dataset, predictor.target, predictor.unit, *names
+    for text in chain(texts, *predictor.levels.values()):
+        yield text.isprintable(), f"{shown(text)} does not print"
+    yield 1 <= bits <= 16, f"bits must be from 1 to 16, got {shown(bits)}"
+    last = 2**bits - 1
     for feature in predictor.features:
-        if feature.min > feature.max:
-            raise InputError(f"{where}min of {named(feature.name)} must not be above its max")
-        if not 0 <= feature.code < 2**predictor.bits:
-            raise InputError(
-                f"{where}code of {named(feature.name)} must be from 0 to {2**predictor.bits - 1},"
-                f" got {shown(feature.code)}"
-            )
-    exponents = (
-        *(feature.exponent for feature in predictor.features),
-        predictor.intercept.exponent,
-    )
-    for exponent in exponents:
-        if not -LARGEST <= exponent <= LARGEST:
-            raise InputError(f"{where}exponents must be from -{LARGEST} to {LARGEST}")
-    try:
-        ranges = (limit for feature in predictor.features for limit in (feature.min, feature.max))
-        finite = all(map(math.isfinite, (*predictor.coef, predictor.intercept.value, *ranges)))
-    except OverflowError:
-        finite = False
-    if not finite:
-        raise InputError(
-            f"{where}exponents must give a finite intercept and weights, and ranges be finite"
-        )
+        name, code = named(feature.name), feature.code
+        yield feature.min <= feature.max, f"min of {name} must not be above its max"
+        yield 0 <= code <= last, f"code of {name} must be from 0 to {last}, got {shown(code)}"
+    number, exponent = predictor.intercept.number, predictor.intercept.exponent
+    exponents = (exponent, *(feature.exponent for feature in predictor.features))
+    within = max(map(abs, exponents)) <= LARGEST
+    yield within, f"exponents must be from -{LARGEST} to {LARGEST}"
+    finite = number.bit_length() - min(exponent, 0) < 1024  # bits, so that both are doubles
+    yield finite, "exponents must give a finite intercept and weights"

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 
 from stages.predictor.document import Predictor
 from stages.tables import sql
-from stages.tables.sql import double
 
 
 def expression(
@@ -20,21 +19,21 @@ def expression(
     is rounded once, as the product of feature and weight is. And literals are short whole numbers.
     `cast` follows the intercept and each operand.
     """
-    terms = [scaled(f"{predictor.intercept.number}e0{cast}", predictor.intercept.exponent)]
+    intercept = predictor.intercept
+    terms = [_scaled(f"{intercept.number}e0{cast}", intercept.exponent)]
     for multiplier, feature, operand in zip(
         predictor.multipliers, predictor.features, operands, strict=True
     ):
         # subtracting is adding the negative, and leaves no two signs in a row
         sign = "-" if multiplier < 0 else "+"
-        terms.append(f"{sign} {abs(multiplier)}e0 * ({scaled(operand + cast, feature.exponent)})")
+        terms.append(f"{sign} {abs(multiplier)}e0 * ({_scaled(operand + cast, feature.exponent)})")
     return separator.join(terms)
 
 
-def scaled(operand: str, exponent: int) -> str:
+def _scaled(operand: str, exponent: int) -> str:
     """Return operand · 2^-exponent."""
-    if exponent == 0:
-        return operand
-    return f"{operand} {'/' if exponent > 0 else '*'} {double(2.0 ** abs(exponent))}"
+    power = f"{'/' if exponent > 0 else '*'} {sql.double(2.0 ** abs(exponent))}"
+    return f"{operand} {power}" if exponent else operand
 
 
 def select(predictor: Predictor, table: str, name: str = "duckdb") -> str:
@@ -44,7 +43,7 @@ def select(predictor: Predictor, table: str, name: str = "duckdb") -> str:
     quotes alone is a string to SQLite, Spark and MySQL, which would make it a zero without a word.
     """
     dialect = sql.dialect(name)
-    inputs = (feature.input for feature in predictor.features)
+    inputs = predictor.schema.inputs
     operands = [each.sql(f"t.{dialect.identifier(each.column)}", dialect) for each in inputs]
     terms = expression(predictor, operands, "\n    ", dialect.cast)
     return f"SELECT t.*,\n    {terms} AS prediction\nFROM {table} AS t"

@@ -23,20 +23,19 @@ def predict(
     path: Path, model: Predictor, connection: "DuckDBPyConnection"
 ) -> list[tuple[Any, ...]]:
     """Return for each row at `path` its prediction, the columns read, and what was recorded."""
-    kinds = model.schema.kinds
-    recorded = dict.fromkeys(SAMPLE_COLUMNS, "number")
+    kinds = {**model.schema.kinds, **dict.fromkeys(SAMPLE_COLUMNS, "number")}
     with (
         existing(path).open("rb") as file,
-        opened(file.fileno(), str(path), {**kinds, **recorded}, connection) as source,
+        opened(file.fileno(), str(path), kinds, connection) as source,
     ):
         query = Request(source, model, skip=False, only=True, connection=connection).rows()
-        cells = [
+        cells = (
             source.value(name, kind) if kind == "number" else source.column(name)[0]
-            for name, kind in ({**kinds, **recorded}).items()
-        ]
+            for name, kind in kinds.items()
+        )
         rows = connection.execute(f"SELECT p, {', '.join(cells)} FROM ({query})").fetchall()
-    numbers = (value for p, *_, a, b, c, d in rows for value in (p, a, b, c, d))
-    if not rows or not all(value is not None and isfinite(value) for value in numbers):
+    numbers = [number for row in rows for number in (row[0], *row[-len(SAMPLE_COLUMNS) :])]
+    if not rows or not all(number is not None and isfinite(number) for number in numbers):
         raise InputError(f"{path} is damaged; `dvc repro` makes it")
     return rows
 
@@ -54,28 +53,24 @@ def report(model: Predictor, rows: Sequence[tuple[Any, ...]], scores: Mapping[st
     predictions = [row[0] for row in rows]
     table = [[*model.schema.kinds, *SAMPLE_COLUMNS]]
     for p, *cells, actual, unquantized, _, _ in rows:
-        values = (actual, unquantized, p, p - actual)
-        table.append([*map(_cell, cells), *(f"{value:.6f}" for value in values)])
+        numbers = (actual, unquantized, p, p - actual)
+        table.append([*map(_cell, cells), *map("{:.6f}".format, numbers)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
-        f"Sample predictions: [{', '.join(f'{p:.3f}' for p in predictions[:5])}]",
+        f"Sample predictions: [{', '.join(map('{:.3f}'.format, predictions[:5]))}]",
         f"{model.target}, in {model.unit}:",
+        *("  ".join(map(str.rjust, cells, widths)) for cells in table),
     ]
-    for cells in table:
-        padded = (cell.rjust(width) for cell, width in zip(cells, widths, strict=True))
-        lines.append("  ".join(padded))
-    spread = {
+    here = {
         "mean": statistics.fmean(predictions),
         "std": statistics.pstdev(predictions),
         "min": min(predictions),
         "max": max(predictions),
     }
-    recorded = {name: float(scores["quantized"]["test"][name]) for name in spread}
-    for what, of in (
-        (f"these {len(rows)} predictions", spread),
-        ("all test rows, as recorded", recorded),
-    ):
-        lines.append(f"{what}: " + ", ".join(f"{name} {of[name]:.4f}" for name in spread))
+    recorded = scores["quantized"]["test"]
+    of = {f"these {len(rows)} predictions": here, "all test rows, as recorded": recorded}
+    for what, found in of.items():
+        lines.append(f"{what}: " + ", ".join(f"{name} {found[name]:.4f}" for name in here))
     return "\n".join(lines)
 
 

@@ -5,7 +5,7 @@ numbers, booleans, moments and texts, the features x0, x1, …, and the predicti
 if p is finite: a gap or a value that is not of its kind makes it NULL, unless gaps have a filling.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -22,39 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Tally:
-    """What there is in a table.
-
-    Attributes
-    ----------
-    good, bad, malformed : int
-        Rows predicted, rows with a value that cannot be used, and lines that are no rows.
-    gaps : int
-        Rows left out for a gap, as training did.
-    complete : bool
-        Whether all malformed lines were counted.
-    outside : int
-        Good rows outside the training range, or of a level that training has not seen.
-    most_outside : str
-        The column that is outside most often, and its range.
-    """
+    """How many rows of a table can be predicted, and what people should know of it."""
 
     good: int
-    bad: int
-    malformed: int
-    gaps: int
-    complete: bool
-    outside: int
-    most_outside: str
+    remarks: Sequence[str]
 
 
 @dataclass(frozen=True)
 class Request:
-    """A table to predict and the model for it; whether to skip bad rows, and to write p alone."""
+    """A table to predict, and the model for it."""
 
     source: Source
     model: Predictor
-    skip: bool
-    only: bool
+    skip: bool  # bad rows
+    only: bool  # write the predictions alone
     connection: "DuckDBPyConnection"
 
     @property
@@ -62,20 +43,19 @@ class Request:
         """The columns that the model reads, and what they hold."""
         return self.model.schema.kinds
 
-    def rows(self, also: str = "") -> str:
+    def rows(self) -> str:
         """Return a query for all rows, good or not."""
-        raw = {name: f"r{index}" for index, name in enumerate(self.kinds)}
-        casts = [f"{self.source.value(name, self.kinds[name])} AS {r}" for name, r in raw.items()]
-        inputs = [
-            f"{each.sql(raw[each.column])} AS x{index}"
-            for index, each in enumerate(self.model.schema.inputs)
-        ]
-        p = expression(self.model, [f"x{index}" for index in range(len(inputs))])
+        read = {name: f"r{index}" for index, name in enumerate(self.kinds)}
+        casts = [f"{self.source.value(name, self.kinds[name])} AS {r}" for name, r in read.items()]
+        inputs = [each.sql(read[each.column]) for each in self.model.schema.inputs]
+        names = [f"x{index}" for index in range(len(inputs))]
+        p = expression(self.model, names)
         if self.model.missing == "mean":  # else what cannot be read would count as a gap
             p = f"CASE WHEN NOT ({self.unreadable}) THEN {p} END"
+        features = ", ".join(map("{} AS {}".format, inputs, names))
         return (
-            f"SELECT *, {p} AS p FROM (SELECT *, {', '.join(inputs)} FROM"
-            f" (SELECT *, {', '.join(casts)}{also} FROM {self.source.relation(self.skip)}))"
+            f"SELECT *, {p} AS p FROM (SELECT *, {features} FROM"
+            f" (SELECT *, {', '.join(casts)} FROM {self.source.relation(self.skip)}))"
         )
 
     @property
@@ -95,92 +75,88 @@ class Request:
         """Yield for each column what training has seen of it, for people and as a test in SQL."""
         for index, (name, kind) in enumerate(self.kinds.items()):
             if kind == "text":
-                levels = self.model.levels[name]
-                known = ", ".join(map(sql.literal, levels))
+                known = ", ".join(map(sql.literal, self.model.levels[name]))
                 seen = f"{named(name)}, in levels that training has not seen"
-                yield seen, f"r{index} IS NULL OR r{index} IN ({known})"
+                yield seen, f"(r{index} IS NULL OR r{index} IN ({known}))"
         for index, feature in enumerate(self.model.features):
             each = feature.input
             if each.kind != "text" and not each.missing:
-                low, high = map(each.shown, (feature.min, feature.max))
                 limits = f"{sql.double(feature.min)} AND {sql.double(feature.max)}"
+                low, high = map(each.shown, (feature.min, feature.max))
                 yield f"{named(each.column)}, {low} to {high}", f"x{index} BETWEEN {limits}"
 
     def tally(self) -> Tally:
-        """Count the rows.
-
-        Raises
-        ------
-        InputError
-            There is no good row, or a bad one and these are not to be skipped.
-        """
+        """Count the rows; an `InputError` says what the first bad one has, or that none is good."""
+        name = self.source.name
         seen = dict(self.ranges()) or {"": "TRUE"}
-        tests = [f"({test})" for test in seen.values()]
-        counts = [f"isfinite(p) AND NOT ({test})" for test in (" AND ".join(tests), *tests)]
-        filters = [f"count(*) FILTER ({test})" for test in ("isfinite(p)", self.dropped, *counts)]
+        tests = (" AND ".join(seen.values()), *seen.values())
+        others = (f"isfinite(p) AND NOT ({test})" for test in tests)
+        counts = [f"count(*) FILTER ({test})" for test in ("isfinite(p)", self.dropped, *others)]
         if not self.only:  # read what is passed through, too: it may be damaged
-            filters += [f"count(c{index})" for index in range(len(self.source.columns))]
+            counts += [f"count(c{index})" for index in range(len(self.source.columns))]
         [(total, good, gaps, outside, *each)] = engine.attended(
-            self.connection, f"SELECT count(*), {', '.join(filters)} FROM ({self.rows()})"
+            self.connection, f"SELECT count(*), {', '.join(counts)} FROM ({self.rows()})"
         )
-        malformed, complete = 0, True
-        if self.skip and self.source.kind == "csv":
-            [(malformed, errors, quote)] = self.connection.execute(
-                "SELECT count(DISTINCT line), count(*),"
-                " min(line) FILTER (error_type = 'UNQUOTED VALUE') FROM reject_errors"
-            ).fetchall()
-            complete = errors < REJECTS
-            if quote is not None:
-                raise InputError(
-                    f"{self.source.name}: line {quote:,} has a quote that does not end: the rows"
-                    " behind it cannot be told"
-                )
-        _, most = max(zip(each, seen, strict=False), key=lambda pair: int(pair[0]))
-        found = Tally(good, total - good - gaps, malformed, gaps, complete, outside, most)
-        if found.bad and not self.skip:
-            bad = plural(found.bad, "bad row")
-            raise InputError(f"{self.source.name}: {self.first_bad()} ({bad} in all)")
+        malformed, complete = self.malformed()
+        bad = total - good - gaps
+        if bad and not self.skip:
+            raise InputError(f"{name}: {self.first_bad()} ({plural(bad, 'bad row')} in all)")
         if not good:
-            dropped = found.bad + malformed + gaps
-            bad = "bad or have a gap" if gaps else "bad"
-            what = f"all {dropped:,} rows are {bad}" if dropped else "there are no rows"
-            raise InputError(f"{self.source.name}: {what}")
-        return found
+            dropped = total + malformed
+            how = "bad or have a gap" if gaps else "bad"
+            what = f"all {dropped:,} rows are {how}" if dropped else "there are no rows"
+            raise InputError(f"{name}: {what}")
+        remarks = []
+        if dropped := bad + malformed:
+            count = plural(dropped, "bad row")
+            count = count if complete else count.replace(" ", " or more ", 1)
+            remarks.append(f"dropped {count}, kept {good:,}")
+        if gaps:
+            remarks.append(f"left out {plural(gaps, 'row')} with a gap, as training did")
+        if outside:
+            _, most = max(zip(each, seen, strict=False), key=lambda pair: int(pair[0]))
+            rows = f"{outside:,} of {good:,} rows outside the training range"
+            remarks.append(f"{rows}, most often in {most}")
+        return Tally(good, remarks)
+
+    def malformed(self) -> tuple[int, bool]:
+        """Return how many lines of CSV were no rows, and whether these are all."""
+        if not self.skip or self.source.kind != "csv":
+            return 0, True
+        [(lines, errors, quote)] = self.connection.execute(
+            "SELECT count(DISTINCT line), count(*),"
+            " min(line) FILTER (error_type = 'UNQUOTED VALUE') FROM reject_errors"
+        ).fetchall()
+        if quote is not None:
+            raise InputError(
+                f"{self.source.name}: line {quote:,} has a quote that does not end: the rows"
+                " behind it cannot be told"
+            )
+        return lines, errors < REJECTS
 
     def first_bad(self) -> str:
         """Say where the first bad row is, and what is wrong with it."""
-        tests = [
-            f"{self.source.unreadable(name, kind)} OR NOT coalesce(isfinite(r{index}), TRUE)"
-            if kind == "number"
-            else self.source.unreadable(name, kind)
-            for index, (name, kind) in enumerate(self.kinds.items())
-        ]
-        cells = [self.source.column(name)[0] for name in self.kinds]
-        empty = [f"r{index} IS NULL" for index in range(len(cells))]
-        numbered = self.rows(", row_number() OVER () AS n")
+        cells, wrong = [], []
+        for index, (name, kind) in enumerate(self.kinds.items()):
+            cells.append(self.source.column(name)[0])
+            is_gap, unreadable = f"r{index} IS NULL", self.source.unreadable(name, kind)
+            test = is_gap if self.model.missing == "fail" else unreadable
+            wrong.append(f"{test} OR NOT isfinite(r{index})" if kind == "number" else test)
+        numbered = f"SELECT *, row_number() OVER () AS n FROM ({self.rows()})"
         bad = f"NOT coalesce(isfinite(p), FALSE) AND NOT ({self.dropped})"
+        outputs = ", ".join(["n", *cells, *wrong])
         [(row, *values)] = engine.attended(
-            self.connection,
-            f"SELECT n, {', '.join([*cells, *tests, *empty])} FROM ({numbered})"
-            f" WHERE {bad} LIMIT 1",
+            self.connection, f"SELECT {outputs} FROM ({numbered}) WHERE {bad} LIMIT 1"
         )
-        n = len(cells)
-        triples = zip(self.kinds.items(), values, values[n:], values[2 * n :], strict=False)
-        what = "the prediction is too large for a number"
-        for (name, kind), cell, is_wrong, is_empty in triples:
-            if is_wrong or (is_empty and self.model.missing == "fail"):
-                what = f"{named(name)} is {engine.cell(cell)}, must be {MUST_BE[kind]}"
-                break
-        return f"{engine.located(row, self.source.kind)}: {what}"
+        place = engine.located(row, self.source.kind)
+        found = zip(self.kinds.items(), values, values[len(cells) :], strict=False)
+        for (name, kind), value, is_wrong in found:
+            if is_wrong:
+                return f"{place}: {named(name)} is {engine.cell(value)}, must be {MUST_BE[kind]}"
+        return f"{place}: the prediction is too large for a number"
 
     def copy(self, outputs: str, target: str, options: str, tally: Tally) -> None:
-        """Write `outputs` of the good rows to `target`.
-
-        Raises
-        ------
-        InputError
-            The rows are no longer those that were counted.
-        """
+        """Write `outputs` of the good rows to `target`; they must be those that were counted."""
         [(written,)] = engine.attended(
             self.connection,
             f"COPY (SELECT {outputs} FROM ({self.rows()}) WHERE isfinite(p))"

@@ -16,7 +16,9 @@ from contextlib import suppress
 from dataclasses import fields
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn, TextIO
+from typing import Any, NoReturn
+
+from stages.project.text import cut
 
 PATIENCE = 2.0  # seconds before a progress bar is drawn
 LONG = 10.0  # seconds, after which a stage says how long it took
@@ -30,26 +32,25 @@ class InputError(ValueError):
     """Something the user gave cannot be used; the message says what, where and what is allowed."""
 
 
+def parser(program: str, doc: str | None) -> argparse.ArgumentParser:
+    """Return a parser with the first paragraph of `doc` at the top of its help, others below."""
+    summary, _, details = (doc or "").partition("\n\n")
+    as_is = argparse.RawDescriptionHelpFormatter
+    return argparse.ArgumentParser(
+        program, description=summary, epilog=details, formatter_class=as_is
+    )
+
+
 def run(main: Callable[[], str], doc: str | None, section: Any = None) -> NoReturn:
     """Run `main` as the command whose docstring is `doc`; print the one line that it returns.
 
-    Parameters
-    ----------
-    section : dataclass, optional
-        The section of `params.yaml` that the command reads; `--help` lists its keys.
+    `--help` lists the keys of `section`, which is the dataclass of the parameters that it reads.
     """
     name = Path(sys.argv[0]).stem
-    keys = "".join(
-        f"\n  {name}.{key.name}: {key.metadata['text']}"
-        for key in (fields(section) if section else ())
-    )
-    parser = argparse.ArgumentParser(
-        prog=f"python -m stages.{name}",
-        description=doc,
-        epilog=keys and f"parameters in params.yaml:{keys}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.parse_args()
+    keys = fields(section) if section else ()
+    rules = "".join(f"\n  {name}.{key.name}: {key.metadata['text']}" for key in keys)
+    details = f"\n\nparameters in params.yaml:{rules}" if rules else ""
+    parser(f"python -m stages.{name}", f"{doc or ''}{details}").parse_args()
 
     def timed() -> None:
         began = time.monotonic()
@@ -77,9 +78,11 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
     except (InputError, OSError, MemoryError, UnicodeEncodeError) as error:
         say(f"{name}: {_line(error)}")
         status = 2
-    for stream in (sys.stdout, sys.stderr):
-        if stream:
-            _settle(stream)
+    for stream in filter(None, (sys.stdout, sys.stderr)):
+        try:
+            stream.flush()
+        except OSError:  # which exit must not meet again
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(status)
 
 
@@ -109,15 +112,20 @@ def put_back() -> None:
             old.rename(path)
 
 
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        path.unlink(missing_ok=True)
+
+
 def _interrupt(*_: object) -> NoReturn:
     """End the process: an exception could strike anywhere, and threads would go on working."""
     progress(1, 0)
     put_back()
     for path in unfinished:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
+        remove(path)
     os._exit(128 + signal.SIGINT)
 
 
@@ -126,13 +134,4 @@ def _line(error: Exception) -> str:
     text = "not enough memory" if isinstance(error, MemoryError) else str(error)
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         text = f"output cannot be written: {error.strerror}"
-    text = " ".join(text.split())
-    return text if len(text) <= MESSAGE else text[:MESSAGE] + "…"
-
-
-def _settle(stream: TextIO) -> None:
-    """Redirect a stream to devnull if it cannot be flushed, so that exit does not fail doing so."""
-    try:
-        stream.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return cut(" ".join(text.split()), MESSAGE)

@@ -5,7 +5,6 @@ import json
 import math
 import os
 import secrets
-import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,24 +32,31 @@ SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the feature
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a new file to write to; it takes the place of `path` once the block has succeeded.
+def _passing(folder: Path) -> Iterator[Path]:
+    """Yield the path of something new in `folder`, which is removed in the end, or by a signal.
 
     Its name is its own, so that no other file, and no other run, is in the way.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f".{secrets.token_hex(8)}.part"
+    cli.unfinished.add(path)
     try:
-        cli.unfinished.add(part)
+        yield path
+    finally:
+        cli.remove(path)
+        cli.unfinished.discard(path)
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a new file to write to; it takes the place of `path` once the block has succeeded."""
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
+    with _passing(path.parent) as part:
         part.touch(0o666 if mode is None else 0o600, exist_ok=False)
         yield part
         if mode is not None:
             part.chmod(mode)
         part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-        cli.unfinished.discard(part)
 
 
 @contextmanager
@@ -72,16 +78,10 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Yield a new folder, which is removed in the end, also after a signal."""
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f".{secrets.token_hex(8)}.part"
-    try:
-        cli.unfinished.add(folder)
+    """Yield a new folder, which is removed in the end, also by a signal."""
+    with _passing(parent) as folder:
         folder.mkdir()
         yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-        cli.unfinished.discard(folder)
 
 
 def save_json(document: Mapping[str, Any], path: Path) -> None:
@@ -110,13 +110,7 @@ def existing(path: Path) -> Path:
 
 
 def load_json(path: Path) -> Any:
-    """Read JSON that a stage wrote.
-
-    Raises
-    ------
-    InputError
-        There is no such file, or it is damaged.
-    """
+    """Read JSON that a stage wrote; an `InputError` says that it is not there, or damaged."""
     text = existing(path).read_bytes()
     try:
         return json.loads(text, parse_constant=_finite, parse_float=_finite)
@@ -131,7 +125,6 @@ def _finite(text: str) -> float:
 
 
 def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:
-    """Write `rows` under `header`."""
     with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
@@ -139,7 +132,6 @@ def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path
 
 
 def save_joblib(value: Any, path: Path) -> None:
-    """Pickle `value` with joblib."""
     import joblib
 
     with replacing(path) as part:

@@ -12,23 +12,23 @@ _repr.maxlevel = 2  # the aliases of YAML can make a value of a line grow withou
 _repr.maxstring = _repr.maxother = SHOWN
 
 
+def cut(text: str, length: int) -> str:
+    """Return the beginning of a text."""
+    return text if len(text) <= length else text[:length] + "…"
+
+
 def shown(value: object) -> str:
-    """Return a value as Python writes it, cut to SHOWN characters."""
-    try:
-        # reprlib cuts a string in its middle
-        text = (
-            repr(value[:SHOWN] + "…" if len(value) > SHOWN else value)
-            if isinstance(value, str)
-            else _repr.repr(value)
-        )
+    """Return a value as Python writes it, short."""
+    try:  # reprlib cuts a string in its middle
+        text = repr(cut(value, SHOWN)) if isinstance(value, str) else _repr.repr(value)
     except ValueError:
         return "an integer of thousands of digits"
-    return text if len(text) <= 2 * SHOWN else text[: 2 * SHOWN] + "…"
+    return cut(text, 2 * SHOWN)
 
 
 def named(column: str) -> str:
     """Return the name of a column, short, and quoted where it would not print."""
-    short = column if len(column) <= NAMED else column[:NAMED] + "…"
+    short = cut(column, NAMED)
     return short if short.isprintable() and short else repr(short)
 
 
