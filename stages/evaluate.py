@@ -115,14 +115,12 @@ def measured(
     models: Sequence[LinearModel], learned: Sums, train: Table, test: Table
 ) -> tuple[dict[str, Any], list[tuple[object, ...]]]:
     """Score the float and the quantized model, and the sweep, in one pass over each table."""
-    on_train = Tally(models, train.low, train.high)
-    for block in train.blocks():
-        on_train.add(block)
+    on_train = Tally.of(models, train)
     swept = list(sweep(models[0], learned))
     try:
-        on_test = Tally([*models, *(way[-1] for way in swept)], test.low, test.high)
+        on_test = Tally.of([*models, *(way[-1] for way in swept)], test)
         with files.reading(TEST):
-            tested = Sums.of(on_test.watching(test.blocks()), test.low, test.high)
+            tested = Sums.of_table(test)
         if not tested.variances[-1]:
             raise InputError(f"{TEST}: {test.schema.target} varies too little for an R²")
         on = {"train": (learned, on_train), "test": (tested, on_test)}

@@ -10,7 +10,7 @@ from stages.project.params import Load
 from stages.tables import engine, table
 from stages.tables.encoding import check_gaps, reasons
 from stages.tables.split import SAMPLED, prepared
-from stages.tables.table import ROWS, SAMPLE
+from stages.tables.table import SAMPLE
 
 
 def check(counts: Sequence[int], n_features: int, config: Load) -> None:
@@ -49,14 +49,16 @@ def main() -> str:
         check_gaps(encoding, found.n_rows)
         schema, kept = encoding.schema, encoding.kept
         n_train, n_test = (
-            table.write_rows(f"{rows} AND {kept}", schema, path, connection)
-            for rows, path in ((split.training, train / ROWS), (split.test, test / ROWS))
+            table.write(f"{rows} AND {kept}", schema, folder, found.engine)
+            for rows, folder in ((split.training, train), (split.test, test))
         )
-        first = f"{split.test} AND {kept} ORDER BY {split.order} LIMIT {SAMPLED}"
-        table.write_sample(first, schema, test / SAMPLE, connection)
         check((n_train, n_test), len(schema.features), config)
+        dropped = 0 if kept == "TRUE" else encoding.gap_rows
+        if n_train + n_test + dropped != found.n_rows:
+            raise engine.changed(found.engine.name, found.n_rows, n_train + n_test + dropped)
+        first = f"{split.test} AND {kept} ORDER BY {split.order} LIMIT {SAMPLED}"
+        table.write_sample(first, schema, test / SAMPLE, found.engine)
         for folder, part in ((train, "training"), (test, "test")):
-            table.write_names(schema, folder)
             check_target(folder, part)
     rows = f"{n_train:,} training rows and {n_test:,} test rows"
     return f"{rows}, {len(schema.features)} features"

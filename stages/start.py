@@ -1,14 +1,15 @@
 """Make the project yours: write the section load of params.yaml for a table of your own.
 
-FILE is CSV or Parquet below data/raw. All columns that can be inputs become features, and those
-that cannot are listed with the reason. gate.min_r2 becomes null, as it belongs to another table.
+FILE is CSV, Parquet or a SELECT below data/raw. All columns that can be inputs become features, and
+those that cannot are listed with the reason. gate.min_r2 becomes null, as it belongs to another
+table.
 """
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
@@ -19,13 +20,9 @@ from stages.project.files import TRAIN
 from stages.project.params import Load
 from stages.project.text import listed, named
 from stages.tables import engine
-from stages.tables.encoding import Encoding, encoded
+from stages.tables.encoding import Encoding, Gathered, encoded
 from stages.tables.split import prepared
-from stages.tables.sql import identifier
 from stages.tables.table import VIEW
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 PARAMS = Path("params.yaml")
 
@@ -47,13 +44,11 @@ def survey(config: Load) -> tuple[Load, Encoding, Mapping[str, str]]:
         found, split, encoding = prepared(config, scratch, connection)
         if encoding.gaps:
             config = replace(config, missing="mean")
-            encoding = encoded(found, f"FROM {VIEW} {split.training}", config, connection)
-        return config, encoding, dict(described(encoding, found.n_rows, connection))
+            encoding = encoded(found, f"FROM {VIEW} {split.training}", config)
+        return config, encoding, dict(described(encoding, found))
 
 
-def described(
-    encoding: Encoding, n_rows: int, connection: "DuckDBPyConnection"
-) -> Iterator[tuple[str, str]]:
+def described(encoding: Encoding, found: Gathered) -> Iterator[tuple[str, str]]:
     """Yield each column that becomes features, and what it holds."""
     schema = encoding.schema
     for name, kind in schema.kinds.items():
@@ -64,11 +59,10 @@ def described(
         if name in encoding.gaps:
             remark += f", {plural(encoding.gaps[name], 'gap')}"
         if kind == "number":
-            x = identifier(name)
-            [(whole, different)] = engine.attended(
-                connection, f"SELECT bool_and({x} = floor({x})), count(DISTINCT {x}) FROM {VIEW}"
-            )
-            if whole and different == n_rows:
+            x = found.engine.dialect.identifier(name)
+            counts = f"bool_and({x} = floor({x})) AS whole, count(DISTINCT {x}) AS n"
+            [(whole, different)] = found.engine.rows(f"SELECT {counts} FROM {VIEW}")
+            if whole and different == found.n_rows:
                 remark += ", another in each row: if it only names the row, make it the key"
         yield name, remark
 
@@ -105,11 +99,11 @@ def _null(representer: Any, _: None) -> Any:
     return representer.represent_scalar("tag:yaml.org,2002:null", "null")
 
 
-def start(file: str, target: str) -> None:
+def start(file: str, target: str, key: str | None = None) -> None:
     """Write the parameters for a table, and say what to do next."""
     here = params.read(PARAMS).load
     config = replace(
-        here, dataset=file, target=target, features=None, unit=None, key=None, missing="fail"
+        here, dataset=file, target=target, features=None, unit=None, key=key, missing="fail"
     )
     config, encoding, columns = survey(config)
     write(config, columns, encoding.left_out)
@@ -126,8 +120,9 @@ def main() -> None:
     parser = cli.parser("python -m stages.start", __doc__)
     parser.add_argument("file", metavar="FILE", help="the table, or several with wildcards")
     parser.add_argument("--target", metavar="COLUMN", required=True, help="the column to predict")
+    parser.add_argument("--key", metavar="COLUMN", help="the column that names a row, to split by")
     args = parser.parse_args()
-    start(args.file, args.target)
+    start(args.file, args.target, args.key)
 
 
 if __name__ == "__main__":

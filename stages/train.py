@@ -32,7 +32,7 @@ def remarks(schema: Schema, every: Sums, kept: list[int]) -> Iterator[str]:
 def main() -> str:
     train = table.read(TRAIN)
     with files.reading(TRAIN):
-        every = Sums.of(train.blocks(), train.low, train.high)
+        every = Sums.of_table(train)
     kept = independent(every)
     if not kept or not every.variances[-1]:
         what = f"{train.schema.target} varies too little" if kept else "no feature varies"

@@ -239,6 +239,23 @@ def cloned(folder: Path, dataset: str) -> Path:
     return folder
 
 
+def served() -> Any:
+    """Start Sail, a Spark Connect server in this process; its address is what SPARK_REMOTE has."""
+    os.environ["RUST_LOG"] = "error"
+    pysail = pytest.importorskip("pysail.spark", reason="pysail is not installed")
+    server = pysail.SparkConnectServer("127.0.0.1", 0)
+    server.start(background=True)
+    host, port = server.listening_address
+    return server, f"sc://{host}:{port}"
+
+
+@pytest.fixture(scope="session")
+def sail() -> Iterator[str]:
+    server, remote = served()
+    yield remote
+    server.stop()
+
+
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return cloned(tmp_path_factory.mktemp("clone"), "diabetes")

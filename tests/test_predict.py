@@ -253,6 +253,7 @@ def tables(
     return header, rows, X, dialect
 
 
+@pytest.mark.slow
 @settings(
     max_examples=40,
     deadline=None,
@@ -665,6 +666,7 @@ def test_predict_imports_only_duckdb_and_what_the_image_has(root: Path) -> None:
     }
 
 
+@pytest.mark.slow
 def test_a_closed_pipe_is_no_error(root: Path) -> None:
     with (root / "long.csv").open("w") as file:
         file.write(as_csv([]))
@@ -675,6 +677,7 @@ def test_a_closed_pipe_is_no_error(root: Path) -> None:
         assert done.stdout.count("\n") == 1
 
 
+@pytest.mark.slow
 def test_full_and_closed_and_shared_output(root: Path) -> None:
     (root / "table").write_bytes(THIRD)
     for command in ("predict table > /dev/full", "predict > /dev/full < /dev/null"):

@@ -97,6 +97,15 @@ def test_gaps_are_provided_for(rows: list[tuple[object, ...]], missing: str) -> 
     load.main()
 
 
+def test_a_key_is_no_feature() -> None:
+    path = write("cars.csv", HEADER, *cars(200))
+    start.start(path, "price", "vin")
+    found = params.read().load
+    assert found.key == "vin"
+    assert "vin" not in (found.features or ())
+    assert "vin" not in Path("params.yaml").read_text(encoding="utf-8").replace("key: vin", "")
+
+
 def test_a_number_that_only_names_the_row_is_pointed_out() -> None:
     start.start(write("t.csv", ("id", "x", "y"), *((i, i % 9, i % 5) for i in range(40))), "y")
     [line] = (line for line in Path("params.yaml").read_text().splitlines() if "- id" in line)

@@ -1,9 +1,12 @@
 """A linear model: one weight a feature and an intercept, computed the same way on every machine."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+from stages.tables.sql import double
 
 Floats = NDArray[np.float64]
 
@@ -25,6 +28,11 @@ class LinearModel:
         for weight, feature in zip(self.coef.tolist(), X.T, strict=True):
             prediction += weight * feature
         return prediction
+
+    def sql(self, features: Iterable[str]) -> str:
+        """Return the same prediction in SQL."""
+        terms = (f"{double(w)} * {x}" for w, x in zip(self.coef.tolist(), features, strict=True))
+        return " + ".join([double(self.intercept), *terms])
 
 
 def largest_difference(one: LinearModel, other: LinearModel, low: Floats, high: Floats) -> float:

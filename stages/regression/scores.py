@@ -5,19 +5,23 @@ Neither the order of the rows nor the machine changes a bit.
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
 from stages.project.files import DECIMALS
+from stages.regression import sums as exact
 from stages.regression.linear import Floats, LinearModel, largest_difference
 from stages.regression.sums import Sums, root
+from stages.tables.sql import double
+from stages.tables.table import Table
 
 HALF = 43  # bits, of which 2^19 rows make 62
+QUARTER = 22  # bits of a digit in SQL, of which 2^41 rows make 63
 PERFECT = Fraction(1, 10**12)  # 1 - R² of a perfect fit, for growth to be a number
 
 
@@ -53,11 +57,16 @@ class Tally:
         self.n_rows = 0
         self.models = [(model, Seen()) for model in models]
 
-    def watching(self, blocks: Iterable[Floats]) -> Iterator[Floats]:
-        """Add blocks of rows while they go by."""
-        for block in blocks:
-            self.add(block)
-            yield block
+    @classmethod
+    def of(cls, models: Sequence[LinearModel], table: Table) -> Self:
+        """Count the rows of a table, wherever they are."""
+        tally = cls(models, table.low, table.high)
+        if not table.rows:
+            for block in table.blocks():
+                tally.add(block)
+        else:
+            tally._ask(table)
+        return tally
 
     def add(self, block: Floats) -> None:
         """Add rows, of shape (n_rows, n_columns)."""
@@ -73,6 +82,27 @@ class Tally:
             seen.differences += self._counted(difference)
             seen.largest_difference = max(seen.largest_difference, float(difference.max()))
 
+    def _ask(self, table: Table) -> None:
+        """Do what `add` does, for rows on a server."""
+        *features, y = table.names
+        predicted = [f"({model.sql(features)})" for model, _ in self.models]
+        differences = [f"abs({p} - {predicted[0]})" for p in predicted]
+        ends = [
+            end
+            for p, difference in zip(predicted, differences, strict=True)
+            for end in (f"min({p})", f"max({p})", f"max({difference})")
+        ]
+        extremes = np.array(table.asked(ends, table.rows), float).reshape(-1, 3).tolist()
+        unit = double(2.0 ** (self.places + HALF - 3 * QUARTER))
+        sizes = [f"abs({p} - {y}) * {unit}" for p in predicted]
+        sizes += [f"{difference} * {unit}" for difference in differences]
+        each = [(j,) for j in range(len(sizes))]
+        totals = exact.added(sizes, each, 4, QUARTER, table).reshape(2, -1).T
+        self.n_rows = table.n_rows
+        for (_, seen), ends_, found in zip(self.models, extremes, totals, strict=True):
+            seen.low, seen.high, seen.largest_difference = ends_
+            seen.errors, seen.differences = found
+
     def mean(self, total: int) -> float:
         """Return the mean of what has this sum."""
         return float(Fraction(total, self.n_rows) / Fraction(2) ** (self.places + HALF))
@@ -80,7 +110,7 @@ class Tally:
     def _counted(self, sizes: Floats) -> int:
         scaled = np.ldexp(sizes, self.places)
         upper = np.floor(scaled)
-        lower = np.rint((scaled - upper) * 2.0**HALF)
+        lower = np.floor((scaled - upper) * 2.0**HALF + 0.5)
         total, rest = (int(half.astype(np.int64).sum()) for half in (upper, lower))
         return (total << HALF) + rest
 

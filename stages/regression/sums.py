@@ -20,7 +20,8 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, reduce
+from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import Any, Self
 
@@ -30,6 +31,9 @@ from numpy.typing import NDArray
 from stages.project import files
 from stages.regression.linear import Floats
 from stages.tables.inputs import Schema
+from stages.tables.spark import MOST
+from stages.tables.sql import double
+from stages.tables.table import Table
 
 Integers = NDArray[np.object_]  # Python's, of any size
 
@@ -37,6 +41,7 @@ DIGIT_BITS = 18
 DIGITS = 3
 ROWS = 2**19  # of a block, see above
 FULL = 2**28  # rows whose sums of products are sure to fit 64 bits
+SUM_BITS = 63  # of a BIGINT
 LEAST_EXPONENT = -1000  # of a column's size, or powers of two would overflow
 
 FORMAT = "regression sums"
@@ -72,6 +77,14 @@ class Sums:
                     total += cls(low, high, exponents, put_together(added))
                     added[:] = 0
         return total + cls(low, high, exponents, put_together(added))
+
+    @classmethod
+    def of_table(cls, table: Table) -> Self:
+        """Add up the rows of a table, wherever they are."""
+        if not table.rows:
+            return cls.of(table.blocks(), table.low, table.high)
+        exponents = exponents_of(table.low, table.high)
+        return cls(table.low, table.high, exponents, asked(table, exponents))
 
     def __add__(self, other: Self) -> Self:
         """Add the sums of other rows, whose whole numbers must have the same exponents."""
@@ -174,6 +187,78 @@ def put_together(added: NDArray[np.int64]) -> Integers:
         return np.vstack([sums[0], (high << 2 * DIGIT_BITS) + (middle << DIGIT_BITS) + low])
 
     return rows(rows(added.astype(object)).T)
+
+
+def asked(table: Table, exponents: NDArray[np.int64]) -> Integers:
+    """Return the products of `Sums` for rows on a server.
+
+    Digits are so short that sums over all rows fit 64 bits: 3 of them for 178 million rows, 4 for
+    34 billion.
+    """
+    n_digits = 3
+    while n_digits * table.n_rows << 2 * (width := -(-54 // n_digits)) - 2 >= 2**SUM_BITS:
+        n_digits += 1
+    n_columns = len(exponents)
+    scales = (double(2.0 ** (-e - (n_digits - 1) * width)) for e in exponents.tolist())
+    numbers = [f"{x} * {scale}" for x, scale in zip(table.names, scales, strict=True)]
+    upper = list(combinations_with_replacement(range(n_columns), 2))
+    singles = [(j,) for j in range(n_columns)]
+    first, second = np.split(
+        added(numbers, [*singles, *upper], n_digits, width, table), [n_columns]
+    )
+    products = np.zeros((1 + n_columns,) * 2, dtype=object)
+    products[0] = [table.n_rows, *first]
+    products[1:, 0] = first
+    i, j = 1 + np.array(upper).T
+    products[i, j] = products[j, i] = second
+    return products
+
+
+def added(
+    numbers: Sequence[str],
+    products: Sequence[tuple[int, ...]],
+    n_digits: int,
+    width: int,
+    table: Table,
+) -> Integers:
+    """Add up numbers, and products of two, over rows on a server; each number is rounded first.
+
+    A number is given in SQL, in units of its highest digit. Its digits d0, d1, … are those that
+    `digits` makes of a column.
+    """
+    totals = []
+    each = max(1, MOST // len(of_digits(products[-1], n_digits)))
+    for start in range(0, len(products), each):
+        part = products[start : start + each]
+        used = sorted({j for product in part for j in product})
+        rows = f"SELECT {', '.join(f'{numbers[j]} AS r0_{j}' for j in used)} FROM {table.rows}"
+        for a in range(n_digits):
+            made = (
+                f"CAST(floor(r{a}_{j} + 0.5e0) AS BIGINT) AS d{a}_{j},"
+                f" (r{a}_{j} - floor(r{a}_{j} + 0.5e0)) * {double(2.0**width)} AS r{a + 1}_{j}"
+                for j in used
+            )
+            rows = f"SELECT *, {', '.join(made)} FROM ({rows}) AS t"
+        # a row that is not counted tells that the table has changed, and no sum overflows
+        fits = " AND ".join(f"abs(r0_{j}) <= {double(2.0 ** (width - 1))}" for j in used)
+        rows = f"{rows} WHERE {fits}"
+        sums = [of_digits(product, n_digits) for product in part]
+        found = iter(table.asked([x for of_one in sums for x in of_one], f"({rows}) AS t"))
+        totals += [reduce(lambda n, _: (n << width) + int(next(found)), x, 0) for x in sums]
+    return np.array(totals, dtype=object)
+
+
+def of_digits(product: tuple[int, ...], n_digits: int) -> list[str]:
+    """Return what is added up of a number, or of a product of two, for each of its places."""
+    places = range(n_digits)
+    if len(product) == 1:
+        return [f"sum(d{a}_{product[0]})" for a in places]
+    i, j = product
+    terms = [
+        [f"d{a}_{i} * d{c - a}_{j}" for a in places if c - a in places]
+        for c in range(2 * n_digits - 1)
+    ]
+    return [f"sum({' + '.join(each)})" for each in terms]
 
 
 def root(value: Fraction) -> float:

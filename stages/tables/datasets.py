@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from stages.project.cli import InputError
 from stages.project.params import Load
-from stages.tables import raw, table
+from stages.tables import engine, far, raw, table
 from stages.tables.encoding import Gathered
 from stages.tables.table import VIEW
 
@@ -128,7 +128,8 @@ def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gat
     if name in SOURCES:
         return _built_in(SOURCES[name](), config, connection)
     if raw.FOLDER in Path(os.path.normpath(name)).parents:
-        return raw.gather(config, scratch, connection)
+        far_away = Path(name).suffix == ".sql"
+        return far.gather(config) if far_away else raw.gather(config, scratch, connection)
     raise InputError(
         f"load.dataset must be {', '.join(SOURCES)} or files below {raw.FOLDER}, which may"
         f" have wildcards, got {name!r}"
@@ -159,7 +160,8 @@ def _built_in(whole: DataSet, config: Load, connection: "DuckDBPyConnection") ->
     unit = config.unit or (whole.unit if target == whole.target else table.OWN_UNIT)
     connection.register(VIEW, {name: whole.columns[name] for name in (*features, target)})
     kinds = dict.fromkeys(features, "number")
-    return Gathered(config.dataset, target, unit, kinds, {}, len(whole.columns[target]))
+    on = engine.DuckDB(config.dataset, connection)
+    return Gathered(on, config.dataset, target, unit, kinds, {}, len(whole.columns[target]))
 
 
 def _fetch(home: Path) -> Any:

@@ -4,20 +4,15 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
 from stages.project import cli
 from stages.project.cli import InputError, plural
 from stages.project.files import SAMPLE_COLUMNS
 from stages.project.params import Load
 from stages.project.text import named
-from stages.tables import engine
 from stages.tables.inputs import Input, Schema
-from stages.tables.sql import double, identifier
-from stages.tables.table import VIEW
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+from stages.tables.sql import double
+from stages.tables.table import VIEW, Engine, aggregates
 
 WORTH_AN_INPUT = 0.01  # share of the training rows in which a column is empty
 SAME, EMPTY = "the same text in all training rows", "no values in training rows"
@@ -31,6 +26,8 @@ class Gathered:
 
     Attributes
     ----------
+    engine : Engine
+        What has the view.
     dataset, target, unit : str
     kinds : mapping of str to {'number', 'boolean', 'date', 'text'}
         The columns to predict from.
@@ -39,6 +36,7 @@ class Gathered:
     n_rows : int
     """
 
+    engine: Engine
     dataset: str
     target: str
     unit: str
@@ -71,9 +69,7 @@ class Encoding:
     kept: str
 
 
-def encoded(
-    found: Gathered, training: str, config: Load, connection: "DuckDBPyConnection"
-) -> Encoding:
+def encoded(found: Gathered, training: str, config: Load) -> Encoding:
     """Decide which inputs there are.
 
     Parameters
@@ -82,7 +78,6 @@ def encoded(
     training : str
         The training rows in SQL, beginning with FROM and ending in a condition.
     config : Load
-    connection : DuckDBPyConnection
 
     Raises
     ------
@@ -92,7 +87,7 @@ def encoded(
     left_out = dict(found.left_out)
     levels = {}
     for name in (name for name, kind in found.kinds.items() if kind == "text"):
-        n_levels, levels[name] = _levels(name, training, config.levels, connection)
+        n_levels, levels[name] = _levels(name, training, config.levels, found.engine)
         if n_levels > config.levels:
             left_out[name] = f"text of {n_levels:,} levels, load.levels is {config.levels}"
         elif odd := [level for level in levels[name] if not level.isprintable()]:
@@ -101,26 +96,26 @@ def encoded(
             left_out[name] = SAME if n_levels else EMPTY
     columns = [name for name in found.kinds if name not in left_out]
     every = [*columns, found.target]
-    complete = " AND ".join(f"{_column(name)} IS NOT NULL" for name in every)
-    n_rows, gap_rows, *counts = _counts(every, complete, f"FROM {VIEW}", connection)
+    complete = " AND ".join(f"{_column(name, found.engine)} IS NOT NULL" for name in every)
+    n_rows, gap_rows, *counts = _counts(every, complete, f"FROM {VIEW}", found.engine)
     gaps = {name: count for name, count in zip(every, counts, strict=True) if count}
     kept = "TRUE"
     if config.missing == "drop" and gaps:
         kept = complete
     elif config.missing == "mean" and found.target in gaps:
-        kept = f"{_column(found.target)} IS NOT NULL"
+        kept = f"{_column(found.target, found.engine)} IS NOT NULL"
     if kept != "TRUE":
         training = f"{training} AND {kept}"
         for name in levels.keys() & {*columns}:
-            _, levels[name] = _levels(name, training, config.levels, connection)
-    n_rows, _, *counts = _counts(every, complete, training, connection)
+            _, levels[name] = _levels(name, training, config.levels, found.engine)
+    n_rows, _, *counts = _counts(every, complete, training, found.engine)
     missing = {name: count / max(1, n_rows) for name, count in zip(every, counts, strict=True)}
     fills: Mapping[str, float | None] = dict.fromkeys(columns)
     if config.missing == "mean" and n_rows:
         left_out |= {name: EMPTY for name in columns if missing[name] == 1}
         columns = [name for name in columns if name not in left_out]
         numbers = [name for name in columns if found.kinds[name] != "text"]
-        means = _means({name: found.kinds[name] for name in numbers}, training, connection)
+        means = _means({name: found.kinds[name] for name in numbers}, training, found.engine)
         fills = dict.fromkeys(columns, 0.0) | means
     inputs = []
     for name in columns:
@@ -186,37 +181,29 @@ def check_gaps(found: Encoding, n_rows: int) -> None:
         cli.say(f"load: {schema.dataset}: dropped {dropped} without {named(schema.target)}")
 
 
-def _column(name: str) -> str:
-    return f"{VIEW}.{identifier(name)}"
+def _column(name: str, engine: Engine) -> str:
+    return f"{VIEW}.{engine.dialect.identifier(name)}"
 
 
-def _levels(
-    name: str, training: str, most: int, connection: "DuckDBPyConnection"
-) -> tuple[int, tuple[str, ...]]:
+def _levels(name: str, training: str, most: int, engine: Engine) -> tuple[int, tuple[str, ...]]:
     """Return how many levels a text has, and these: the most frequent first, the others sorted."""
-    rows = engine.attended(
-        connection,
-        f"SELECT {_column(name)} , count(*), count(*) OVER () {training}"
-        f" AND {_column(name)} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {most}",
+    x = _column(name, engine)
+    rows = engine.rows(
+        f"SELECT {x} AS level, count(*) AS n, count(*) OVER () AS levels {training}"
+        f" AND {x} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {most}",
     )
     first, *others = [level for level, _, _ in rows] or [""]
     return (rows[0][2] if rows else 0), (first, *sorted(others))
 
 
-def _counts(
-    names: list[str], complete: str, rows: str, connection: "DuckDBPyConnection"
-) -> tuple[int, ...]:
+def _counts(names: list[str], complete: str, rows: str, engine: Engine) -> tuple[int, ...]:
     """Count rows, rows with a gap, and those in which each column is empty."""
-    gaps = [f"count(*) - count({_column(name)})" for name in names]
-    [counts] = engine.attended(
-        connection, f"SELECT count(*), count(*) FILTER (NOT ({complete})), {', '.join(gaps)} {rows}"
-    )
-    return tuple(counts)
+    gaps = [f"count(*) - count({_column(name, engine)})" for name in names]
+    n_rows, counts = aggregates(engine, [f"count(*) FILTER (WHERE NOT ({complete}))", *gaps], rows)
+    return n_rows, *counts
 
 
-def _means(
-    kinds: Mapping[str, str], training: str, connection: "DuckDBPyConnection"
-) -> dict[str, float]:
+def _means(kinds: Mapping[str, str], training: str, engine: Engine) -> dict[str, float]:
     """Return the mean of each column, to FILL_DIGITS digits or as many as FILL_ERROR takes.
 
     Sums are those of whole numbers, multiples of 2^-53 of the largest size, so that no order of
@@ -224,16 +211,18 @@ def _means(
     """
     if not kinds:
         return {}
-    values = [Input(name, kind).sql(_column(name)) for name, kind in kinds.items()]
-    ranges = ", ".join(f"min({x}), max({x}), count({x})" for x in values)
-    [found] = engine.attended(connection, f"SELECT {ranges} {training}")
+    values = [
+        Input(name, kind).sql(_column(name, engine), engine.dialect) for name, kind in kinds.items()
+    ]
+    ranges = [each for x in values for each in (f"min({x})", f"max({x})", f"count({x})")]
+    _, found = aggregates(engine, ranges, training)
     limits = [*zip(found[::3], found[1::3], strict=True)]
     exponents = [53 - math.frexp(max(-low, high))[1] for low, high in limits]
-    whole = ", ".join(
+    whole = [
         f"sum(CAST(floor({x} * {double(2.0**e)} + 0.5e0) AS DECIMAL(38, 0)))"
         for x, e in zip(values, exponents, strict=True)
-    )
-    [sums] = engine.attended(connection, f"SELECT {whole} {training}")
+    ]
+    _, sums = aggregates(engine, whole, training)
     means = (
         float(Fraction(int(total), n) / Fraction(2) ** e)
         for total, n, e in zip(sums, found[2::3], exponents, strict=True)

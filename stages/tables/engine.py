@@ -5,18 +5,49 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.project import cli
 from stages.project.cli import InputError
 from stages.project.text import shown
+from stages.tables.sql import DUCKDB, Dialect
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 MEMORY = 1 << 29  # bytes for each thread, unless the limit of a container is lower
 SHOWN = 160  # characters of a line of DuckDB's messages
+
+
+@dataclass(frozen=True)
+class DuckDB:
+    """DuckDB as an engine: it runs SQL over the view VIEW of a data set, as `spark.Spark` does.
+
+    Attributes
+    ----------
+    name : str
+        What messages call the data set.
+    connection : DuckDBPyConnection
+    dialect : Dialect
+    most : int
+        Aggregates of one query: with more it gets slow.
+    """
+
+    name: str
+    connection: "DuckDBPyConnection"
+    dialect: Dialect = DUCKDB
+    most: int = 1000
+
+    def rows(self, query: str) -> list[Any]:
+        return attended(self.connection, query)
+
+
+def changed(name: str, *counts: int) -> InputError:
+    """Return the error that queries have found different numbers of rows."""
+    found = " and then ".join(f"{count:,}" for count in counts)
+    return InputError(f"{name} changed: it had {found} rows within its ranges; pin its snapshot")
 
 
 @contextmanager

@@ -19,14 +19,16 @@ from stages.tables import engine, source, sql, table
 from stages.tables.encoding import Gathered
 from stages.tables.inputs import KINDS
 from stages.tables.source import MUST_BE, Source
-from stages.tables.table import LARGEST, SMALLEST, VIEW
+from stages.tables.table import LARGEST, SMALLEST, VIEW, Engine
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
 FIT = MUST_BE | {"number": f"a finite number, 0 or {SMALLEST:g} to {LARGEST:g} in size"}
-KEY = re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT$|U?INTEGER$|UUID$|VARCHAR$")  # types of a key
+KEY = re.compile(
+    r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|UUID$|(VAR)?CHAR(\(\d+\))?$|STRING$"
+)  # types of a key
 
 
 def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gathered:
@@ -76,7 +78,8 @@ def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gat
     if why := left_out.pop(target, None):
         raise InputError(f"{pattern}: {named(target)} cannot be the target: {why}")
     check_keys(keys, paths, pattern, connection)
-    return Gathered(pattern, target, config.unit or table.OWN_UNIT, kinds, left_out, n_rows)
+    on = engine.DuckDB(pattern, connection)
+    return Gathered(on, pattern, target, config.unit or table.OWN_UNIT, kinds, left_out, n_rows)
 
 
 def find(pattern: str) -> list[Path]:
@@ -207,17 +210,22 @@ def stage(
     """Store the columns of a file as their kinds, and `keys` as text."""
     every = {**kinds, **dict.fromkeys(keys, "text")}
     with opened(path, every, connection) as it:
-        for name in keys:
-            if not KEY.match(it.column(name)[1]):
-                raise InputError(
-                    f"{it.name}: load.key: {named(name)} must be text or whole numbers, its type is"
-                    f" {it.column(name)[1]}"
-                )
+        check_key_types(keys, it)
         values = [
             f"{it.value(name, kind)} AS {sql.identifier(name)}" for name, kind in every.items()
         ]
         query = f"SELECT {', '.join(values)} FROM {it.relation(skip=False)}"
         table.copy(query, len(values), copy, connection, compression="uncompressed")
+
+
+def check_key_types(keys: Sequence[str], it: Source) -> None:
+    """Refuse keys that two engines may write as different texts."""
+    for name in keys:
+        if not KEY.match(it.column(name)[1]):
+            raise InputError(
+                f"{it.name}: load.key: {named(name)} must be text or whole numbers, its type is"
+                f" {it.column(name)[1]}"
+            )
 
 
 def check_keys(
@@ -226,7 +234,6 @@ def check_keys(
     """Refuse keys that are empty, or that more than one row has."""
     if not keys:
         return
-    columns = ", ".join(map(sql.identifier, keys))
     empty = " OR ".join(f"{sql.identifier(name)} IS NULL" for name in keys)
     if connection.execute(f"SELECT 1 FROM {VIEW} WHERE {empty} LIMIT 1").fetchall():
         raise InputError(
@@ -238,18 +245,27 @@ def check_keys(
                 connection,
             )
         )
-    repeated = engine.attended(
-        connection,
-        f"SELECT {columns}, count(*), count(*) OVER () FROM {VIEW} GROUP BY {columns}"
+    check_repeated(keys, engine.DuckDB(pattern, connection))
+
+
+def check_repeated(keys: Sequence[str], on: Engine) -> None:
+    """Refuse keys that more than one row has."""
+    columns = ", ".join(map(on.dialect.identifier, keys))
+    repeated = on.rows(
+        f"SELECT {columns}, count(*) AS n, count(*) OVER () AS more FROM {VIEW} GROUP BY {columns}"
         f" HAVING count(*) > 1 ORDER BY {columns} LIMIT 1",
     )
     for *values, rows, more in repeated:
-        pairs = zip(map(named, keys), map(engine.cell, values), strict=True)
         raise InputError(
-            f"{pattern}: load.key must be unique, {rows:,} rows have"
-            f" {', '.join(f'{name} {value}' for name, value in pairs)}"
+            f"{on.name}: load.key must be unique, {rows:,} rows have {pairs(keys, values)}"
             f" ({plural(more, 'such key')} in all)"
         )
+
+
+def pairs(keys: Sequence[str], values: Sequence[object]) -> str:
+    """Return the key of a row for people."""
+    cells = zip(map(named, keys), map(engine.cell, values), strict=True)
+    return ", ".join(f"{name} {value}" for name, value in cells)
 
 
 def complaint(

@@ -32,12 +32,12 @@ DELIMITERS = ",;\t|"
 BOM = b"\xef\xbb\xbf"
 # the header of CSV can be {a} or [a]
 JSON_OBJECT, JSON_ARRAY = re.compile(rb'\{\s*["}]'), re.compile(rb"\[\s*[{\]]")
-# what a column holds by its SQL type; text can hold anything
+# what a column holds by its type in DuckDB or Spark; text can hold anything
 KINDS = {
-    "number": re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\([\d,]+\)"),
+    "number": re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\([\d,]+\)"),
     "boolean": re.compile("BOOLEAN"),
     "date": re.compile(r"DATE|TIMESTAMP[\w ]*"),
-    "text": re.compile(r"VARCHAR|UUID|ENUM\(.*\)"),
+    "text": re.compile(r"(VAR)?CHAR(\(\d+\))?|STRING|UUID|ENUM\(.*\)"),
 }
 MUST_BE = {
     "number": "a finite number",
@@ -56,7 +56,7 @@ class Source:
     ----------
     name : str
         What messages call it.
-    kind : {'csv', 'json', 'parquet'}
+    kind : {'csv', 'json', 'parquet', 'sql'}
     path : str
         Where DuckDB finds it.
     gzipped : bool
@@ -203,7 +203,7 @@ def _recognised(
     if len(tail) >= LONGEST_LINE and not {*b"\r\n"} & {*tail}:  # DuckDB can overlook such a line
         raise InputError(f"{name}: its last line is longer than {LONGEST_LINE:,} bytes")
     delimiter, columns = _header(head, name, kinds)
-    _check(columns, name, kinds)
+    check(columns, name, kinds)
     types = ("VARCHAR",) * len(columns)
     return Source(name, "csv", path, gzipped, columns, types, delimiter, _decimal(head, delimiter))
 
@@ -293,7 +293,7 @@ def _described(
             "SELECT name, coalesce(num_children, 0) FROM parquet_schema(?)", [path]
         ).fetchall()
         columns = tuple(_children(schema))
-    _check(columns, name, kinds)
+    check(columns, name, kinds)
     if kind == "json":
         # DuckDB reads one of two keys that differ in case alone
         keys = connection.execute(
@@ -335,7 +335,7 @@ def _children(schema: Sequence[tuple[str, int]]) -> Iterator[str]:
         pending = max(0, pending - 1) + children if index else 0
 
 
-def _check(columns: Sequence[str], name: str, features: Collection[str]) -> None:
+def check(columns: Sequence[str], name: str, features: Collection[str]) -> None:
     """Refuse a header that does not name every feature, or any column twice."""
     missing = [feature for feature in features if feature not in columns]
     if missing:

@@ -16,8 +16,8 @@ import numpy as np
 from stages.project.params import Load
 from stages.tables import datasets
 from stages.tables.encoding import Encoding, Gathered, encoded
-from stages.tables.sql import identifier, literal
-from stages.tables.table import VIEW
+from stages.tables.sql import literal
+from stages.tables.table import VIEW, Engine
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -57,12 +57,12 @@ def drawn(n_rows: int, config: Load, connection: "DuckDBPyConnection") -> Split:
     return Split("POSITIONAL JOIN places", f"places.place <= {SAMPLED}", "places.place")
 
 
-def keyed(config: Load) -> Split:
+def keyed(config: Load, engine: Engine) -> Split:
     """Split by key: a test row is one whose MD5 is below the share test_size, as hex text.
 
     Every engine compares text alike. Géron, Hands-On Machine Learning, chapter 2, has the idea.
     """
-    columns = [f"{VIEW}.{identifier(name)}" for name in config.keys]
+    columns = [f"{VIEW}.{engine.dialect.identifier(name)}" for name in config.keys]
     parts = ", ':', ".join([literal(str(config.seed)), *columns])
     share = f"{math.floor(config.test_size * 2**32):08x}"
     digest = f"md5(concat({parts}))"
@@ -74,5 +74,6 @@ def prepared(
 ) -> tuple[Gathered, Split, Encoding]:
     """Gather the data set, split it, and decide what becomes of its columns."""
     found = datasets.gather(config, scratch, connection)
-    split = keyed(config) if config.keys else drawn(found.n_rows, config, connection)
-    return found, split, encoded(found, f"FROM {VIEW} {split.training}", config, connection)
+    keys, n_rows = config.keys, found.n_rows
+    split = keyed(config, found.engine) if keys else drawn(n_rows, config, connection)
+    return found, split, encoded(found, f"FROM {VIEW} {split.training}", config)

@@ -1,13 +1,14 @@
 """A table of features and a target: a folder that has its names, and its rows as Parquet.
 
 `table.json` says what the table is called and how its columns became features, `rows.parquet` has
-the features and then the target. The test table also has `sample.parquet`: its first rows in the
-order of the split, and in the columns that they came in.
+the features and then the target. Where rows stay on a server, `table.json` has their SELECT
+instead. The test table also has `sample.parquet`: its first rows in the order of the split, and in
+the columns that they came in.
 """
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,19 +17,23 @@ from numpy.typing import NDArray
 
 from stages.project import cli, files
 from stages.project.cli import InputError
-from stages.tables import arrow, engine
+from stages.tables import arrow, engine, spark
+from stages.tables.engine import DuckDB
 from stages.tables.inputs import Schema
-from stages.tables.sql import identifier, literal
+from stages.tables.spark import Spark
+from stages.tables.sql import DUCKDB, Dialect, identifier, literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+Engine = DuckDB | Spark  # what runs SQL over the view VIEW
 VIEW = "gathered"  # what `load` calls in SQL the data set that it splits
 SMALLEST, LARGEST = 1e-100, 1e100  # sizes of a value, so that products are numbers too
 OWN_UNIT = "its own unit"  # of a target whose unit nobody has told
 NAMES, ROWS, SAMPLE = "table.json", "rows.parquet", "sample.parquet"
 VECTOR = 2048  # rows, of which DuckDB's groups are multiples
 GROUP = 2**18  # values of a group of rows
+WIDE, WIDEST = 101, 300  # columns of a table on a server: queries grow as their square
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,6 +49,8 @@ class Table:
     n_rows : int
     low, high : ndarray of shape (n_columns,)
         Range of each column: the features, then the target.
+    rows : str
+        For rows on a server: what follows FROM to have columns of these names. Else it is empty.
     """
 
     schema: Schema
@@ -52,6 +59,15 @@ class Table:
     n_rows: int
     low: NDArray[np.float64]
     high: NDArray[np.float64]
+    rows: str = ""
+
+    def asked(self, values: Sequence[str], rows: str) -> list[Any]:
+        """Return aggregates over the rows on a server, or over `rows` that SQL makes of them."""
+        on = spark.connected(self.schema.dataset)
+        n_rows, found = aggregates(on, values, f"FROM {rows}")
+        if n_rows != self.n_rows:
+            raise engine.changed(on.name, self.n_rows, n_rows)
+        return found
 
     def blocks(self) -> Iterator[NDArray[np.float64]]:
         """Yield all rows, in blocks of shape (n_rows, n_columns)."""
@@ -89,6 +105,20 @@ class Table:
         return [row[:n_raw] for row in rows], values
 
 
+def aggregates(on: Engine, values: Sequence[str], rest: str) -> tuple[int, list[Any]]:
+    """Return the number of rows and these aggregates; `rest` begins with FROM."""
+    counts, found = set(), []
+    for start in range(0, len(values), on.most):
+        part = values[start : start + on.most]
+        columns = ", ".join(f"{value} AS v{index}" for index, value in enumerate(part))
+        [(count, *row)] = on.rows(f"SELECT count(*) AS n, {columns} {rest}")
+        counts.add(count)
+        found += row
+    if len(counts) > 1:
+        raise engine.changed(on.name, *counts)
+    return counts.pop(), found
+
+
 def shown(x: str, kind: str) -> str:
     """Return a column for people: a moment at midnight as its date, and a number as it is."""
     if kind == "date":
@@ -101,14 +131,11 @@ def group_rows(n_columns: int) -> int:
     return max(1, GROUP // n_columns // VECTOR) * VECTOR
 
 
-def write_names(schema: Schema, folder: Path) -> None:
-    files.save_json(schema.to_json(), folder / NAMES)
-
-
-def features_of(schema: Schema, prefix: str = f"{VIEW}.") -> list[str]:
+def features_of(schema: Schema, prefix: str = f"{VIEW}.", dialect: Dialect = DUCKDB) -> list[str]:
     """Return the features as SQL."""
     return [
-        f"CAST({each.sql(prefix + identifier(each.column))} AS DOUBLE)" for each in schema.inputs
+        f"CAST({each.sql(prefix + dialect.identifier(each.column), dialect)} AS DOUBLE)"
+        for each in schema.inputs
     ]
 
 
@@ -122,17 +149,68 @@ def stored(schema: Schema) -> list[str]:
     return [*names.values()]
 
 
-def write_rows(rest: str, schema: Schema, path: Path, connection: "DuckDBPyConnection") -> int:
-    """Write features and target of the data set; `rest` is what follows FROM VIEW."""
-    values = [*features_of(schema), f"{VIEW}.{identifier(schema.target)}"]
-    columns = [f"{x} AS {name}" for x, name in zip(values, stored(schema), strict=True)]
-    return copy(f"SELECT {', '.join(columns)} FROM {VIEW} {rest}", len(columns), path, connection)
+def write(rest: str, schema: Schema, folder: Path, on: Engine) -> int:
+    """Write the table, and return the number of rows; `rest` is what follows FROM VIEW.
+
+    Features and target are written, or where the rows are on a server, how it finds them.
+    """
+    values = [
+        *features_of(schema, dialect=on.dialect),
+        f"{VIEW}.{on.dialect.identifier(schema.target)}",
+    ]
+    names = stored(schema) if isinstance(on, DuckDB) else numbered(len(values))
+    columns = ", ".join(f"{x} AS {name}" for x, name in zip(values, names, strict=True))
+    query, document = f"SELECT {columns} FROM {VIEW} {rest}", schema.to_json()
+    if isinstance(on, DuckDB):
+        n_rows = copy(query, len(names), folder / ROWS, on.connection)
+    else:
+        _check_width(len(names), on)
+        query = on.view + query
+        with files.reading(Path(on.name)):
+            n_rows, *ends = measured(names, f"({query}) AS t", replace(on, view=""))
+        low, high = (end.tolist() for end in ends)
+        if n_rows:
+            document |= {"rows": {"select": query, "n_rows": n_rows, "low": low, "high": high}}
+    files.save_json(document, folder / NAMES)
+    return n_rows
 
 
-def write_sample(rest: str, schema: Schema, path: Path, connection: "DuckDBPyConnection") -> None:
+def write_sample(rest: str, schema: Schema, path: Path, on: Engine) -> None:
     """Write the columns that the features come from, and the target."""
-    columns = [f"{VIEW}.{identifier(name)}" for name in (*schema.kinds, schema.target)]
-    copy(f"SELECT {', '.join(columns)} FROM {VIEW} {rest}", len(columns), path, connection)
+    columns = [f"{VIEW}.{on.dialect.identifier(name)}" for name in (*schema.kinds, schema.target)]
+    query = f"SELECT {', '.join(columns)} FROM {VIEW} {rest}"
+    if isinstance(on, DuckDB):
+        copy(query, len(columns), path, on.connection)
+    else:
+        with engine.connected(on.name) as connection:
+            connection.register(VIEW, on.arrow(query))
+            copy(f"FROM {VIEW}", len(columns), path, connection)
+
+
+def numbered(n_columns: int) -> list[str]:
+    """Return what columns are called on a server."""
+    return [f"c{j}" for j in range(n_columns)]
+
+
+def _check_width(n_columns: int, on: Engine) -> None:
+    """Tell of a table whose sums take long, and refuse one whose sums would not end."""
+    takes = f"{on.name}: {n_columns - 1} features make {n_columns**2 // 24:,} queries over all rows"
+    if n_columns > WIDEST:
+        raise InputError(f"{takes}; name less than {WIDEST} of them in load.features")
+    if n_columns > WIDE:
+        cli.say(f"load: {takes}")
+
+
+def measured(
+    names: Sequence[str], source: str, on: Engine
+) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
+    """Return the number of rows and the ranges of columns, which must all hold numbers."""
+    values = [f"{of}({name})" for of in ("count", "min", "max") for name in names]
+    n_rows, found = aggregates(on, values, f"FROM {source}")
+    count, low, high = np.array(found, float).reshape(3, -1)
+    if n_rows and not (np.maximum(-low, high).max() <= LARGEST and count.min() == n_rows):
+        raise ValueError("it has values that are too large or no numbers")
+    return n_rows, low, high
 
 
 def copy(
@@ -170,27 +248,31 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
     path = folder / NAMES
     document = files.load_json(path)
     with files.reading(path):
+        far = document.pop("rows", None)
         schema = Schema.from_json(document)
+        inputs = expected.inputs if expected else schema.inputs
+        kept = [j for j, each in enumerate(schema.inputs) if each in inputs]
+        if expected and (len(kept) < len(inputs) or schema.of(kept) != expected):
+            raise InputError(f"{folder} is another table than that of {expected.dataset}")
+        kept.append(len(schema.inputs))
+        if far:
+            names = numbered(len(kept))
+            columns = ", ".join(f"c{j} AS {name}" for j, name in zip(kept, names, strict=True))
+            low, high = (np.array(far[end], float)[kept] for end in ("low", "high"))
+            there = f"(SELECT {columns} FROM ({far['select']}) AS t) AS t"
+            return Table(expected or schema, folder, names, far["n_rows"], low, high, there)
     rows = files.existing(folder / ROWS)
     with engine.connected(_made(rows)) as connection, files.reading(rows):
         found = connection.read_parquet(str(rows))
         names = stored(schema)
         if [*map(identifier, found.columns)] != names or {*map(str, found.types)} != {"DOUBLE"}:
             raise ValueError("its columns are not those that were written")
-        if expected:
-            kept = [j for j, each in enumerate(schema.inputs) if each in expected.inputs]
-            if len(kept) < len(expected.inputs) or schema.of(kept) != expected:
-                raise InputError(f"{folder} is another table than that of {expected.dataset}")
-            schema, names = expected, [names[j] for j in (*kept, -1)]
-        values = [f"{of}({name})" for of in ("count", "min", "max") for name in names]
-        [(n_rows, *row)] = connection.execute(
-            f"SELECT count(*), {', '.join(values)} FROM read_parquet({literal(str(rows))})"
-        ).fetchall()
-        count, low, high = np.array(row, float).reshape(3, -1)
-        largest = np.maximum(-low, high).max()
-        if not n_rows or not largest <= LARGEST or count.min() < n_rows:
-            raise ValueError("it has no rows, or values that are too large or no numbers")
-    return Table(schema, folder, names, n_rows, low, high)
+        names = [names[j] for j in kept]
+        source, on = f"read_parquet({literal(str(rows))})", DuckDB(_made(rows), connection)
+        n_rows, low, high = measured(names, source, on)
+        if not n_rows:
+            raise ValueError("it has no rows")
+    return Table(expected or schema, folder, names, n_rows, low, high)
 
 
 def _made(path: Path) -> str:

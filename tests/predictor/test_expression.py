@@ -18,6 +18,7 @@ from stages.predictor.expression import select
 from stages.project.cli import InputError
 from stages.project.files import PREDICTOR
 from stages.regression.linear import Floats, LinearModel
+from stages.tables import spark
 from stages.tables.inputs import Input
 from stages.tables.sql import DIALECTS, identifier
 from tests.conftest import modelled
@@ -140,6 +141,22 @@ def test_duckdb_and_sqlite_give_numpys_doubles(dialect: str, kind: str) -> None:
     marks = ", ".join("?" * len(values[0]))
     connection.executemany(f"INSERT INTO houses VALUES ({marks})", values)
     result = connection.execute(select(MODEL, "houses", dialect)).fetchall()
+    assert [row[-1] for row in sorted(result)] == predictions(X)
+
+
+@pytest.mark.parametrize("kind", COLUMNS)
+def test_spark_gives_numpys_doubles(
+    kind: str, tmp_path: Path, sail: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    X, path = rows(kind), tmp_path / "houses.parquet"
+    with duckdb.connect() as connection:
+        connection.execute(table(kind))
+        columns = (np.arange(len(X)), *X.T)
+        connection.register("new", {f"c{j}": column for j, column in enumerate(columns)})
+        connection.execute("INSERT INTO houses FROM new")
+        connection.execute(f"COPY houses TO '{path}' (FORMAT parquet)")
+    monkeypatch.setenv("SPARK_REMOTE", sail)
+    result = spark.connected("houses").rows(select(MODEL, f"parquet.`{path}`", "spark"))
     assert [row[-1] for row in sorted(result)] == predictions(X)
 
 

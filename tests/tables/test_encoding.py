@@ -12,6 +12,7 @@ import pytest
 from stages.project.cli import InputError
 from stages.project.params import Load
 from stages.tables.encoding import Encoding, Gathered, check_gaps, encoded
+from stages.tables.engine import DuckDB
 from stages.tables.inputs import Input
 from stages.tables.table import VIEW
 
@@ -36,9 +37,9 @@ def encode(
         rows = [list(row) for row in zip(*(columns[name] for name in types), strict=True)]
         marks = ", ".join("?" * len(types))
         connection.executemany(f"INSERT INTO {VIEW} VALUES ({marks})", rows)
-        found = Gathered("toy", "y", "apples", kinds, {}, n_rows)
+        found = Gathered(DuckDB("toy", connection), "toy", "y", "apples", kinds, {}, n_rows)
         training = f"FROM {VIEW} WHERE {VIEW}.n < {n_rows if n_train is None else n_train}"
-        encoding = encoded(found, training, config, connection)
+        encoding = encoded(found, training, config)
         check_gaps(encoding, n_rows)
         return encoding
 
@@ -181,9 +182,11 @@ def test_a_mean_is_exact_in_six_digits_and_knows_no_order(scale: float) -> None:
     for order in (values, rng.permutation(values)):
         with duckdb.connect() as connection:
             connection.register(VIEW, {"x": np.array(order), "y": np.array(order)})
-            found = Gathered("toy", "y", "apples", {"x": "number"}, {}, len(values))
+            found = Gathered(
+                DuckDB("toy", connection), "toy", "y", "apples", {"x": "number"}, {}, len(values)
+            )
             config = Load("toy", "y", None, None, None, "mean", 50, 0.2, 0)
-            encoding = encoded(found, f"FROM {VIEW} WHERE TRUE", config, connection)
+            encoding = encoded(found, f"FROM {VIEW} WHERE TRUE", config)
         assert encoding.schema.inputs == (expected,)
 
 

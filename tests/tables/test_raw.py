@@ -91,7 +91,7 @@ def read(name: str = "data/raw/t.csv", **wanted: Any) -> Gathered:
     with engine.connected(name) as connection:
         found = datasets.gather(config, scratch, connection)
         columns = connection.execute(f"FROM {table.VIEW}").fetchnumpy()
-        encoding = encoded(found, f"FROM {table.VIEW} WHERE TRUE", config, connection)
+        encoding = encoded(found, f"FROM {table.VIEW} WHERE TRUE", config)
     check_gaps(encoding, found.n_rows)
     assert found.n_rows == len(columns[found.target])
     return Gathered(encoding.schema, columns, encoding.left_out)

@@ -21,9 +21,9 @@ def folder(tmp_path: Path) -> Path:
     """Write a table of 5000 rows."""
     with engine.connected("toy") as connection:
         connection.register(table.VIEW, dict(zip(SCHEMA.columns, VALUES.T, strict=True)))
-        assert table.write_rows("", SCHEMA, tmp_path / "rows.parquet", connection) == 5000
-        table.write_sample("LIMIT 7", SCHEMA, tmp_path / "sample.parquet", connection)
-    table.write_names(SCHEMA, tmp_path)
+        on = engine.DuckDB("toy", connection)
+        assert table.write("", SCHEMA, tmp_path, on) == 5000
+        table.write_sample("LIMIT 7", SCHEMA, tmp_path / "sample.parquet", on)
     return tmp_path
 
 

@@ -1,0 +1,112 @@
+"""Spark as an engine: the Spark Connect server that SPARK_REMOTE names, through Apache's client."""
+
+import os
+import re
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from typing import Any
+
+from stages.project import cli
+from stages.project.cli import InputError
+from stages.tables.sql import DIALECTS, Dialect
+
+INSTALL = "pip install -r requirements-spark.txt"
+SETTINGS = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"}
+FIRST, LATER = 3, 5  # retries of a call: a second, and 17 seconds; by default it is 10 minutes
+MOST = 60  # aggregates of a query: more are too long a method for Java, and three times as slow
+SHOWN = 240  # characters of a message of Spark
+
+
+@dataclass(frozen=True)
+class Spark:
+    """A server as an engine; `view` goes before each query: WITH and the view of a data set."""
+
+    name: str
+    session: Any
+    view: str = ""
+    dialect: Dialect = DIALECTS["spark"]
+    most: int = MOST
+
+    def rows(self, query: str) -> list[Any]:
+        return [tuple(row.values()) for row in self.arrow(query).to_pylist()]
+
+    def arrow(self, query: str) -> Any:
+        """Return the result as a table of pyarrow."""
+        began = time.monotonic()
+
+        def draw(stages: Any, done: bool, **_: object) -> None:
+            tasks, ready = (
+                sum(getattr(stage, count) for stage in stages or ())
+                for count in ("num_tasks", "num_completed_tasks")
+            )
+            cli.progress(1 if done else ready / max(1, tasks), began)
+
+        with explaining(self.name):
+            self.session.registerProgressHandler(draw)
+            try:
+                return self.session.sql(self.view + query).toArrow()
+            finally:
+                self.session.removeProgressHandler(draw)
+                cli.progress(1, began)
+
+    def described(self, query: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Return the names of the columns of a query, and their types."""
+        with explaining(self.name):
+            fields = self.session.sql(query).schema.fields
+        types = tuple(field.dataType.simpleString().upper() for field in fields)
+        return tuple(field.name for field in fields), types
+
+
+def connected(dataset: str) -> Spark:
+    """Return the server for the file `dataset`.
+
+    Raises
+    ------
+    InputError
+        SPARK_REMOTE is not set, the client is not installed, or no server answers.
+    """
+    remote = os.environ.get("SPARK_REMOTE")
+    if not remote:
+        raise InputError(
+            f"{dataset}: its rows are on a Spark Connect server: set SPARK_REMOTE to its address,"
+            " such as sc://localhost:15002"
+        )
+    if not find_spec("pyspark") or not find_spec("grpc"):
+        raise InputError(f"{dataset}: Spark's client is missing: `{INSTALL}` installs it")
+    warnings.filterwarnings("ignore", module="pyspark")  # of a pandas that is new, and of retries
+    name = f"{dataset} on {remote.partition(';')[0].rstrip('/')}"  # no token behind the semicolon
+    with explaining(name):
+        return Spark(name, _session(remote))
+
+
+@lru_cache
+def _session(remote: str) -> Any:
+    from pyspark.sql.connect.client.retries import DefaultPolicy
+    from pyspark.sql.connect.session import SparkSession
+
+    session = SparkSession.builder.remote(remote).create()
+    session.client.set_retry_policies([DefaultPolicy(max_retries=FIRST)])
+    for key, value in SETTINGS.items():
+        session.conf.set(key, value)
+    session.client.set_retry_policies([DefaultPolicy(max_retries=LATER)])
+    return session
+
+
+@contextmanager
+def explaining(name: str) -> Iterator[None]:
+    """Make what Spark cannot do a user's mistake, in one line."""
+    from grpc import RpcError
+    from pyspark.errors import PySparkException
+
+    try:
+        yield
+    except (PySparkException, RpcError) as error:
+        details = re.search(r'details = "(.*)"', str(error))  # of gRPC
+        message = details[1] if details else str(error).strip().partition("\n")[0]
+        short = message if len(message) <= SHOWN else message[:SHOWN] + "…"
+        raise InputError(f"{name}: {short}") from error

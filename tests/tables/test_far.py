@@ -1,0 +1,321 @@
+"""Tables that stay on a Spark server: the bytes of the pipeline, its integers, and bad input.
+
+The server is Sail, in this process; `test_spark.py` has Apache Spark.
+"""
+
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+import yaml
+
+from stages import evaluate, load, quantize, start, train
+from stages.project import params
+from stages.project.cli import InputError
+from stages.project.files import SUMS
+from stages.regression import sums
+from stages.regression.linear import LinearModel
+from stages.regression.scores import Tally
+from stages.regression.sums import Sums
+from stages.tables import datasets, engine, raw, spark, table
+from stages.tables.engine import DuckDB
+from stages.tables.table import Table
+from tests.cars import HEADER, cars
+from tests.conftest import schema_of, served
+
+NEAR, FAR = "data/raw/t.pqt", "data/raw/t.sql"  # of one length, as scores.json has bytes
+LOAD: dict[str, Any] = {"target": "y", "features": None, "unit": None, "key": "id"} | {
+    "missing": "fail",
+    "levels": 50,
+    "test_size": 0.2,
+    "seed": 42,
+}
+
+
+@pytest.fixture(autouse=True)
+def checkout(tmp_path: Path, sail: str, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SPARK_REMOTE", sail)
+    raw.FOLDER.mkdir(parents=True)
+    return tmp_path
+
+
+def write(query: str) -> None:
+    """Write a table as Parquet, and the SELECT of it."""
+    duckdb.execute(f"COPY ({query}) TO '{NEAR}' (FORMAT parquet)")
+    Path(FAR).write_text(f"SELECT * -- all\nFROM parquet.`{Path(NEAR).absolute()}`;\n")
+
+
+def houses(n: int, id_: str = "'h' || i", x: str = "i % 7 + 0.5") -> str:
+    return f"SELECT {id_} AS id, {x} AS x, i % 5 AS z, i * i % 11 AS y FROM range({n}) AS t(i)"
+
+
+def write_cars(n: int) -> None:
+    rows = [dict(zip(HEADER, row, strict=True)) for row in cars(n)]
+    frame = pytest.importorskip("pandas").DataFrame(rows)
+    with duckdb.connect() as connection:
+        connection.register("cars", frame)
+        order = "(SELECT * REPLACE (seen::TIMESTAMPTZ AS seen, registered::DATE AS registered"
+        order += ", automatic::BOOLEAN AS automatic, note::VARCHAR AS note) FROM cars)"
+        connection.execute(f"COPY {order} TO '{NEAR}' (FORMAT parquet)")
+    Path(FAR).write_text(f"SELECT * FROM parquet.`{Path(NEAR).absolute()}`")
+
+
+def run(dataset: str, stages: Any = (load, train, quantize, evaluate), **changed: Any) -> None:
+    parameters: dict[str, Any] = {
+        "load": LOAD | {"dataset": dataset} | changed,
+        "quantize": {"bits": 8, "rounding": "optimal"},
+        "evaluate": {"samples": 10},
+        "gate": {"min_r2": 0.5, "max_r2_drop": 0.001},
+    }
+    Path("params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+    for stage in stages:
+        stage.main()
+
+
+def made(dataset: str, **changed: Any) -> dict[Path, bytes]:
+    """Run the pipeline, and return its files without the name of the data set."""
+    run(dataset, **changed)
+    return {
+        path: path.read_bytes().replace(dataset.encode(), b"NAME")
+        for folder in ("models", "reports")
+        for path in Path(folder).rglob("*.*")
+    }
+
+
+# bytes
+
+
+def test_near_and_far_give_the_same_bytes() -> None:
+    write(houses(400))
+    near, far = made(NEAR), made(FAR)
+    assert near == far
+    assert len(near) > 8
+
+
+def test_start_looks_at_a_table_on_a_server() -> None:
+    write(houses(60))
+    run(FAR, stages=())
+    start.start(FAR, "y", "id")
+    found = params.read().load
+    assert (found.dataset, found.features, found.key) == (FAR, ["x", "z"], "id")
+    load.main()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", ["mean", "drop"])
+def test_texts_dates_and_gaps_give_the_same_bytes(missing: str) -> None:
+    write_cars(3000)
+    wanted = {"target": "price", "key": "vin", "missing": missing}
+    assert made(NEAR, **wanted) == made(FAR, **wanted)
+
+
+@pytest.mark.slow
+def test_california_gives_the_same_bytes() -> None:
+    whole = datasets.california_housing()
+    with duckdb.connect() as connection:
+        connection.register("w", dict(whole.columns))
+        query = "SELECT row_number() OVER () AS id, * FROM w"
+        connection.execute(f"COPY ({query}) TO '{NEAR}' (FORMAT parquet)")
+    Path(FAR).write_text(f"SELECT * FROM parquet.`{Path(NEAR).absolute()}`")
+    assert made(NEAR, target=whole.target) == made(FAR, target=whole.target)
+
+
+# integers
+
+
+def odd_table(rows: np.ndarray) -> Table:
+    """Make a table whose rows are asked for by SQL."""
+    names = table.numbered(rows.shape[1])
+    path = Path("rows.parquet")
+    with duckdb.connect() as connection:
+        connection.register("w", dict(zip(names, rows.T, strict=True)))
+        connection.execute(f"COPY w TO '{path}' (FORMAT parquet)")
+    there = f"(SELECT * FROM parquet.`{path.absolute()}`) AS t"
+    ends = rows.min(axis=0), rows.max(axis=0)
+    schema = schema_of(FAR, "y", "", names[:-1])
+    return Table(schema, Path(), names, len(rows), *ends, there)
+
+
+@pytest.fixture(params=["duckdb", "sail"])
+def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Let one engine or the other run the SQL."""
+    if request.param == "sail":
+        yield
+        return
+    with engine.connected("toy") as connection:
+
+        def rows(self: DuckDB, query: str) -> list[Any]:
+            found = query.replace("parquet.`", "read_parquet('").replace("`", "')")
+            return self.connection.execute(found).fetchall()
+
+        monkeypatch.setattr(DuckDB, "rows", rows)
+        monkeypatch.setattr(spark, "connected", lambda name: DuckDB(name, connection))
+        yield
+
+
+def values(n: int) -> np.ndarray:
+    """Make columns of all sizes, of ties, and of what lies next to ties and powers of two."""
+    rng = np.random.default_rng(0)
+    ties = (rng.integers(-(2**20), 2**20, n) + 0.5) * 2.0**-30
+    ties[0] = 2.0**22
+    near = np.nextafter(ties, rng.choice([-np.inf, np.inf], n))
+    large = rng.choice([2.0**52 + 1, 2.0**53 - 1, -(2.0**52) - 3, 0.49999999999999994, -0.5], n)
+    sizes = rng.normal(size=n) * 10.0 ** rng.integers(-100, 99, n)
+    small = rng.normal(size=n) * 1e-100
+    return np.column_stack([ties, near, large, sizes, small, rng.normal(size=n)])
+
+
+@pytest.mark.usefixtures("asked")
+@pytest.mark.parametrize("bits", [63, 54, 42])
+def test_sums_are_the_integers_of_the_blocks(bits: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = values(3000)
+    found = odd_table(rows)
+    monkeypatch.setattr(sums, "SUM_BITS", bits)  # so that 3, 4 and 5 digits are taken
+    expected = Sums.of([rows], found.low, found.high).products
+    assert (Sums.of_table(found).products == expected).all()
+
+
+@pytest.mark.usefixtures("asked")
+def test_scores_are_the_integers_of_the_blocks() -> None:
+    rng = np.random.default_rng(1)
+    rows = values(2000)[:, [0, 1, 5, 2]]
+    models = [LinearModel(rng.normal(size=3), float(rng.normal())) for _ in range(12)]
+    models.append(LinearModel(np.array([1e-9, -(2.0**40), 3.0]), 0.0))
+    found = odd_table(rows)
+    near = Tally(models, found.low, found.high)
+    near.add(rows)
+    far = Tally.of(models, found)
+    assert far.n_rows == near.n_rows
+    assert [seen for _, seen in far.models] == [seen for _, seen in near.models]
+
+
+@pytest.mark.usefixtures("asked")
+def test_a_row_outside_of_the_range_is_not_lost_but_refused() -> None:
+    rows = values(100)[:, :2]
+    found = odd_table(rows)
+    found.high[:] = found.low[:] = 0.001
+    with pytest.raises(InputError, match="changed: it had 100 and then"):
+        Sums.of_table(found)
+
+
+# bad input
+
+
+@pytest.mark.parametrize(
+    ("query", "wanted", "message"),
+    [
+        (houses(9), {"key": None}, "load.key must name its rows"),
+        (houses(9), {"target": "cost"}, "column cost missing; found id, x, z, y"),
+        (houses(9), {"features": ["w"]}, "column w missing"),
+        (houses(9), {"key": "vin"}, "column vin missing"),
+        (houses(9), {"key": "x"}, r"load\.key: x must be text or whole numbers, its type is DEC"),
+        (houses(9), {"target": "id", "key": "z"}, "id must be a finite number, its type is STRING"),
+        (houses(9, x="[i]"), {"features": ["x"]}, r"load\.features: x: its type is ARRAY"),
+        (houses(0), {}, "has no rows"),
+        (houses(99, x="i / greatest(0, 97 - i)"), {}, r"x is inf where id 'h97', must .* \(2 bad"),
+        (houses(99, "CASE WHEN i < 97 THEN i END"), {}, r"id is empty .* \(2 bad rows"),
+        (houses(99, "i % 90"), {}, r"must be unique, 2 rows have id '0' \(9 such"),
+        (houses(99, x="CASE WHEN i > 9 THEN i END"), {}, "10 of 99 rows have a gap, x in 10"),
+        (houses(6), {}, "leaves . rows for training"),
+    ],
+)  # fmt: skip
+def test_bad_tables_are_refused(query: str, wanted: dict[str, Any], message: str) -> None:
+    write(query)
+    refused(FAR, message, [load], **wanted)
+
+
+def refused(name: str, message: str, stages: Any, **wanted: Any) -> None:
+    with pytest.raises(InputError, match=message) as raised:
+        run(FAR, stages, **wanted)
+    assert "\n" not in str(raised.value)
+    assert name in str(raised.value) or "load." in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("SELCT 1", "on sc://127"),
+        ("", "on sc://127"),
+        ("SELECT nothing FROM parquet.`t.pqt`", "on sc://127"),
+        ("DROP TABLE houses", "on sc://127"),
+    ],
+)
+def test_bad_sql_is_refused(text: str, message: str) -> None:
+    Path(FAR).write_text(text)
+    refused(FAR, message, [load])
+
+
+def test_one_select_at_a_time() -> None:
+    write(houses(9))
+    Path("data/raw/u.sql").write_text("SELECT 1")
+    with pytest.raises(InputError, match=r"data/raw/\*\.sql matches data/raw/t\.sql and others"):
+        run("data/raw/*.sql", [load])
+
+
+def test_without_a_server_one_line_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(houses(9))
+    monkeypatch.delenv("SPARK_REMOTE")
+    refused(FAR, "set SPARK_REMOTE to its address", [load])
+    monkeypatch.setenv("SPARK_REMOTE", "localhost:1")
+    refused(FAR, "on localhost:1: ", [load])
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        port = nobody.getsockname()[1]
+    monkeypatch.setattr(spark, "FIRST", 0)
+    monkeypatch.setenv("SPARK_REMOTE", f"sc://127.0.0.1:{port}/;token=secret")
+    with pytest.raises(InputError, match=f"on sc://127.0.0.1:{port}: ") as raised:
+        run(FAR, [load])
+    assert "secret" not in str(raised.value)
+
+
+def test_a_missing_client_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(houses(9))
+    monkeypatch.setattr(spark, "find_spec", lambda _: None)
+    refused(FAR, f"`{spark.INSTALL}` installs it", [load])
+
+
+def test_a_select_that_changes_is_refused_and_the_outputs_stay() -> None:
+    write(houses(400))
+    run(FAR, [load, train])
+    before = {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
+    write(houses(500))
+    refused(FAR, "on sc://127.* changed: it had [0-9]+ and then", [train])
+    before |= {Path(NEAR): Path(NEAR).read_bytes()}
+    assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_server_that_goes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    write(houses(400))
+    monkeypatch.setattr(spark, "LATER", 0)
+    server, remote = served()
+    monkeypatch.setenv("SPARK_REMOTE", remote)
+    run(FAR, [load])
+    server.stop()
+    refused(FAR, "on sc://127", [train])
+
+
+def test_many_columns_are_told_of_and_too_many_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(houses(99))
+    monkeypatch.setattr(table, "WIDE", 2)
+    run(FAR, [load])
+    assert "2 features make" in capsys.readouterr().err
+    monkeypatch.setattr(table, "WIDEST", 2)
+    refused(FAR, "name less than 2 of them in load.features", [load])
+
+
+@pytest.mark.slow
+def test_a_hundred_features_come_to_an_end() -> None:
+    columns = ", ".join(f"sin(i * {j + 1}) AS x{j}" for j in range(100))
+    write(f"SELECT i AS id, {columns}, cos(i) AS y FROM range(2000) AS t(i)")
+    sums_of = {}
+    for name in (NEAR, FAR):
+        run(name, [load, train])
+        sums_of[name] = SUMS.read_bytes().replace(name.encode(), b"NAME")
+    assert sums_of[NEAR] == sums_of[FAR]
