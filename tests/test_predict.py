@@ -33,6 +33,7 @@ from stages.tables import pipes, source, sql
 from stages.tables.inputs import Input
 from tests.conftest import Rows, csv_of, schema_of
 
+PIPED = [False, pytest.param(True, marks=pytest.mark.slow)]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 REPOSITORY = Path(predict.__file__).parent.parent
 NAMES = ("MedInc", 'é "q", x + y - z', "select")
@@ -288,7 +289,7 @@ def test_tables_of_every_kind(
     assert [float(row[-1]) for row in got[1:]] == oracle(X).tolist()
 
 
-@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("piped", PIPED)
 @pytest.mark.parametrize("output", ["csv", "parquet", "jsonl"])
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet", "jsonl", "jsonl.gz"])
 def test_every_format_to_every_other(run: Run, form: str, output: str, piped: bool) -> None:
@@ -340,7 +341,7 @@ def test_json_is_passed_through_as_it_is(run: Run) -> None:
     assert got == [absent | line | {"prediction": q} for line, q in zip(lines, p, strict=True)]
 
 
-@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("piped", PIPED)
 def test_json_of_many_columns_is_a_table(run: Run, piped: bool) -> None:
     # of which DuckDB would make a map, as of lines that have few columns in common
     others = [{f"k{i}": 1 for i in range(300)}, {"late": 1}]
@@ -397,7 +398,7 @@ BAD = [
 ]
 
 
-@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("piped", PIPED)
 @pytest.mark.parametrize(("value", "message"), BAD)
 def test_a_bad_value_is_named(run: Run, value: str, message: str, piped: bool) -> None:
     text = as_csv([ROWS[0], [1, value, 3], ROWS[1], ["?", 2, 3]])
@@ -439,7 +440,7 @@ def test_an_infinite_prediction_is_refused(run: Run) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("piped", PIPED)
 def test_the_first_of_many_bad_rows_and_their_number(run: Run, piped: bool) -> None:
     n, first = 400_000, 150_001  # several of the blocks that DuckDB gives to threads
     rows = [f"1,2,{i if i < first - 1 or i % 3 else 'x'}" for i in range(n)]
@@ -455,7 +456,7 @@ def test_the_first_of_many_bad_rows_and_their_number(run: Run, piped: bool) -> N
     assert predictions(Path("out.csv").read_text()) == oracle([[1, 2, x] for x in kept]).tolist()
 
 
-@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("piped", PIPED)
 def test_lines_that_are_no_rows(run: Run, piped: bool) -> None:
     text = as_csv([ROWS[0], [1, 2], [1, 2, 3, 4], ["x", 2, 3], ROWS[1]])
     Path("table").write_text(text)
@@ -498,7 +499,7 @@ TABLES = [
 ]
 
 
-@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("piped", PIPED)
 @pytest.mark.parametrize(("data", "message"), TABLES)
 def test_what_is_no_table(run: Run, data: bytes, message: str, piped: bool) -> None:
     Path("table").write_bytes(data)
@@ -875,7 +876,7 @@ def test_scores_that_are_damaged(run: Run, root: Path, text: str) -> None:
         (root / "reports/scores.json").write_bytes(saved)
 
 
-@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("piped", PIPED)
 def test_what_is_passed_through_is_checked_too(run: Run, piped: bool) -> None:
     text = as_csv([[*row, "x"] for row in ROWS], [*NAMES, "note"]).encode()
     Path("table").write_bytes(text[:-2] + b"\xe9\n")
@@ -914,7 +915,7 @@ def test_text_that_is_no_unicode_is_no_traceback(run: Run) -> None:
     refused(run(""), "cannot be read: No such file")
 
 
-@pytest.mark.parametrize("piped", [False, True])
+@pytest.mark.parametrize("piped", PIPED)
 @pytest.mark.parametrize("key", ["note", "Note"])
 def test_keys_of_json_that_differ_in_case_alone(run: Run, key: str, piped: bool) -> None:
     line = json.dumps(dict(zip(NAMES, ROWS[0], strict=True)) | {"Note": "a", key: "b"}) + "\n"
