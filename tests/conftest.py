@@ -23,7 +23,7 @@ from stages.predictor.document import Feature, Intercept, Predictor
 from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
-from stages.tables import datasets, raw
+from stages.tables import datasets, raw, spark
 from stages.tables.datasets import DataSet
 from stages.tables.inputs import Input, Schema
 
@@ -253,6 +253,7 @@ def served() -> Any:
 def sail() -> Iterator[str]:
     server, remote = served()
     yield remote
+    spark._session(remote).stop()  # at exit there is no server to say goodbye to
     server.stop()
 
 

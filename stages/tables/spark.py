@@ -50,6 +50,9 @@ class Spark:
             self.session.registerProgressHandler(draw)
             try:
                 return self.session.sql(self.view + query).toArrow()
+            except Exception:  # the server may be gone: do not try to say goodbye at exit
+                self.session.release_session_on_close = False
+                raise
             finally:
                 self.session.removeProgressHandler(draw)
                 cli.progress(1, began)
