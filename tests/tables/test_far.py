@@ -115,6 +115,7 @@ def test_texts_dates_and_gaps_give_the_same_bytes(missing: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("california_here")
 def test_california_gives_the_same_bytes() -> None:
     whole = datasets.california_housing()
     with duckdb.connect() as connection:

@@ -155,6 +155,7 @@ def made(dataset: str, cluster: Cluster) -> dict[Path, bytes]:
 
 
 @pytest.mark.usefixtures("checkout")
+@pytest.mark.usefixtures("california_here")
 def test_spark_gives_the_same_bytes_also_if_a_worker_dies(
     cluster: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
