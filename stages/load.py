@@ -53,9 +53,9 @@ def main() -> str:
             for rows, folder in ((split.training, train), (split.test, test))
         )
         check((n_train, n_test), len(schema.features), config)
-        dropped = 0 if kept == "TRUE" else encoding.gap_rows
-        if n_train + n_test + dropped != found.n_rows:
-            raise engine.changed(found.engine.name, found.n_rows, n_train + n_test + dropped)
+        n_rows = n_train + n_test + encoding.dropped
+        if n_rows != found.n_rows:
+            raise engine.changed(found.engine.name, found.n_rows, n_rows)
         first = f"{split.test} AND {kept} ORDER BY {split.order} LIMIT {SAMPLED}"
         table.write_sample(first, schema, test / SAMPLE, found.engine)
         for folder, part in ((train, "training"), (test, "test")):

@@ -60,6 +60,8 @@ class Encoding:
         Rows with a gap in any of these.
     kept : str
         The condition in SQL that a row is kept.
+    dropped : int
+        Rows that it drops.
     """
 
     schema: Schema
@@ -67,6 +69,7 @@ class Encoding:
     gaps: Mapping[str, int]
     gap_rows: int
     kept: str
+    dropped: int
 
 
 def encoded(found: Gathered, training: str, config: Load) -> Encoding:
@@ -99,12 +102,12 @@ def encoded(found: Gathered, training: str, config: Load) -> Encoding:
     complete = " AND ".join(f"{_column(name, found.engine)} IS NOT NULL" for name in every)
     n_rows, gap_rows, *counts = _counts(every, complete, f"FROM {VIEW}", found.engine)
     gaps = {name: count for name, count in zip(every, counts, strict=True) if count}
-    kept = "TRUE"
+    kept, dropped = "TRUE", 0
     if config.missing == "drop" and gaps:
-        kept = complete
+        kept, dropped = complete, gap_rows
     elif config.missing == "mean" and found.target in gaps:
-        kept = f"{_column(found.target, found.engine)} IS NOT NULL"
-    if kept != "TRUE":
+        kept, dropped = f"{_column(found.target, found.engine)} IS NOT NULL", gaps[found.target]
+    if dropped:
         training = f"{training} AND {kept}"
         for name in levels.keys() & {*columns}:
             _, levels[name] = _levels(name, training, config.levels, found.engine)
@@ -143,7 +146,7 @@ def encoded(found: Gathered, training: str, config: Load) -> Encoding:
         {name: levels[name] for name in columns if name in levels and name not in left_out},
         tuple(inputs),
     )
-    return Encoding(schema, left_out, gaps, gap_rows, kept)
+    return Encoding(schema, left_out, gaps, gap_rows, kept, dropped)
 
 
 def _check(
@@ -176,8 +179,8 @@ def check_gaps(found: Encoding, n_rows: int) -> None:
         )
     if schema.missing == "drop" and found.gaps:
         cli.say(f"load: {schema.dataset}: {counted}; these are dropped")
-    if schema.missing == "mean" and schema.target in found.gaps:
-        dropped = plural(found.gaps[schema.target], "row")
+    if schema.missing == "mean" and found.dropped:
+        dropped = plural(found.dropped, "row")
         cli.say(f"load: {schema.dataset}: dropped {dropped} without {named(schema.target)}")
 
 

@@ -687,3 +687,12 @@ def test_a_file_that_changes_while_it_is_read_is_refused(monkeypatch: pytest.Mon
     monkeypatch.setattr(raw, "opened", opened_and_changed)
     with pytest.raises(InputError, match=r"^data/raw/t\.csv changed while it was read"):
         read()
+
+
+def test_rows_without_a_target_are_dropped_and_other_gaps_filled() -> None:
+    rows = [[i if i % 5 else "", i if i % 3 else ""] for i in range(60)]
+    write_csv(rows, header=["x", "price"])
+    write_parameters(missing="mean")
+    both = train_test_split(np.arange(60), test_size=0.2, random_state=42)
+    n_train, n_test = (int((part % 3 > 0).sum()) for part in both)
+    assert load.main() == f"{n_train} training rows and {n_test} test rows, 2 features"
