@@ -104,6 +104,16 @@ def modelled(
     return Predictor("made up", "y", "apples", "fail", {}, bits, intercept, tuple(features))
 
 
+def output_of_c(folder: Path) -> str:
+    """Compile main.c, without a warning, and return what it prints."""
+    strict = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
+    done = run("gcc", *strict, "main.c", "-o", "main", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    done = run("./main", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
 @dataclass(frozen=True, eq=False)
 class Rows:
     """Features, of shape (n_rows, n_features), and target."""

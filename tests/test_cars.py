@@ -31,6 +31,7 @@ from stages.project.cli import InputError
 from stages.project.files import PLOTS, PREDICTOR, SCORES, UNQUANT_PARAMS
 from stages.tables.sql import literal
 from tests.cars import HEADER, RAW, SEED, TABLE, Row, cars, checkout, write
+from tests.conftest import output_of_c
 
 ROWS = cars(600)
 TEXTS, NUMBERS = ("brand", "fuel"), ("automatic", "registered", "seen", "mileage")
@@ -329,20 +330,7 @@ def test_c_has_the_bits_of_predict(made: Path, tmp_path: Path) -> None:
         + calls
         + "    return 0;\n}\n"
     )
-    command = (
-        "gcc",
-        "-std=c99",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-pedantic",
-        "main.c",
-        "-o",
-        "main",
-    )
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    output = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout
+    output = output_of_c(tmp_path)
     found = enumerate(map(float, output.split()))
     assert {n: y for n, y in found if not math.isnan(y)} == doubles(made)
 

@@ -3,7 +3,6 @@
 import math
 import shutil
 import sqlite3
-import subprocess
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
@@ -18,6 +17,7 @@ from stages.predictor import c
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.tables.inputs import EPOCH, Input
 from stages.tables.sql import DIALECTS, Dialect, literal
+from tests.conftest import output_of_c
 
 LEVELS = (
     "a",
@@ -182,20 +182,7 @@ def test_c_has_the_number_of_python(kind: str, filled: bool, tmp_path: Path) -> 
         '    for (int j = 0; j < model_features; j++)\n        printf("%a ", x[j]);\n'
         '    puts("");\n}\n\nint main(void)\n{\n' + rows + "    return 0;\n}\n"
     )
-    command = (
-        "gcc",
-        "-std=c99",
-        "-Wall",
-        "-Wextra",
-        "-Werror",
-        "-pedantic",
-        "main.c",
-        "-o",
-        "main",
-    )
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    output = subprocess.run([tmp_path / "main"], capture_output=True, text=True, check=True).stdout
+    output = output_of_c(tmp_path)
     columns = zip(*(line.split() for line in output.splitlines()), strict=True)
     for each, column in zip(inputs, columns, strict=True):
         found = [
