@@ -20,7 +20,7 @@ from stages.project.files import TRAIN
 from stages.project.params import Load
 from stages.project.text import listed, named
 from stages.tables import engine
-from stages.tables.encoding import Encoding, Gathered, encoded
+from stages.tables.encoding import Encoding, Gathered
 from stages.tables.split import prepared
 from stages.tables.table import VIEW
 
@@ -41,10 +41,9 @@ def survey(config: Load) -> tuple[Load, Encoding, Mapping[str, str]]:
         files.temporary_folder(TRAIN.parent) as scratch,
         engine.connected(config.dataset) as connection,
     ):
-        found, split, encoding = prepared(config, scratch, connection)
-        if encoding.gaps:
-            config = replace(config, missing="mean")
-            encoding = encoded(found, f"FROM {VIEW} {split.training}", config)
+        found, _, encoding = prepared(config, scratch, connection)
+        if not encoding.gaps:
+            config = replace(config, missing="fail")
         return config, encoding, dict(described(encoding, found))
 
 
@@ -103,7 +102,7 @@ def start(file: str, target: str, key: str | None = None) -> None:
     """Write the parameters for a table, and say what to do next."""
     here = params.read(PARAMS).load
     config = replace(
-        here, dataset=file, target=target, features=None, unit=None, key=key, missing="fail"
+        here, dataset=file, target=target, features=None, unit=None, key=key, missing="mean"
     )
     config, encoding, columns = survey(config)
     write(config, columns, encoding.left_out)

@@ -100,7 +100,7 @@ def encoded(found: Gathered, training: str, config: Load) -> Encoding:
     columns = [name for name in found.kinds if name not in left_out]
     every = [*columns, found.target]
     complete = " AND ".join(f"{_column(name, found.engine)} IS NOT NULL" for name in every)
-    n_rows, gap_rows, *counts = _counts(every, complete, f"FROM {VIEW}", found.engine)
+    _, gap_rows, *counts = _counts(every, complete, f"FROM {VIEW}", found.engine)
     gaps = {name: count for name, count in zip(every, counts, strict=True) if count}
     kept, dropped = "TRUE", 0
     if config.missing == "drop" and gaps:
@@ -111,10 +111,12 @@ def encoded(found: Gathered, training: str, config: Load) -> Encoding:
         training = f"{training} AND {kept}"
         for name in levels.keys() & {*columns}:
             _, levels[name] = _levels(name, training, config.levels, found.engine)
-    n_rows, _, *counts = _counts(every, complete, training, found.engine)
-    missing = {name: count / max(1, n_rows) for name, count in zip(every, counts, strict=True)}
     fills: Mapping[str, float | None] = dict.fromkeys(columns)
-    if config.missing == "mean" and n_rows:
+    n_rows = 0
+    if config.missing == "mean":
+        n_rows, _, *counts = _counts(every, complete, training, found.engine)
+    if n_rows:
+        missing = {name: count / n_rows for name, count in zip(every, counts, strict=True)}
         left_out |= {name: EMPTY for name in columns if missing[name] == 1}
         columns = [name for name in columns if name not in left_out]
         numbers = [name for name in columns if found.kinds[name] != "text"]

@@ -177,7 +177,7 @@ def surveyed(
 def kind_of(counts: Mapping[str, int]) -> str:
     """Return what a column holds: the first kind that at least half of its values are of.
 
-    All values of a boolean are: F and N, which are booleans, can be two of many texts.
+    All values of a boolean are: true and false can be two of many texts.
     """
     allowed = {"number": counts["text"] // 2, "boolean": 0, "date": counts["text"] // 2}
     return next((kind for kind, most in allowed.items() if counts[kind] <= most), "text")

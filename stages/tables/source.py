@@ -33,7 +33,7 @@ BOM = b"\xef\xbb\xbf"
 # the header of CSV can be {a} or [a]
 JSON_OBJECT, JSON_ARRAY = re.compile(rb'\{\s*["}]'), re.compile(rb"\[\s*[{\]]")
 # what a column holds by its type in DuckDB or Spark; text can hold anything
-KINDS = {
+TYPES = {
     "number": re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\([\d,]+\)"),
     "boolean": re.compile("BOOLEAN"),
     "date": re.compile(r"DATE|TIMESTAMP[\w ]*"),
@@ -87,7 +87,7 @@ class Source:
     def kind_of(self, name: str) -> str | None:
         """Return what a column holds by its type."""
         _, sort = self.column(name)
-        return next((kind for kind, types in KINDS.items() if types.fullmatch(sort)), None)
+        return next((kind for kind, types in TYPES.items() if types.fullmatch(sort)), None)
 
     def cast(self, name: str, kind: str) -> str:
         """Return a column in SQL as a number, boolean, moment or text; NULL if it is none."""
