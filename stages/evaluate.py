@@ -114,7 +114,7 @@ def load_codes(schema: Schema, train: Sums) -> tuple[Codes, dict[str, Any]]:
 def measured(
     models: Sequence[LinearModel], learned: Sums, train: Table, test: Table
 ) -> tuple[dict[str, Any], list[tuple[object, ...]]]:
-    """Score the float and the quantized model, and the sweep, in one pass over each table."""
+    """Score the float and the quantized model, and the sweep, on the rows of both tables."""
     on_train = Tally.of(models, train)
     swept = list(sweep(models[0], learned))
     try:
