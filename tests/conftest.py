@@ -88,6 +88,23 @@ EXAMPLE = Predictor(
     intercept=Intercept(number=13, exponent=2),
     features=(Feature(Input("a"), 0.0, 1.0, 2, 1), Feature(Input('b "é"'), -1.5, 2.0, 1, -2)),
 )
+CAR = Predictor(
+    dataset="cars",
+    target="price",
+    unit="euros",
+    missing="mean",
+    levels={"fuel": ("petrol", "diesel")},
+    bits=3,
+    intercept=Intercept(5, 0),
+    features=(
+        Feature(Input("fuel", "text", "diesel", fill=0.0), 0.0, 1.0, 4, 0),
+        Feature(Input("fuel", "text", missing=True), 0.0, 1.0, 5, -1),
+        Feature(Input("new", "boolean", fill=0.25), 0.0, 1.0, 6, 1),
+        Feature(Input("seen", "date", fill=20.0), 10.0, 40.0, 7, 3),
+        Feature(Input("km", fill=1.5), 0.5, 2.0, 0, 2),
+    ),
+)
+ROW: dict[str, Any] = {"fuel": "diesel", "new": True, "seen": "1970-01-31", "km": 2}
 
 
 def modelled(

@@ -9,7 +9,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import chdir
+from contextlib import chdir, suppress
 from datetime import UTC, date, datetime
 from functools import cache
 from pathlib import Path
@@ -27,6 +27,7 @@ from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from stages import evaluate, load, quantize, train
 from stages.predictor import document
+from stages.predictor.rows import Scorer
 from stages.project.cli import InputError
 from stages.project.files import PLOTS, PREDICTOR, SCORES, UNQUANT_PARAMS
 from stages.tables.sql import literal
@@ -278,6 +279,15 @@ def test_duckdb_has_the_bits_of_predict(made: Path) -> None:
         lines, _ = predicted(made, "--sql", table)
         found = duckdb.execute(f"SELECT prediction FROM ({' '.join(lines)})").fetchall()
         assert by_row((n, *row) for n, row in enumerate(found)) == doubles(made)
+
+
+def test_rows_of_json_have_the_bits_of_predict(made: Path) -> None:
+    scorer, found = Scorer(document.load(made / PREDICTOR)), {}
+    for n, row in enumerate(ROWS):
+        values = [str(it) if isinstance(it, date) else it for it in row]
+        with suppress(InputError):
+            found[n] = scorer.predict(dict(zip(HEADER, values, strict=True)), "row").value
+    assert found == doubles(made)
 
 
 def test_sqlite_has_the_bits_of_predict(made: Path) -> None:

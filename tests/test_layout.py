@@ -6,7 +6,7 @@ import pytest
 
 from tests.conftest import imported
 
-COMMANDS = {"load", "train", "quantize", "evaluate", "predict", "gate", "report", "start"}
+COMMANDS = {"load", "train", "quantize", "evaluate", "predict", "serve", "gate", "report", "start"}
 ROOMS = ("project", "tables", "regression", "quantizer", "predictor")  # each may use those before
 
 

@@ -14,7 +14,8 @@ from stages.predictor.expression import expression
 from stages.project.cli import InputError, plural
 from stages.project.text import named
 from stages.tables import engine, sql
-from stages.tables.source import MUST_BE, REJECTS, Source
+from stages.tables.inputs import MUST_BE
+from stages.tables.source import REJECTS, Source
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -26,6 +26,7 @@ SCORES = Path("reports/scores.json")
 PREDICTIONS = Path("reports/predictions.csv")
 PLOTS = Path("reports/plots")
 PICTURES = Path("reports/pictures")
+PAGE = Path("reports/model.html")
 
 DECIMALS = 6  # of the reports
 SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the features in PREDICTIONS

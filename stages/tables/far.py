@@ -11,7 +11,8 @@ from stages.project.params import Load
 from stages.project.text import named
 from stages.tables import engine, raw, source, spark
 from stages.tables.encoding import Gathered
-from stages.tables.source import MUST_BE, Source
+from stages.tables.inputs import MUST_BE
+from stages.tables.source import Source
 from stages.tables.table import LARGEST, OWN_UNIT, SMALLEST, VIEW, aggregates
 
 VALUES = {

@@ -1,4 +1,4 @@
-"""How columns of a table become inputs of a model, as SQL and as C.
+"""How columns of a table become inputs of a model: as SQL, as C and in Python.
 
 A number is an input as it is, and a boolean is 0 or 1. A date or time is its days since 1970 in
 UTC; where it has no time zone, it is taken for UTC. A text has an input for each of its levels but
@@ -6,16 +6,27 @@ the most frequent, the baseline: 1 in rows of that level, 0 in all others, also 
 that training has not seen. The empty text counts as a gap.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from math import isfinite
+from math import isfinite, nan
 from typing import Any, Self
 
 from stages.tables.sql import DUCKDB, Dialect, double
 
 KINDS = ("number", "boolean", "date", "text")
+MUST_BE = {
+    "number": "a finite number",
+    "boolean": "true or false",
+    "date": "a date such as 2020-12-31, or a time such as 2020-12-31 23:59:59+01",
+    "text": "a text",
+}
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+# a part of ISO 8601: datetime reads more, among others weeks, and cuts digits off
+MOMENT = re.compile(
+    r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:\d\d)?)?)?", re.ASCII
+)
 
 
 @dataclass(frozen=True)
@@ -88,6 +99,14 @@ class Input:
             same = f"!strcmp({x}, {_c_string(self.level)})"
             return same if self.fill is not None else f"*{x} ? {same} : NAN"
         return x if self.fill is None else f"isnan({x}) ? {self.fill!r} : {x}"
+
+    def number(self, x: float | str | None) -> float:
+        """Return the input for a value that `parsed` has returned; NaN if there is none."""
+        if self.missing:
+            return float(x is None)
+        if x is None:
+            return nan if self.fill is None else self.fill
+        return float(x if self.level is None else x == self.level)
 
     def shown(self, value: float) -> str:
         """Return a value of the input for people."""
@@ -168,6 +187,29 @@ class Schema:
         levels = {name: tuple(levels) for name, levels in document["levels"].items()}
         inputs = tuple(Input(**each) for each in document["inputs"])
         return cls(**{**document, "levels": levels, "inputs": inputs})
+
+
+def parsed(value: Any, kind: str) -> float | str | None:
+    """Return a value of JSON as a column of this kind holds it: a number or text, None for a gap.
+
+    Raises
+    ------
+    ValueError
+        It is not of this kind.
+    """
+    if value is None or (kind == "text" and value == ""):
+        return None
+    if kind == "number" and type(value) in (int, float) and isfinite(value):
+        return float(value)
+    if kind == "boolean" and type(value) is bool:
+        return float(value)
+    if kind == "text" and type(value) is str:
+        return value
+    if kind == "date" and type(value) is str and MOMENT.fullmatch(value):
+        moment = datetime.fromisoformat(value)
+        moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+        return (moment - EPOCH) // timedelta(microseconds=1) / 864e8  # as Dialect.days
+    raise ValueError(f"must be {MUST_BE[kind]}")
 
 
 def _c_string(text: str) -> str:

@@ -17,8 +17,8 @@ from stages.project.params import Load
 from stages.project.text import listed, named
 from stages.tables import engine, source, sql, table
 from stages.tables.encoding import Gathered
-from stages.tables.inputs import KINDS
-from stages.tables.source import MUST_BE, Source
+from stages.tables.inputs import KINDS, MUST_BE
+from stages.tables.source import Source
 from stages.tables.table import LARGEST, SMALLEST, VIEW, Engine
 
 if TYPE_CHECKING:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from stages.project.cli import InputError
 from stages.project.text import listed, named
+from stages.tables.inputs import MUST_BE
 from stages.tables.pipes import stored
 from stages.tables.sql import literal
 
@@ -38,12 +39,6 @@ TYPES = {
     "boolean": re.compile("BOOLEAN"),
     "date": re.compile(r"DATE|TIMESTAMP[\w ]*"),
     "text": re.compile(r"(VAR)?CHAR(\(\d+\))?|STRING|UUID|ENUM\(.*\)"),
-}
-MUST_BE = {
-    "number": "a finite number",
-    "boolean": "true or false",
-    "date": "a date such as 2020-12-31, or a time such as 2020-12-31 23:59:59+01",
-    "text": "a text",
 }
 FRACTION = re.compile(r"[+-]?\d+([.,])\d+")
 

@@ -1,0 +1,99 @@
+"""The description of the server by OpenAPI 3.1: https://spec.openapis.org/oas/v3.1.0.html."""
+
+from typing import Any
+
+from stages.predictor.document import Predictor
+from stages.predictor.protocol import DATATYPES, MODEL, MOST_ROWS, OUTPUT
+from stages.tables.inputs import MOMENT
+
+JSON = "application/json"
+NAME = {"type": "string"}
+TYPES: dict[str, dict[str, Any]] = {
+    "number": {"type": "number"},
+    "boolean": {"type": "boolean"},
+    "date": {"type": "string", "pattern": f"^(?:{MOMENT.pattern})$"},
+    "text": {"type": "string", "minLength": 1},
+}
+
+
+def openapi(model: Predictor) -> Any:
+    """Return the document, whose schemas are exact but for the days of a month."""
+    kinds = model.schema.kinds
+    values = {name: _values(model, name) for name in kinds}
+    row = _object(values)
+    answer = _object({OUTPUT: {"type": "number"}}, warnings=_array(NAME))
+    tensors = [
+        _object(
+            {
+                "name": {"const": name},
+                "datatype": {"enum": DATATYPES[kinds[name]]},
+                "shape": _array({"type": "integer"}),
+                "data": _array({"anyOf": [value, _array(value, minItems=1, maxItems=1)]}),
+            }
+        )
+        for name, value in values.items()
+    ]
+    infer = _object(
+        {"inputs": _array({"anyOf": tensors})},
+        id=NAME,
+        outputs=_array(_object({"name": {"const": OUTPUT}})),
+    )
+    about = f"/v2/models/{MODEL}"
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": f"{model.target}: linear regression, {model.bits}-bit weights",
+            "description": f"Trained on {model.dataset}; predicts {model.target}, in {model.unit}.",
+            "version": "2",
+        },
+        "paths": {
+            "/predict": _post("Predict rows", _one_or_many(row), _one_or_many(answer)),
+            f"{about}/infer": _post("Predict columns, as tensors", infer, {"type": "object"}),
+            about: _get("The columns, as tensors"),
+            f"{about}/ready": _get("Whether the model is loaded"),
+            "/v2": _get("The server"),
+            "/v2/health/live": _get("Whether the server runs"),
+            "/v2/health/ready": _get("Whether it predicts"),
+            "/metrics": _get("Counters for Prometheus", "text/plain"),
+            "/openapi.json": _get("This document"),
+        },
+    }
+
+
+def _values(model: Predictor, column: str) -> Any:
+    """Return the schema of a value; where gaps have a filling, it may be null, or an empty text."""
+    inputs = [each for each in model.schema.inputs if each.column == column]
+    schema = TYPES[inputs[0].kind]
+    if any(each.fill is None and not each.missing for each in inputs):
+        return schema
+    allowed = {key: value for key, value in schema.items() if key != "minLength"}
+    return allowed | {"type": [schema["type"], "null"]}
+
+
+def _object(required: dict[str, Any], **optional: Any) -> Any:
+    return {"type": "object", "required": [*required], "properties": required | optional}
+
+
+def _one_or_many(schema: Any) -> Any:
+    return {"anyOf": [schema, _array(schema, maxItems=MOST_ROWS)]}
+
+
+def _array(items: Any, **limits: int) -> Any:
+    return {"type": "array", "items": items} | limits
+
+
+def _content(schema: Any, kind: str = JSON) -> Any:
+    return {"content": {kind: {"schema": schema}}}
+
+
+def _get(summary: str, kind: str = JSON) -> Any:
+    schema = {"type": "object" if kind == JSON else "string"}
+    responses = {"200": {"description": summary} | _content(schema, kind)}
+    return {"get": {"summary": summary, "responses": responses}}
+
+
+def _post(summary: str, asked: Any, answered: Any) -> Any:
+    refused = {"description": "One line says why"} | _content(_object({"error": NAME}))
+    responses = {"200": {"description": summary} | _content(answered), "4XX": refused}
+    body = {"required": True} | _content(asked)
+    return {"post": {"summary": summary, "requestBody": body, "responses": responses}}

@@ -1,0 +1,142 @@
+"""What the server reads and answers: plain rows, and the Open Inference Protocol, version 2.
+
+https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+from stages.predictor.rows import Prediction
+from stages.project.cli import InputError
+from stages.project.text import named, shown
+
+MODEL = "predictor"  # the name of the artifact in dvc.yaml
+OUTPUT = "prediction"
+MOST_ROWS = 1000  # of a request
+# what tensors may hold a column of a kind: numbers of any width, as JSON writes them alike
+NUMBERS = (
+    "FP64",
+    "FP32",
+    "FP16",
+    *(f"{u}INT{bits}" for u in ("", "U") for bits in (64, 32, 16, 8)),
+)
+DATATYPES = {"number": NUMBERS, "boolean": ("BOOL",), "date": ("BYTES",), "text": ("BYTES",)}
+
+Row = Mapping[str, Any]
+
+
+def loads(body: bytes) -> Any:
+    """Read JSON as its standard has it; an `InputError` says what else it is."""
+    try:
+        return _DECODER.decode(body.decode())
+    except InputError:
+        raise
+    except RecursionError as error:
+        raise InputError("the body is nested too deeply") from error
+    except ValueError as error:  # as of text that is not UTF-8
+        raise InputError(f"the body is not JSON: {error}") from error
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise InputError(f"the body is not JSON: it has {constant}")
+
+
+def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        raise InputError("the body has an object with two equal names")
+    return found
+
+
+_DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique)
+
+
+def plain_rows(document: Any) -> Sequence[Row]:
+    """Return the rows of an object, or of an array of objects."""
+    rows = document if isinstance(document, list) else [document]
+    for index, row in enumerate(rows, 1):
+        if not isinstance(row, dict):
+            raise InputError(f"row {index} is {shown(row)}, must be an object of columns")
+    return rows
+
+
+def plain_answer(predictions: Sequence[Prediction], document: Any) -> Any:
+    """Return what answers `plain_rows`: an object for an object, an array for an array."""
+    answers = [
+        {OUTPUT: each.value} | ({"warnings": [*each.warnings.values()]} if each.warnings else {})
+        for each in predictions
+    ]
+    return answers if isinstance(document, list) else answers[0]
+
+
+def tensor_rows(document: Any, kinds: Mapping[str, str]) -> Sequence[Row]:
+    """Return the rows of an inference request, which has a tensor for each column."""
+    if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
+        raise InputError("the body must be an object with an array of inputs")
+    if not isinstance(document.get("id", ""), str):
+        raise InputError(f"id must be a text, got {shown(document['id'])}")
+    outputs = document.get("outputs", [{"name": OUTPUT}])
+    if not isinstance(outputs, list) or not all(
+        isinstance(each, dict) and each.get("name") == OUTPUT for each in outputs
+    ):
+        raise InputError(f"outputs must be an array of {OUTPUT}, got {shown(outputs)}")
+    columns: dict[str, list[Any]] = {}
+    for tensor in document["inputs"]:
+        name = tensor.get("name") if isinstance(tensor, dict) else None
+        if not isinstance(name, str):
+            raise InputError(f"an input must be an object with a name, got {shown(tensor)}")
+        if name in columns:
+            raise InputError(f"two inputs are called {named(name)}")
+        if name in kinds:
+            columns[name] = _data(tensor, name, kinds[name])
+    if missing := [name for name in kinds if name not in columns]:
+        raise InputError(f"there is no input {named(missing[0])}")
+    if len({*map(len, columns.values())}) > 1:
+        raise InputError("all inputs must have the same number of rows")
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+def _data(tensor: Row, name: str, kind: str) -> list[Any]:
+    """Return the values of a column from a tensor of shape [n] or [n, 1]."""
+    shape, data, allowed = tensor.get("shape"), tensor.get("data"), DATATYPES[kind]
+    if tensor.get("datatype") not in allowed:
+        what = f"must be {' or '.join(allowed)}, got {shown(tensor.get('datatype'))}"
+        raise InputError(f"{named(name)}: datatype {what}")
+    if not isinstance(data, list):
+        raise InputError(f"{named(name)}: data must be an array, got {shown(data)}")
+    if shape == [len(data), 1]:
+        data = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in data]
+    elif shape != [len(data)]:
+        n = len(data)
+        raise InputError(f"{named(name)}: shape must be [{n}] or [{n}, 1], got {shown(shape)}")
+    return data
+
+
+def tensor_answer(predictions: Sequence[Prediction], document: Row) -> Any:
+    """Return what answers `tensor_rows`."""
+    data = [each.value for each in predictions]
+    output = {"name": OUTPUT, "datatype": "FP64", "shape": [len(data)], "data": data}
+    warnings = [
+        f"row {index}: {warning}"
+        for index, each in enumerate(predictions, 1)
+        for warning in each.warnings.values()
+    ]
+    return (
+        {"model_name": MODEL, "outputs": [output]}
+        | ({"id": document["id"]} if "id" in document else {})
+        | ({"parameters": {"warnings": warnings}} if warnings else {})
+    )
+
+
+def metadata(kinds: Mapping[str, str]) -> Any:
+    """Return what the protocol tells of the model."""
+    return {
+        "name": MODEL,
+        "platform": "linear-regression",
+        "inputs": [
+            {"name": name, "datatype": DATATYPES[kind][0], "shape": [-1]}
+            for name, kind in kinds.items()
+        ],
+        "outputs": [{"name": OUTPUT, "datatype": "FP64", "shape": [-1]}],
+    }

@@ -1,0 +1,65 @@
+"""Predict rows of JSON in plain Python, with the bits that `expression` has in SQL."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite, isnan
+from typing import Any
+
+from stages.predictor.document import Predictor
+from stages.project.cli import InputError
+from stages.project.text import named, shown
+from stages.tables.inputs import MUST_BE, parsed
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """A prediction, and for each column that is unlike the training rows what is unlike."""
+
+    value: float
+    warnings: Mapping[str, str]
+
+
+class Scorer:
+    """A predictor made ready for single rows."""
+
+    def __init__(self, model: Predictor) -> None:
+        self.kinds, self.levels = model.schema.kinds, model.levels
+        self.intercept = model.intercept.number / 2.0**model.intercept.exponent
+        self.terms = [
+            (feature.input, multiplier, 2.0**feature.exponent, feature.min, feature.max)
+            for feature, multiplier in zip(model.features, model.multipliers, strict=True)
+        ]
+
+    def predict(self, row: Mapping[str, Any], place: str) -> Prediction:
+        """Return the prediction of one row, whose values are those of JSON by column.
+
+        Raises
+        ------
+        InputError
+            A value is not of the kind of its column, or a gap or a size allows no prediction. The
+            message begins with `place`.
+        """
+        values, warnings = {}, {}
+        for name, kind in self.kinds.items():
+            try:
+                values[name] = x = parsed(row[name], kind)
+            except KeyError as error:
+                raise InputError(f"{place}: column {named(name)} is missing") from error
+            except (ValueError, OverflowError) as error:
+                what = f"{named(name)} is {shown(row[name])}, must be {MUST_BE[kind]}"
+                raise InputError(f"{place}: {what}") from error
+            if kind == "text" and x is not None and x not in self.levels[name]:
+                warnings[name] = f"{named(name)} is {shown(x)}, which training has not seen"
+        y = self.intercept
+        for each, multiplier, scale, low, high in self.terms:
+            x = each.number(values[each.column])
+            if isnan(x):
+                what = f"{named(each.column)} is empty, must be {MUST_BE[each.kind]}"
+                raise InputError(f"{place}: {what}")
+            y += multiplier * (x / scale)
+            if not low <= x <= high:
+                seen = f"training has {each.shown(low)} to {each.shown(high)}"
+                warnings[each.column] = f"{named(each.column)} is {each.shown(x)}, {seen}"
+        if not isfinite(y):
+            raise InputError(f"{place}: the prediction is too large for a number")
+        return Prediction(y, warnings)

@@ -1,0 +1,126 @@
+"""Answer HTTP: predictions of rows of JSON, and the page of the model.
+
+POST /predict takes an object of columns, or an array of them, as rows of the table have them; null
+is a gap. POST /v2/models/predictor/infer is that of the Open Inference Protocol, version 2.
+/openapi.json describes all paths, /metrics is for Prometheus, and / is the page that
+`python -m stages.report` makes. SIGTERM ends the server once it has answered its requests.
+"""
+
+import argparse
+import hashlib
+import math
+import signal
+import socket
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from stages.predictor import document
+from stages.predictor.application import LONGEST_BODY, Application
+from stages.project import cli
+from stages.project.files import PAGE, PREDICTOR
+
+ROOT = Path(__file__).parent.parent
+PATIENCE = 30  # seconds for a request to arrive
+LONGEST_REQUEST = 4 * LONGEST_BODY  # bytes, with its head and what divides its chunks
+MOST_CONNECTIONS = 256
+MOST_AHEAD = 8  # requests that a connection sends before it has read the answers
+
+
+class Connection(HttpToolsProtocol):
+    """A connection of uvicorn, which by itself waits for ever, and takes heads of any length."""
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self.wait()
+
+    def wait(self) -> None:
+        self.since = self.loop.time()  # when it began to wait for the client
+        self.received = 0  # bytes since then
+
+    def on_message_begin(self) -> None:
+        if len(self.pipeline) >= MOST_AHEAD:
+            raise OverflowError  # which makes the parser stop, and uvicorn answer 400
+        super().on_message_begin()
+        self.wait()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self.received += len(data)
+        if self.received > LONGEST_REQUEST:
+            self.transport.abort()
+
+    def on_message_complete(self) -> None:
+        super().on_message_complete()
+        self.since = math.inf
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        self.wait()
+
+    def end_if_slow(self) -> None:
+        if self.loop.time() - self.since > PATIENCE:
+            self.transport.abort()
+
+
+def page_of(predictor: bytes) -> bytes | None:
+    """Return the page, if there is one, and it shows this predictor."""
+    page = (ROOT / PAGE).read_bytes() if (ROOT / PAGE).is_file() else b""
+    if hashlib.sha256(predictor).hexdigest().encode() in page:
+        return page
+    cli.say(f"serve: {PAGE} is not that of this model: `python -m stages.report` makes it")
+    return None
+
+
+def parse() -> argparse.Namespace:
+    parser = cli.parser("python -m stages.serve", __doc__)
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
+    parser.add_argument("--port", default=8080, type=int, help="its port, 8080 by default")
+    args = parser.parse_args()
+    if not 0 <= args.port < 2**16:
+        parser.error(f"--port must be from 0 to 65535, got {args.port}")
+    return args
+
+
+def main() -> None:
+    args = parse()
+    model = document.load(ROOT / PREDICTOR)
+    application = Application(model, page_of((ROOT / PREDICTOR).read_bytes()))
+
+    async def end_slow() -> None:
+        for connection in [*server.server_state.connections]:
+            if isinstance(connection, Connection):
+                connection.end_if_slow()
+
+    config = uvicorn.Config(
+        application,
+        http=Connection,
+        loop="asyncio",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        log_level="error",
+        limit_concurrency=MOST_CONNECTIONS,
+        timeout_keep_alive=PATIENCE,
+        timeout_graceful_shutdown=PATIENCE,
+        proxy_headers=False,
+        server_header=False,
+        callback_notify=end_slow,  # every second or two
+        timeout_notify=1,
+    )
+    server = uvicorn.Server(config)
+    for signum in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again in the end
+        signal.signal(signum, server.handle_exit)
+    family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
+    with socket.create_server((args.host, args.port), family=family) as listener:
+        # inherited by connections: asyncio sets it only where a socket tells its protocol
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        host, port = listener.getsockname()[:2]
+        cli.say(f"serve: http://{f'[{host}]' if ':' in host else host}:{port}")
+        server.run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    cli.finish(main, "serve")

@@ -1,0 +1,119 @@
+"""Rows of JSON in plain Python, beside numpy and DuckDB."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stages.predictor.document import Predictor
+from stages.predictor.rows import Scorer
+from stages.project.cli import InputError
+from stages.regression.linear import LinearModel
+from stages.tables.inputs import Input, parsed
+from tests.conftest import CAR, EXAMPLE, ROW, modelled
+
+
+def predicted(row: Mapping[str, Any], model: Predictor = CAR) -> float:
+    return Scorer(model).predict(row, "row 1").value
+
+
+@pytest.mark.parametrize("bits", [1, 8, 16])
+def test_rows_have_the_bits_of_numpy(bits: int) -> None:
+    rng = np.random.default_rng(bits)
+    model = modelled(rng, bits, 20)
+    low, high = np.array([(feature.min, feature.max) for feature in model.features]).T
+    X = rng.uniform(2 * low - high, 2 * high - low, (500, 20))
+    expected = LinearModel(np.array(model.coef), model.intercept.value).predict(X)
+    scorer, names = Scorer(model), [feature.name for feature in model.features]
+    rows = [dict(zip(names, row, strict=True)) for row in X.tolist()]
+    assert [scorer.predict(row, "").value for row in rows] == expected.tolist()
+
+
+# worked by hand: codes 4, 5, 6, 7 and 0 of 3 bits stand for 1, 3, 5, 7 and -7
+@pytest.mark.parametrize(
+    ("row", "prediction"),
+    [
+        (ROW, 5 + 1 + 0 + 5 / 2 + 7 * 30 / 8 - 7 * 2 / 4),
+        (ROW | {"fuel": "petrol"}, 5 + 0 + 0 + 5 / 2 + 7 * 30 / 8 - 7 * 2 / 4),
+        (ROW | {"fuel": None}, 5 + 0 + 6 + 5 / 2 + 7 * 30 / 8 - 7 * 2 / 4),
+        (ROW | {"fuel": ""}, 5 + 0 + 6 + 5 / 2 + 7 * 30 / 8 - 7 * 2 / 4),
+        (ROW | {"new": False, "km": 0.5}, 5 + 1 + 0 + 0 + 7 * 30 / 8 - 7 / 8),
+        (ROW | {"seen": "1970-01-31T12:00Z", "colour": []}, 5 + 1 + 2.5 + 7 * 30.5 / 8 - 3.5),
+        (ROW | {"seen": "1970-01-31 01:00+01:00"}, 5 + 1 + 2.5 + 7 * 30 / 8 - 3.5),
+        ({"fuel": None, "new": None, "seen": None, "km": None}, 11 + 5 / 8 + 17.5 - 7 * 1.5 / 4),
+    ],
+)
+def test_each_kind_of_column(row: Mapping[str, Any], prediction: float) -> None:
+    assert predicted(row) == prediction
+
+
+def test_what_training_has_not_seen_is_told_by_column() -> None:
+    row = {"fuel": "coal", "new": True, "seen": "2020-12-31", "km": 3}
+    assert Scorer(CAR).predict(row, "row 1").warnings == {
+        "fuel": "fuel is 'coal', which training has not seen",
+        "seen": "seen is 2020-12-31, training has 1970-01-11 to 1970-02-10",
+        "km": "km is 3, training has 0.5 to 2",
+    }
+    assert not Scorer(CAR).predict(ROW, "row 1").warnings
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"km": "3"}, "km is '3', must be a finite number"),
+        ({"km": True}, "km is True, must be a finite number"),
+        ({"km": 10**400}, "km is .*, must be a finite number"),
+        ({"km": float("inf")}, "km is inf, must be a finite number"),
+        ({"km": [1]}, r"km is \[1\], must be a finite number"),
+        ({"new": 1}, "new is 1, must be true or false"),
+        ({"new": "true"}, "new is 'true', must be true or false"),
+        ({"fuel": 1}, "fuel is 1, must be a text"),
+        ({"seen": 1}, "seen is 1, must be a date such as"),
+        ({"seen": "2021-02-29"}, "seen is '2021-02-29', must be a date such as"),
+        ({"seen": "2021-W01-1"}, "must be a date such as"),
+        ({"seen": "20210101"}, "must be a date such as"),
+        ({"seen": "0001-01-01 00:00+14"}, "must be a date such as"),
+        ({"seen": ""}, "must be a date such as"),
+        ({"km": 1.7e308}, "the prediction is too large for a number"),
+    ],
+)
+def test_a_value_of_another_kind_is_refused(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=f"^row 7: (.* )?{message}"):
+        Scorer(CAR).predict(ROW | change, "row 7")
+
+
+def test_a_column_that_is_not_there_and_a_gap_without_a_filling_are_refused() -> None:
+    with pytest.raises(InputError, match="row 2: column km is missing"):
+        Scorer(CAR).predict({key: ROW[key] for key in ("fuel", "new", "seen")}, "row 2")
+    for missing in ("fail", "drop"):
+        with pytest.raises(InputError, match="row 2: a is empty, must be a finite number"):
+            Scorer(replace(EXAMPLE, missing=missing)).predict({"a": None, 'b "é"': 1}, "row 2")
+
+
+MOMENTS = st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30), timezones=st.just(UTC))
+
+
+@given(MOMENTS, st.sampled_from([" ", "T"]), st.sampled_from(["", "Z", "+01", "-12:30"]))
+def test_days_are_those_of_duckdb(moment: datetime, middle: str, zone: str) -> None:
+    text = f"{moment.replace(tzinfo=None).isoformat(middle)}{zone}"
+    duckdb.execute("SET TimeZone = 'UTC'")
+    query = f"SELECT {Input('d', 'date').sql('CAST(? AS TIMESTAMPTZ)')}"
+    [(days,)] = duckdb.execute(query, [text]).fetchall()
+    assert parsed(text, "date") == days
+
+
+@given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
+def test_numbers_are_those_that_duckdb_reads_in_json(value: float) -> None:
+    [(there,)] = duckdb.execute("SELECT TRY_CAST(? AS DOUBLE)", [json.dumps(value)]).fetchall()
+    if there is None:  # too large
+        with pytest.raises(OverflowError):
+            parsed(value, "number")
+    else:
+        assert parsed(value, "number") == there

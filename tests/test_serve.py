@@ -1,0 +1,239 @@
+"""A server on this machine: its limits, its end, and what 10,000 bad requests do to it."""
+
+import http.client
+import json
+import os
+import random
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stages import serve
+from stages.predictor import document
+from stages.project.files import PAGE, PREDICTOR
+
+ADDRESS = re.compile(r"serve: http://127\.0\.0\.1:(\d+)\n")
+FEATURES = document.load(PREDICTOR).features
+VALUES: dict[str, Callable[[Any], Any]] = {  # of any project's predictor
+    "number": lambda feature: feature.min,
+    "boolean": lambda feature: True,
+    "date": lambda feature: "2020-12-31",
+    "text": lambda feature: "a text",
+}
+ROW = {each.input.column: VALUES[each.input.kind](each) for each in FEATURES}
+BODY = json.dumps(ROW).encode()
+POST = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n"
+WHOLE = POST % len(BODY) + BODY
+
+
+def started(*args: str, **env: str) -> tuple[subprocess.Popen[str], int]:
+    """Start a server at a free port, and wait until it listens."""
+    command = [sys.executable, "-m", "stages.serve", "--port", "0", *args]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | env)
+    assert process.stderr
+    while line := process.stderr.readline():
+        if found := ADDRESS.fullmatch(line):
+            return process, int(found[1])
+    raise AssertionError(process.wait())
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """End a server, and return its exit code and what it has said since it listened."""
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
+
+
+@pytest.fixture(scope="module")
+def port() -> Iterator[int]:
+    process, port = started()
+    yield port
+    assert ended(process) == (0, "")
+
+
+def connected(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
+
+
+def exchanged(port: int, data: bytes) -> bytes:
+    """Send bytes, and return all that comes back until the connection ends or rests."""
+    with connected(port) as connection:
+        found = b""
+        try:
+            connection.sendall(data)
+            connection.shutdown(socket.SHUT_WR)
+            while chunk := connection.recv(1 << 16):
+                found += chunk
+        except ConnectionError:
+            pass
+    return found
+
+
+def predicted(port: int) -> float:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("POST", "/predict", BODY)
+    answer = connection.getresponse()
+    assert answer.status == 200
+    return float(json.load(answer)["prediction"])
+
+
+def resident(port: int) -> float:
+    """Return the memory of the server in MB."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", "/metrics")
+    text = connection.getresponse().read().decode()
+    [size] = re.findall(r"^process_resident_memory_bytes (\S+)$", text, re.M)
+    return float(size) / 2**20
+
+
+def test_connections_stay_open_for_more_requests(port: int) -> None:
+    with connected(port) as connection:
+        for path, status in (("/v2/health/ready", 200), ("/metrics", 200), ("/nothing", 404)):
+            connection.sendall(f"GET {path} HTTP/1.1\r\nHost: here\r\n\r\n".encode())
+            answer = http.client.HTTPResponse(connection)
+            answer.begin()
+            answer.read()
+            assert answer.status == status
+        assert connection.recv(1) == b""  # after a refusal
+
+
+def test_a_head_without_end_is_not_kept(port: int) -> None:
+    head = b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * (serve.LONGEST_REQUEST // 6 + 1)
+    assert exchanged(port, head) == b""
+    trailers = b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n7\r\n0\r\n"
+    assert exchanged(port, trailers + b"x: y\r\n" * (serve.LONGEST_REQUEST // 6 + 1)) == b""
+
+
+def test_what_is_no_http_gets_400(port: int) -> None:
+    for data in (b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0" * 100):
+        assert exchanged(port, data).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert exchanged(port, WHOLE * 1000).count(b"HTTP/1.1 200 OK") < 1000  # far ahead of answers
+
+
+def test_a_port_that_is_taken_is_a_mistake_of_one_line(port: int) -> None:
+    command = [sys.executable, "-m", "stages.serve", "--port"]
+    for given, message in ((str(port), "Address already in use"), ("70000", "0 to 65535")):
+        done = subprocess.run([*command, given], capture_output=True, text=True)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_serve_imports_only_what_the_image_has_and_no_duckdb() -> None:
+    code = "import stages.serve, sys; print(*(m.__file__ for m in [*sys.modules.values()]"
+    code += " if getattr(m, '__file__', None)), sep='\\n')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    packages = {*re.findall(r"/site-packages/(\w+)", done.stdout)} - {"_virtualenv"}
+    assert packages == {"click", "httptools", "prometheus_client", "uvicorn"}
+
+
+def test_the_page_is_that_of_the_predictor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(serve, "ROOT", tmp_path)
+    (tmp_path / "reports").mkdir()
+    page = tmp_path / PAGE
+    assert serve.page_of(b"a model") is None
+    page.write_text("of e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
+    assert serve.page_of(b"") == page.read_bytes()
+    capsys.readouterr()
+    assert serve.page_of(b"another model") is None
+    assert capsys.readouterr().err == (
+        "serve: reports/model.html is not that of this model: `python -m stages.report` makes it\n"
+    )
+
+
+def test_sigterm_answers_a_request_that_has_begun() -> None:
+    process, port = started()
+    with connected(port) as connection, connected(port) as idle:
+        connection.sendall(WHOLE[:-1])
+        predicted(port)  # the server has seen what was sent before
+        process.send_signal(signal.SIGTERM)
+        time.sleep(0.5)
+        with pytest.raises(OSError, match="refused"):
+            connected(port)
+        connection.sendall(WHOLE[-1:])
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+        assert idle.recv(1) == b""
+    _, said = process.communicate(timeout=60)
+    assert (process.returncode, said) == (0, "")
+
+
+@pytest.mark.slow
+def test_a_client_that_is_slow_is_let_go() -> None:
+    code = "import runpy, stages.serve as s; s.PATIENCE = 2; s.cli.finish(s.main, 'serve')"
+    command = [sys.executable, "-c", code, "--port", "0"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert process.stderr
+    port = next(int(m[1]) for m in map(ADDRESS.fullmatch, process.stderr) if m)
+    beginnings = (b"", b"\r\n", b"GET / HT", WHOLE[:-1], WHOLE + b"\r\n")
+    began = time.monotonic()
+    connections = [connected(port) for _ in beginnings]
+    for connection, data in zip(connections, beginnings, strict=True):
+        connection.sendall(data)
+    for connection in connections:
+        while connection.recv(1 << 16):
+            pass
+        connection.close()
+    assert time.monotonic() - began > 2
+    assert predicted(port)
+    assert ended(process) == (0, "")
+
+
+def broken(rng: random.Random) -> bytes:
+    """Return a request of which something may be broken: its JSON, head, length or bytes."""
+    odd: Any = rng.choice(
+        [None, "", "x", -1, 1e308, 10**400, [], [[]], {}, True, "\ud800", ["a"] * 50]
+    )
+    body = json.dumps([ROW, ROW | {rng.choice([*ROW]): odd}][rng.randrange(2) :]).encode()
+    for _ in range(rng.randrange(4)):
+        at, length = rng.randrange(len(body) + 1), rng.randrange(8)
+        middle = rng.choice([b"", rng.randbytes(length), b"[" * 300, b"NaN", b'"', b"\0", b"1e999"])
+        body = body[:at] + middle + body[at + length :]
+    length = rng.choice([len(body)] * 6 + [0, len(body) - 1, len(body) + 9, 10**30, -1])
+    head = POST % length if rng.random() < 0.9 else POST.replace(b"Length: %d", rng.randbytes(9))
+    path = rng.choice([b"/predict", b"/v2/models/predictor/infer", b"/" + rng.randbytes(5)])
+    data = head.replace(b"/predict", path) + body
+    if rng.random() < 0.2:
+        at = rng.randrange(len(data))
+        data = data[:at] + rng.randbytes(1) + data[at + 1 :]
+    return data
+
+
+@pytest.mark.slow
+def test_it_outlives_ten_thousand_broken_requests_and_does_not_grow() -> None:
+    process, port = started()
+    rng, prediction = random.Random(0), predicted(port)  # noqa: S311
+    seen: set[bytes] = set()
+    sizes = []
+    for _ in range(4):
+        for _ in range(2_500):
+            answer = exchanged(port, broken(rng))
+            assert b"Traceback" not in answer
+            seen.add(answer[9:12])
+        sizes.append(resident(port))
+    assert seen >= {b"", b"200", b"400", b"404"}
+    assert not [status for status in seen if status.startswith(b"5")]
+    assert max(sizes[1:]) - sizes[0] < 1
+    assert predicted(port) == prediction
+    assert ended(process) == (0, "")
+
+
+@pytest.mark.slow
+def test_its_description_is_kept(port: int) -> None:
+    program = Path(sys.executable).with_name("schemathesis")
+    url = f"http://127.0.0.1:{port}/openapi.json"
+    # a schema cannot say that a shape is that of the data, or that a product is no number
+    options = ("--max-examples", "300", "--exclude-checks", "positive_data_acceptance")
+    done = subprocess.run([program, "run", url, *options], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    [cases] = re.findall(r"(\d+) generated, \1 passed", done.stdout)
+    assert int(cases) > 1000
