@@ -7,7 +7,7 @@ ENV PYTHONPATH=/opt/project PYTHONPYCACHEPREFIX=/opt/project/pycache PYTHONDONTW
 
 # DuckDB and the server at the versions, and with the hashes, that requirements.txt has for them
 COPY requirements.txt /tmp/
-RUN sed -nE '/^(click|duckdb|h11|httptools|prometheus-client|uvicorn)==/,/[^\\]$/p' \
+RUN sed -nE '/^(click|duckdb|httptools|prometheus-client|uvicorn)==/,/[^\\]$/p' \
       /tmp/requirements.txt > /tmp/image.txt \
  && python -m pip install --no-cache-dir --no-compile --no-deps --only-binary :all: \
       --require-hashes --target . --requirement /tmp/image.txt
@@ -19,7 +19,7 @@ COPY stages stages
 # What they import is compiled, without the time of the source, so that two builds are the same.
 # `docker run predictor predict FILE` is the same as `docker run predictor FILE`.
 # hadolint ignore=SC2016
-RUN mkdir -p bin \
+RUN rm -rf bin && mkdir bin \
  && printf '%s\n' '#!/bin/sh' 'case "$1" in' \
       'serve) shift; exec python -P -m stages.serve --host 0.0.0.0 "$@" ;;' \
       'predict) shift ;;' \

@@ -16,13 +16,15 @@ import time
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
 
 import duckdb
 import pytest
 
 from stages.predictor import document
 from stages.predictor.expression import expression
-from stages.project.files import PREDICTIONS, PREDICTOR, SAMPLE_COLUMNS
+from stages.project.files import PAGE, PREDICTIONS, PREDICTOR, SAMPLE_COLUMNS
 from stages.tables import pipes
 from stages.tables.sql import identifier
 from tests.conftest import csv_of
@@ -280,7 +282,8 @@ def test_what_is_in_the_image_and_a_fresh_clone_builds_the_same(image: str, fold
     assert {name.split("/")[0] for name in added} == {"opt", "data"}
     tops = {name.split("/")[2] for name in added if name.startswith("opt/project/")}
     packages = {"duckdb", "_duckdb-stubs", "adbc_driver_duckdb", "pycache"}
-    rest = {top for top in tops if not top.startswith(("_duckdb.", "duckdb-"))}
+    packages |= {"click", "httptools", "prometheus_client", "uvicorn"}
+    rest = {top for top in tops if not top.startswith("_duckdb.") and ".dist-info" not in top}
     assert rest == packages | {"LICENSE", "bin", "models", "reports", "stages"}
     assert not [name for name in added if "pip" in name.lower().split("/")]
 
@@ -301,3 +304,43 @@ def test_the_image_is_small_and_labelled(image: str) -> None:
     )
     done = docker("run", "--rm", "--entrypoint", "python", image, "-c", VERSION)
     assert wanted.split()[0] == f"duckdb=={done.stdout.decode().strip()}"
+
+
+@pytest.fixture
+def server(image: str) -> Iterator[str]:
+    """Start a server, locked down but for its port, in the memory of a small machine."""
+    locks = [*LOCKED[: LOCKED.index("--memory")], "--cpus", "1"]
+    locks = [lock for lock in locks if lock not in ("--network", "none")]
+    small = ("--memory", "64m", "--memory-swap", "64m", "-p", "127.0.0.1::8080")
+    done = docker("run", "-d", *locks, *small, image, "serve")
+    assert done.returncode == 0, done.stderr
+    name = done.stdout.decode().strip()
+    yield name
+    docker("rm", "-f", name)
+
+
+def state(name: str) -> Any:
+    return json.loads(docker("inspect", name).stdout)[0]["State"]
+
+
+def test_the_image_serves_in_64_mb_is_healthy_and_ends_cleanly(server: str, folder: Path) -> None:
+    kinds = document.load(REPOSITORY / PREDICTOR).schema.kinds
+    columns, table = ", ".join(map(identifier, kinds)), folder / "rows.jsonl"
+    rows = f"SELECT {columns} FROM 'data/test/sample.parquet'"
+    duckdb.execute(f"COPY ({rows}) TO ? (FORMAT json)", [str(table)])
+    expected = [*map(float, outside(str(table), "--only").split()[1:])]
+    while state(server)["Health"]["Status"] == "starting":
+        time.sleep(0.2)
+    assert state(server)["Health"]["Status"] == "healthy"
+    address = docker("port", server, "8080").stdout.decode().split()[0]
+    lines, found, step = table.read_bytes().splitlines(), [], max(1, 400 // len(kinds))
+    for start in range(0, len(lines), step):
+        body = b"[" + b",".join(lines[start : start + step]) + b"]"
+        with urlopen(f"http://{address}/predict", body) as answer:
+            found += [each["prediction"] for each in json.load(answer)]
+    assert found == expected
+    with urlopen(f"http://{address}/") as page:
+        assert page.read() == (REPOSITORY / PAGE).read_bytes()
+    docker("stop", server)
+    assert (state(server)["ExitCode"], state(server)["OOMKilled"]) == (0, False)
+    assert docker("logs", server).stderr == b"serve: http://0.0.0.0:8080\n"

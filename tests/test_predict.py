@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
 import pytest
+import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes
@@ -630,6 +632,14 @@ def test_the_card_says_what_the_predictor_does(run: Run) -> None:
     text = run("--card").out
     for words in ("made up", "8-bit", "| MedInc | -10 | 10 | 128 | 1 / 2^1 |", "0.375", "+0.25 %"):
         assert words in text
+    _, front, _ = text.split("---\n", 2)
+    read = yaml.safe_load(front)
+    [result] = read["model-index"][0]["results"]
+    assert read["datasets"] == [result["dataset"]["type"]] == ["made-up"]
+    assert read["metrics"] == [metric["type"] for metric in result["metrics"]]
+    scored: Any = SCORES["quantized"]
+    found = [metric["value"] for metric in result["metrics"]]
+    assert found == [scored["test"][name] for name in ("r2", "mse", "mae")]
 
 
 # as a process

@@ -1,6 +1,9 @@
 """The model card: what a predictor says of itself, for people."""
 
+import json
+import re
 from collections.abc import Mapping
+from pathlib import PurePath
 from typing import Any
 
 from stages.predictor.document import Predictor
@@ -14,7 +17,10 @@ GAPS = {
 
 
 def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
-    """Return the model card of `predictor` as Markdown; `scores` are those of scores.json."""
+    """Return the model card of `predictor` as Markdown; `scores` are those of scores.json.
+
+    It begins as https://huggingface.co/docs/hub/model-cards has it, and can be a README there.
+    """
     target, features, found = predictor.target, predictor.features, scores["quantization"]
     proof = "proven the best of their format" if found["optimal"] else "not proven the best"
     difference, gain = found["prediction_difference"], 0 - found["r2_drop"]
@@ -33,6 +39,7 @@ def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
     )
     names = [f.name if f.name.isidentifier() else f"[{f.name}]" for f in features]
     return f"""\
+{_front_matter(predictor, scores["quantized"]["test"])}
 # {target}: linear regression, {predictor.bits}-bit weights
 
 - data: {predictor.dataset}, {len(features)} features
@@ -52,6 +59,28 @@ def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
 - predictions differ from the float model's by {difference["max"]:g} at most on the test rows, \
 and by no more than {difference["bound"]:g} anywhere in the training range
 - {target} = {expression(predictor, names)}"""
+
+
+def _front_matter(predictor: Predictor, scores: Mapping[str, float]) -> str:
+    """Return what Hugging Face reads: YAML, whose values may be JSON."""
+    name = re.sub(r"[^\w.-]", "-", PurePath(predictor.dataset).stem)  # the form of an id there
+    task = {"type": "tabular-regression"}
+    metrics = {"r_squared": scores["r2"], "mse": scores["mse"], "mae": scores["mae"]}
+    result = {
+        "task": task,
+        "dataset": {"type": name, "name": predictor.dataset, "split": "test"},
+        "metrics": [{"type": metric, "value": value} for metric, value in metrics.items()],
+    }
+    fields = {
+        "license": "mit",
+        "pipeline_tag": task["type"],
+        "tags": ["linear-regression", "quantized"],
+        "datasets": [name],
+        "metrics": [*metrics],
+        "model-index": [{"name": predictor.target, "results": [result]}],
+    }
+    lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items())
+    return "\n".join(["---", *lines, "---"])
 
 
 def _cell(name: str) -> str:
