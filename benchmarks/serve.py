@@ -23,13 +23,11 @@ from stages.project.files import MODEL, PREDICTOR
 
 FASTAPI = """
 import sys
-extras = ("opentelemetry", "pandas", "pyarrow", "rich")  # loaded where they are, to no purpose
-sys.modules.update(dict.fromkeys(extras))
+sys.modules["pandas"] = None  # scikit-learn loads it where it is, to no purpose here
 import joblib, numpy, uvicorn
 from fastapi import FastAPI
 from pydantic import create_model
-for extra in extras:
-    del sys.modules[extra]
+del sys.modules["pandas"]
 path, port, *names = sys.argv[1:]
 model, app = joblib.load(path), FastAPI()
 Row = create_model("Row", **{name: (float, ...) for name in names})
@@ -100,7 +98,8 @@ def main() -> None:
     args = parser.parse_args()
     features = document.load(PREDICTOR).features
     if any(feature.name != feature.input.column for feature in features):
-        sys.exit("serve: the model takes more than numbers: scikit-learn's has other columns")
+        print("nothing to compare: the model takes more than numbers, scikit-learn's has features")
+        return
     names, port = [feature.name for feature in features], str(free_port())
     commands = {
         "serve": [sys.executable, "-m", "stages.serve", "--port", port],

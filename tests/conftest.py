@@ -4,8 +4,10 @@ import ast
 import csv
 import io
 import os
+import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -296,6 +298,27 @@ def sail() -> Iterator[str]:
     yield remote
     spark._session(remote).stop()  # at exit there is no server to say goodbye to
     server.stop()
+
+
+SERVED = re.compile(r"serve: http://127\.0\.0\.1:(\d+)\n")
+
+
+def started(*args: str, cwd: Path = Path()) -> tuple[subprocess.Popen[str], int]:
+    """Start our server, at a free port if none is given, and wait until it listens."""
+    command = [sys.executable, "-m", "stages.serve", *(args or ("--port", "0"))]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=cwd)
+    assert process.stderr
+    while line := process.stderr.readline():
+        if found := SERVED.fullmatch(line):
+            return process, int(found[1])
+    raise AssertionError(process.wait())
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """End a server, and return its exit code and what it has said since it listened."""
+    process.send_signal(signal.SIGTERM)
+    _, said = process.communicate(timeout=60)
+    return process.returncode, said
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 import http.client
 import json
-import os
 import random
 import re
 import signal
@@ -19,8 +18,8 @@ import pytest
 from stages import serve
 from stages.predictor import document
 from stages.project.files import PAGE, PREDICTOR
+from tests.conftest import SERVED, ended, started
 
-ADDRESS = re.compile(r"serve: http://127\.0\.0\.1:(\d+)\n")
 FEATURES = document.load(PREDICTOR).features
 VALUES: dict[str, Callable[[Any], Any]] = {  # of any project's predictor
     "number": lambda feature: feature.min,
@@ -32,24 +31,6 @@ ROW = {each.input.column: VALUES[each.input.kind](each) for each in FEATURES}
 BODY = json.dumps(ROW).encode()
 POST = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n"
 WHOLE = POST % len(BODY) + BODY
-
-
-def started(*args: str, **env: str) -> tuple[subprocess.Popen[str], int]:
-    """Start a server at a free port, and wait until it listens."""
-    command = [sys.executable, "-m", "stages.serve", "--port", "0", *args]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=os.environ | env)
-    assert process.stderr
-    while line := process.stderr.readline():
-        if found := ADDRESS.fullmatch(line):
-            return process, int(found[1])
-    raise AssertionError(process.wait())
-
-
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """End a server, and return its exit code and what it has said since it listened."""
-    process.send_signal(signal.SIGTERM)
-    _, said = process.communicate(timeout=60)
-    return process.returncode, said
 
 
 @pytest.fixture(scope="module")
@@ -176,7 +157,7 @@ def test_a_client_that_is_slow_is_let_go() -> None:
     command = [sys.executable, "-c", code, "--port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
-    port = next(int(m[1]) for m in map(ADDRESS.fullmatch, process.stderr) if m)
+    port = next(int(m[1]) for m in map(SERVED.fullmatch, process.stderr) if m)
     beginnings = (b"", b"\r\n", b"GET / HT", WHOLE[:-1], WHOLE + b"\r\n")
     began = time.monotonic()
     connections = [connected(port) for _ in beginnings]

@@ -14,7 +14,7 @@ from stages.predictor import c, document
 from stages.project.files import PLOTS, PREDICTOR, SCORES
 from stages.quantizer.codes import Codes, pack
 from stages.tables.pipes import IN_MEMORY
-from tests.conftest import run
+from tests.conftest import run, started
 
 README = Path("README.md").read_text(encoding="utf-8")
 Sweep = dict[tuple[str, int], dict[str, str]]
@@ -149,12 +149,16 @@ def test_every_file_that_is_linked_exists() -> None:
 
 @pytest.mark.slow
 def test_the_commands_print_what_is_shown(checkout: Path) -> None:
-    for block in blocks("console"):
-        for shown in block.removeprefix("$ ").split("\n$ "):
-            command, _, expected = shown.partition("\n")
-            done = run("bash", "-c", command, cwd=checkout)
-            assert done.returncode == 0, done.stderr
-            assert lines(done.stdout) == lines(expected), command
+    server, _ = started("--port", "8080", cwd=checkout)
+    try:
+        for block in blocks("console"):
+            for shown in block.removeprefix("$ ").split("\n$ "):
+                command, _, expected = shown.partition("\n")
+                done = run("bash", "-c", command, cwd=checkout)
+                assert done.returncode == 0, done.stderr
+                assert lines(done.stdout) == lines(expected), command
+    finally:
+        server.kill()
 
 
 @pytest.mark.slow
