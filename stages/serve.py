@@ -24,6 +24,7 @@ from stages.project.files import PAGE, PREDICTOR
 
 ROOT = Path(__file__).parent.parent
 PATIENCE = 30  # seconds for a request to arrive
+GRACE = 5  # seconds to end in; Docker waits for 10
 LONGEST_REQUEST = 4 * LONGEST_BODY  # bytes, with its head and what divides its chunks
 MOST_CONNECTIONS = 256
 MOST_AHEAD = 8  # requests that a connection sends before it has read the answers
@@ -104,7 +105,7 @@ def main() -> None:
         log_level="error",
         limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=PATIENCE,
-        timeout_graceful_shutdown=PATIENCE,
+        timeout_graceful_shutdown=GRACE,
         proxy_headers=False,
         server_header=False,
         callback_notify=end_slow,  # every second or two
