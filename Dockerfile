@@ -40,7 +40,7 @@ USER 65532:65532
 EXPOSE 8080
 # hadolint ignore=DL3025
 HEALTHCHECK --interval=10s --timeout=3s \
-  CMD ! grep -q stages.serve /proc/1/cmdline || python -ISc "import socket; \
+  CMD ! grep -qzxE '(stages[.])?serve' /proc/1/cmdline || python -ISc "import socket; \
       s = socket.create_connection(('127.0.0.1', 8080), 2); \
       s.sendall(b'GET /v2/health/ready HTTP/1.0\r\n\r\n'); raise SystemExit(b' 200 ' not in s.recv(64))"
 ENTRYPOINT ["predict"]

@@ -6,10 +6,17 @@ is a gap. POST /v2/models/predictor/infer is that of the Open Inference Protocol
 `python -m stages.report` makes. SIGTERM ends the server once it has answered its requests.
 """
 
+import os
+import signal
+
+if __name__ == "__main__":  # until main listens; the first process of a container ignores them
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: os._exit(0))
+
 import argparse
 import hashlib
 import math
-import signal
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -20,37 +27,63 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from stages.predictor import document
 from stages.predictor.application import LONGEST_BODY, Application
 from stages.project import cli
+from stages.project.cli import InputError
 from stages.project.files import PAGE, PREDICTOR
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = 30  # seconds for a request to arrive
-GRACE = 5  # seconds to end in; Docker waits for 10
-LONGEST_REQUEST = 4 * LONGEST_BODY  # bytes, with its head and what divides its chunks
+PATIENCE = 30  # seconds for a request to arrive, or an answer to be read
+LINGER, GRACE = 0.5, 5  # seconds to end in, at least and at most; Docker waits for 10
+LONGEST_HEAD = 1 << 14  # bytes
+LONGEST_REQUEST = 4 * LONGEST_BODY  # with its head and what divides its chunks
 MOST_CONNECTIONS = 256
 MOST_AHEAD = 8  # requests that a connection sends before it has read the answers
+UPGRADE = re.compile(rb"\nupgrade(?=[ \t]*:)", re.IGNORECASE)
 
 
 class Connection(HttpToolsProtocol):
-    """A connection of uvicorn, which by itself waits for ever, and takes heads of any length."""
+    """A connection of uvicorn, which by itself waits for ever, and reads without a limit.
+
+    An error within the parser makes it stop, and uvicorn answer 400.
+    """
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
+        self.ending = False
         self.wait()
+        if len(self.connections) > MOST_CONNECTIONS:  # the one that has waited longest goes
+            oldest = min(self.connections, key=lambda each: getattr(each, "since", math.inf))
+            self.connections.discard(oldest)
+            oldest.transport.abort()
 
     def wait(self) -> None:
         self.since = self.loop.time()  # when it began to wait for the client
-        self.received = 0  # bytes since then
+        self.received = self.head = 0  # bytes since then
+        self.in_head = True
 
     def on_message_begin(self) -> None:
         if len(self.pipeline) >= MOST_AHEAD:
-            raise OverflowError  # which makes the parser stop, and uvicorn answer 400
+            raise OverflowError
         super().on_message_begin()
         self.wait()
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.head += len(name) + len(value) + 32
+        if self.head > LONGEST_HEAD:
+            raise OverflowError
+        super().on_header(name, value)
+
+    def on_headers_complete(self) -> None:
+        if self.parser.should_upgrade():  # a name that came in two parts
+            raise OverflowError
+        super().on_headers_complete()
+        self.in_head = False
+        self.cycle.keep_alive &= not self.ending
+
     def data_received(self, data: bytes) -> None:
-        super().data_received(data)
+        # a server may ignore this field; llhttp would take the body for that of another protocol
+        super().data_received(UPGRADE.sub(b"\nignored", data))
         self.received += len(data)
-        if self.received > LONGEST_REQUEST:
+        if self.received > (LONGEST_HEAD if self.in_head else LONGEST_REQUEST):
             self.transport.abort()
 
     def on_message_complete(self) -> None:
@@ -62,8 +95,15 @@ class Connection(HttpToolsProtocol):
         self.wait()
 
     def end_if_slow(self) -> None:
-        if self.loop.time() - self.since > PATIENCE:
+        now = self.loop.time()
+        if self.flow.write_paused:  # the client does not read
+            self.since = min(self.since, now)
+        if now - self.since > PATIENCE:
             self.transport.abort()
+
+    def shutdown(self) -> None:
+        self.ending = True
+        self.loop.call_later(LINGER, super().shutdown)  # what was sent by now is answered
 
 
 def page_of(predictor: bytes) -> bytes | None:
@@ -71,7 +111,7 @@ def page_of(predictor: bytes) -> bytes | None:
     page = (ROOT / PAGE).read_bytes() if (ROOT / PAGE).is_file() else b""
     if hashlib.sha256(predictor).hexdigest().encode() in page:
         return page
-    cli.say(f"serve: {PAGE} is not that of this model: `python -m stages.report` makes it")
+    cli.say(f"serve: there is no {PAGE} of this model: `python -m stages.report` makes it")
     return None
 
 
@@ -83,6 +123,18 @@ def parse() -> argparse.Namespace:
     if not 0 <= args.port < 2**16:
         parser.error(f"--port must be from 0 to 65535, got {args.port}")
     return args
+
+
+def listening(host: str, port: int) -> socket.socket:
+    """Return a socket that listens."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        listener = socket.create_server((host, port), family=family, dualstack_ipv6=host == "::")
+    except (TypeError, ValueError) as error:  # of names that are none
+        raise InputError(f"--host: {error}") from error
+    # inherited by connections: asyncio sets it only where a socket tells its protocol
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def main() -> None:
@@ -102,8 +154,7 @@ def main() -> None:
         ws="none",
         lifespan="off",
         log_config=None,
-        log_level="error",
-        limit_concurrency=MOST_CONNECTIONS,
+        log_level="critical",  # the application prints its own faults
         timeout_keep_alive=PATIENCE,
         timeout_graceful_shutdown=GRACE,
         proxy_headers=False,
@@ -114,10 +165,7 @@ def main() -> None:
     server = uvicorn.Server(config)
     for signum in (signal.SIGINT, signal.SIGTERM):  # uvicorn raises them again in the end
         signal.signal(signum, server.handle_exit)
-    family = socket.AF_INET6 if ":" in args.host else socket.AF_INET
-    with socket.create_server((args.host, args.port), family=family) as listener:
-        # inherited by connections: asyncio sets it only where a socket tells its protocol
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    with listening(args.host, args.port) as listener:
         host, port = listener.getsockname()[:2]
         cli.say(f"serve: http://{f'[{host}]' if ':' in host else host}:{port}")
         server.run(sockets=[listener])

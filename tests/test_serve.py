@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +31,7 @@ VALUES: dict[str, Callable[[Any], Any]] = {  # of any project's predictor
 ROW = {each.input.column: VALUES[each.input.kind](each) for each in FEATURES}
 BODY = json.dumps(ROW).encode()
 POST = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n"
+REFUSED = b"HTTP/1.1 400 Bad Request"
 WHOLE = POST % len(BODY) + BODY
 
 
@@ -53,7 +55,7 @@ def exchanged(port: int, data: bytes) -> bytes:
             connection.shutdown(socket.SHUT_WR)
             while chunk := connection.recv(1 << 16):
                 found += chunk
-        except ConnectionError:
+        except OSError:  # the server has ended it
             pass
     return found
 
@@ -64,6 +66,12 @@ def predicted(port: int) -> float:
     answer = connection.getresponse()
     assert answer.status == 200
     return float(json.load(answer)["prediction"])
+
+
+def sockets(pid: int) -> int:
+    """Count the open sockets of a process."""
+    files = Path(f"/proc/{pid}/fd").iterdir()
+    return sum(str(file.readlink()).startswith("socket:") for file in files)
 
 
 def resident(port: int) -> float:
@@ -86,16 +94,55 @@ def test_connections_stay_open_for_more_requests(port: int) -> None:
         assert connection.recv(1) == b""  # after a refusal
 
 
-def test_a_head_without_end_is_not_kept(port: int) -> None:
-    head = b"GET / HTTP/1.1\r\n" + b"x: y\r\n" * (serve.LONGEST_REQUEST // 6 + 1)
-    assert exchanged(port, head) == b""
-    trailers = b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n7\r\n0\r\n"
-    assert exchanged(port, trailers + b"x: y\r\n" * (serve.LONGEST_REQUEST // 6 + 1)) == b""
+def test_heads_and_what_follows_a_body_have_a_limit(port: int) -> None:
+    begin = b"GET / HTTP/1.1\r\n"
+    chunked = b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n7\r\n0\r\n"
+    fields = b"x:\r\n" * (serve.LONGEST_HEAD // 32)
+    for data in (begin, chunked):
+        assert exchanged(port, data + fields).startswith(b"HTTP/1.1 400 ")
+    for field in (b"x: ", b"x"):  # of which uvicorn never sees the end
+        assert exchanged(port, begin + field * serve.LONGEST_HEAD) == b""
+    body = b"1\r\n7\r\n" * (serve.LONGEST_REQUEST // 6)
+    assert b"200 OK" not in exchanged(port, chunked.replace(b"1\r\n7\r\n", body))
+
+
+@pytest.mark.parametrize("cut", [0, 40, 62, 90, 200])
+def test_an_upgrade_is_not_for_us_and_makes_no_request_of_a_body(port: int, cut: int) -> None:
+    upgrade = b"\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"
+    body = b"GET /v2/health/ready HTTP/1.1\r\nHost: here\r\n\r\n"
+    for content, good in ((BODY, b"prediction"), (body, b"is not JSON")):
+        data = (POST % len(content)).replace(b"\r\n", upgrade, 1) + content
+        with connected(port) as connection:
+            connection.sendall(data[:cut])
+            time.sleep(0.05)
+            connection.sendall(data[cut:])
+            answer = b""
+            while not answer.endswith((b"}\n", b"received.")):
+                answer += connection.recv(1 << 16)
+        assert good in answer or answer.startswith(b"HTTP/1.1 400 ")
+        assert b"ready" not in answer
+
+
+def test_new_connections_take_the_place_of_those_that_wait_longest(port: int) -> None:
+    waiting = [connected(port) for _ in range(serve.MOST_CONNECTIONS + 9)]
+    assert predicted(port)
+    gone = []
+    for connection in waiting:
+        connection.settimeout(0.01)
+        try:
+            gone.append(connection.recv(1) == b"")
+        except ConnectionResetError:
+            gone.append(True)
+        except TimeoutError:
+            gone.append(False)
+        connection.close()
+    assert gone == sorted(gone, reverse=True)
+    assert 9 <= sum(gone) <= 11
 
 
 def test_what_is_no_http_gets_400(port: int) -> None:
     for data in (b"hello\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"\0" * 100):
-        assert exchanged(port, data).startswith(b"HTTP/1.1 400 Bad Request\r\n")
+        assert exchanged(port, data).startswith(REFUSED)
     assert exchanged(port, WHOLE * 1000).count(b"HTTP/1.1 200 OK") < 1000  # far ahead of answers
 
 
@@ -131,7 +178,7 @@ def test_the_page_is_that_of_the_predictor(
     capsys.readouterr()
     assert serve.page_of(b"another model") is None
     assert capsys.readouterr().err == (
-        "serve: reports/model.html is not that of this model: `python -m stages.report` makes it\n"
+        "serve: there is no reports/model.html of this model: `python -m stages.report` makes it\n"
     )
 
 
@@ -151,9 +198,25 @@ def test_sigterm_answers_a_request_that_has_begun() -> None:
     assert (process.returncode, said) == (0, "")
 
 
+def test_sigterm_resets_no_connection_that_is_busy() -> None:
+    process, port = started()
+    connection, answers = http.client.HTTPConnection("127.0.0.1", port, timeout=60), 0
+    while process.poll() is None:
+        connection.request("POST", "/predict", BODY)
+        answer = connection.getresponse()
+        assert (answer.status, answer.read()[:1]) == (200, b"{")
+        answers += 1
+        if answers == 50:
+            process.send_signal(signal.SIGTERM)
+        if answer.will_close or (answers > 50 and not connection.sock):
+            break
+    assert answers >= 50
+    assert process.wait(60) == 0
+
+
 @pytest.mark.slow
 def test_a_client_that_is_slow_is_let_go() -> None:
-    code = "import runpy, stages.serve as s; s.PATIENCE = 2; s.cli.finish(s.main, 'serve')"
+    code = "import stages.serve as s; s.PATIENCE = 2; s.cli.finish(s.main, 'serve')"
     command = [sys.executable, "-c", code, "--port", "0"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     assert process.stderr
@@ -168,6 +231,15 @@ def test_a_client_that_is_slow_is_let_go() -> None:
             pass
         connection.close()
     assert time.monotonic() - began > 2
+    outside = {key: 1e9 if isinstance(value, float) else value for key, value in ROW.items()}
+    many = json.dumps([outside] * 900).encode()
+    idle = sockets(process.pid)
+    with connected(port) as unread:
+        threading.Thread(target=unread.sendall, args=[(POST % len(many) + many) * 8]).start()
+        time.sleep(1)
+        assert sockets(process.pid) == idle + 1
+        time.sleep(6)
+        assert sockets(process.pid) == idle
     assert predicted(port)
     assert ended(process) == (0, "")
 

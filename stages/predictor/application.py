@@ -14,6 +14,7 @@ from prometheus_client import (
     Counter,
     Histogram,
     ProcessCollector,
+    disable_created_metrics,
     generate_latest,
 )
 
@@ -26,7 +27,7 @@ from stages.project.cli import InputError
 from stages.project.text import shown
 
 LONGEST_BODY = 1 << 18  # bytes
-MOST_READING = 1 << 23  # bytes of all bodies that are being read
+MOST_HELD = 1 << 23  # bytes of all bodies and answers that are on their way
 SECONDS = (1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 1e-1, 1)  # buckets of the histogram
 HTML, TEXT = "text/html; charset=utf-8", "text/plain; version=0.0.4; charset=utf-8"
 
@@ -46,6 +47,9 @@ class RefusedError(InputError):
             self.headers.append((b"allow", allow.encode()))
 
 
+TOO_LONG = RefusedError(413, f"the body must be at most {LONGEST_BODY:,} bytes")
+
+
 class Application:
     """Answers for one model.
 
@@ -58,7 +62,8 @@ class Application:
 
     def __init__(self, model: Predictor, page: bytes | None = None) -> None:
         self.scorer = Scorer(model)
-        self.reading = 0  # bytes of bodies
+        self.held = 0  # bytes of bodies and answers
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self.requests = Counter(
@@ -78,6 +83,8 @@ class Application:
             ["column"],
             registry=self.registry,
         )
+        for name in self.scorer.kinds:  # so that its first event is an increase
+            self.unlike.labels(name)
         about = f"/v2/models/{MODEL}"
         self.posts = {"/predict": self.predict, f"{about}/infer": self.infer}
         documents = {
@@ -94,9 +101,10 @@ class Application:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        path, status, headers = scope["path"], 200, Headers()
+        path = scope["raw_path"].decode()  # so that no %2f of it is a slash
+        path, status, headers = path.rstrip("/") or "/", 200, Headers()
         try:
-            kind, content = await self.answer(scope["method"], path, receive)
+            kind, content = await self.answer(scope["method"], path, scope["headers"], receive)
         except InputError as error:
             status = 400
             if isinstance(error, RefusedError):
@@ -114,14 +122,21 @@ class Application:
             (b"content-type", kind.encode()),
             (b"content-length", str(len(content)).encode()),
         ]
-        await send({"type": "http.response.start", "status": status, "headers": headers})
-        await send({"type": "http.response.body", "body": content})
+        self.held += len(content)
+        try:
+            await send({"type": "http.response.start", "status": status, "headers": headers})
+            await send({"type": "http.response.body", "body": content})
+        finally:
+            self.held -= len(content)
 
-    async def answer(self, method: str, path: str, receive: Receive) -> tuple[str, bytes]:
+    async def answer(
+        self, method: str, path: str, headers: Headers, receive: Receive
+    ) -> tuple[str, bytes]:
         """Return the type and the content of the answer to a request."""
         if path in self.posts:
             if method != "POST":
                 raise RefusedError(405, f"{path} takes POST, got {method}", allow="POST")
+            check(dict(headers))
             found = protocol.loads(await self.body(receive))
             return JSON, _encoded(self.posts[path](found))
         if path not in (*self.gets, "/metrics"):
@@ -143,13 +158,13 @@ class Application:
                     raise ConnectionError
                 chunk, more = message["body"], message["more_body"]
                 body += chunk
-                self.reading += len(chunk)
+                self.held += len(chunk)
                 if len(body) > LONGEST_BODY:
-                    raise RefusedError(413, f"the body must be at most {LONGEST_BODY:,} bytes")
-                if self.reading > MOST_READING:
-                    raise RefusedError(503, "too many bodies at once, try again")
+                    raise TOO_LONG
+                if self.held > MOST_HELD:
+                    raise RefusedError(503, "too many requests at once, try again")
         finally:
-            self.reading -= len(body)
+            self.held -= len(body)
         return body
 
     def predict(self, found: Any) -> Any:
@@ -170,6 +185,16 @@ class Application:
             for name in each.warnings:
                 self.unlike.labels(name).inc()
         return found
+
+
+def check(headers: Mapping[bytes, bytes]) -> None:
+    """Refuse a body of which its head tells that it cannot be read."""
+    if b"inference-header-content-length" in headers:
+        raise RefusedError(400, "tensors must be JSON: set binary_data=False in the client")
+    if (coding := headers.get(b"content-encoding", b"identity").decode("latin-1")) != "identity":
+        raise RefusedError(415, f"the body must have no content-encoding, got {shown(coding)}")
+    if int(headers.get(b"content-length", 0)) > LONGEST_BODY:
+        raise TOO_LONG
 
 
 def _encoded(document: Any) -> bytes:

@@ -17,7 +17,7 @@ TYPES: dict[str, dict[str, Any]] = {
 
 
 def openapi(model: Predictor) -> Any:
-    """Return the document, whose schemas are exact but for the days of a month."""
+    """Return the document, whose schemas allow no more than dates and sizes that do not exist."""
     kinds = model.schema.kinds
     values = {name: _values(model, name) for name in kinds}
     row = _object(values)
@@ -35,8 +35,8 @@ def openapi(model: Predictor) -> Any:
     ]
     infer = _object(
         {"inputs": _array({"anyOf": tensors})},
-        id=NAME,
-        outputs=_array(_object({"name": {"const": OUTPUT}})),
+        id=NAME | {"type": ["string", "null"]},
+        outputs=_array(_object({"name": {"const": OUTPUT}})) | {"type": ["array", "null"]},
     )
     about = f"/v2/models/{MODEL}"
     return {

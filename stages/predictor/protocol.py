@@ -39,7 +39,11 @@ def loads(body: bytes) -> Any:
 
 
 def _refuse(constant: str) -> NoReturn:
-    raise InputError(f"the body is not JSON: it has {constant}")
+    raise InputError(f"the body is not JSON: it has {constant}, a gap is null")
+
+
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) < 400 else float(digits)  # infinite, and refused by its name
 
 
 def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
@@ -49,7 +53,7 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-_DECODER = json.JSONDecoder(parse_constant=_refuse, object_pairs_hook=_unique)
+_DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse, object_pairs_hook=_unique)
 
 
 def plain_rows(document: Any) -> Sequence[Row]:
@@ -74,11 +78,11 @@ def tensor_rows(document: Any, kinds: Mapping[str, str]) -> Sequence[Row]:
     """Return the rows of an inference request, which has a tensor for each column."""
     if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
         raise InputError("the body must be an object with an array of inputs")
-    if not isinstance(document.get("id", ""), str):
+    if type(document.get("id")) not in (str, type(None)):
         raise InputError(f"id must be a text, got {shown(document['id'])}")
-    outputs = document.get("outputs", [{"name": OUTPUT}])
-    if not isinstance(outputs, list) or not all(
-        isinstance(each, dict) and each.get("name") == OUTPUT for each in outputs
+    outputs = document.get("outputs") or []  # which means all
+    if not isinstance(outputs, list) or any(
+        not isinstance(each, dict) or each.get("name") != OUTPUT for each in outputs
     ):
         raise InputError(f"outputs must be an array of {OUTPUT}, got {shown(outputs)}")
     columns: dict[str, list[Any]] = {}
@@ -105,6 +109,8 @@ def _data(tensor: Row, name: str, kind: str) -> list[Any]:
         raise InputError(f"{named(name)}: datatype {what}")
     if not isinstance(data, list):
         raise InputError(f"{named(name)}: data must be an array, got {shown(data)}")
+    if "base64" in str(tensor.get("parameters")):  # as MLServer's codec has it
+        raise InputError(f"{named(name)}: texts must be texts, not base64")
     if shape == [len(data), 1]:
         data = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in data]
     elif shape != [len(data)]:
@@ -121,11 +127,11 @@ def tensor_answer(predictions: Sequence[Prediction], document: Row) -> Any:
         f"row {index}: {warning}"
         for index, each in enumerate(predictions, 1)
         for warning in each.warnings.values()
-    ]
+    ]  # as one text, since a parameter can be no array
     return (
         {"model_name": MODEL, "outputs": [output]}
-        | ({"id": document["id"]} if "id" in document else {})
-        | ({"parameters": {"warnings": warnings}} if warnings else {})
+        | ({"id": document["id"]} if document.get("id") is not None else {})
+        | ({"parameters": {"warnings": "\n".join(warnings)}} if warnings else {})
     )
 
 

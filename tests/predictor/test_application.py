@@ -30,7 +30,7 @@ COAL = "fuel is 'coal', which training has not seen"
 Answer = tuple[int, dict[bytes, bytes], bytes]
 
 
-def asked(app: Application, method: str, path: str, *chunks: bytes) -> Answer:
+def asked(app: Application, method: str, path: str, *chunks: bytes, **fields: bytes) -> Answer:
     """Return status, headers and content of the answer to a request that comes in chunks."""
     left, sent = list(chunks or [b""]), []
 
@@ -40,7 +40,9 @@ def asked(app: Application, method: str, path: str, *chunks: bytes) -> Answer:
     async def send(message: Any) -> None:
         sent.append(message)
 
-    asyncio.run(app({"type": "http", "method": method, "path": path}, receive, send))
+    head = [(name.replace("_", "-").encode(), value) for name, value in fields.items()]
+    scope = {"type": "http", "method": method, "raw_path": path.encode(), "headers": head}
+    asyncio.run(app(scope, receive, send))
     start, body = sent
     headers = dict(start["headers"])
     assert headers[b"content-length"] == b"%d" % len(body["body"])
@@ -66,6 +68,7 @@ def test_a_row_gets_an_object_and_rows_an_array() -> None:
 
 def test_columns_are_taken_by_their_names_whatever_their_order() -> None:
     request = {"inputs": TENSORS[::-1], "id": "é", "outputs": [{"name": "prediction"}]}
+    bare = {"inputs": TENSORS, "id": None, "outputs": None}
     data = [FIRST, SECOND]
     output = {"name": "prediction", "datatype": "FP64", "shape": [2], "data": data}
     assert posted(request, INFER) == (
@@ -74,11 +77,12 @@ def test_columns_are_taken_by_their_names_whatever_their_order() -> None:
             "model_name": "predictor",
             "outputs": [output],
             "id": "é",
-            "parameters": {"warnings": [f"row 2: {COAL}"]},
+            "parameters": {"warnings": f"row 2: {COAL}"},
         },
     )
     extra = {"name": "colour", "datatype": "BYTES", "shape": [7], "data": "?"}
     assert posted({"inputs": [*TENSORS, extra]}, INFER)[1]["outputs"] == [output]
+    assert "id" not in posted(bare, INFER + "/")[1]
 
 
 @pytest.mark.parametrize(
@@ -86,12 +90,12 @@ def test_columns_are_taken_by_their_names_whatever_their_order() -> None:
     [
         (b"", "the body is not JSON: Expecting value"),
         (b"\xff", "the body is not JSON: 'utf-8' codec"),
-        (b'{"km": NaN}', "the body is not JSON: it has NaN"),
+        (b'{"km": NaN}', "the body is not JSON: it has NaN, a gap is null"),
         (b'[{"km": -Infinity}]', "the body is not JSON: it has -Infinity"),
         (b'{"km": 1, "km": 2}', "the body has an object with two equal names"),
         (b'{"km": 1} {}', "the body is not JSON: Extra data"),
         (b"[" * 100_000, "the body is nested too deeply"),
-        (b"1" * 5000, "the body is not JSON: Exceeds the limit"),
+        (b'{"fuel": "x", "new": true, "seen": null, "km": %s}' % (b"1" * 5000), "row 1: km is inf"),
         (7, "row 1 is 7, must be an object of columns"),
         ([ROW, [ROW]], "row 2 is [{"),
         ({}, "row 1: column fuel is missing"),
@@ -119,6 +123,7 @@ def tensors(index: int, **change: Any) -> Any:
         ({"inputs": [7]}, "an input must be an object with a name, got 7"),
         ({"inputs": [*TENSORS, TENSORS[0]]}, "two inputs are called fuel"),
         ({"inputs": TENSORS, "id": 7}, "id must be a text, got 7"),
+        (tensors(0, parameters={"content_type": "base64"}), "fuel: texts must be texts"),
         ({"inputs": TENSORS, "outputs": 7}, "outputs must be an array of prediction, got 7"),
         ({"inputs": TENSORS, "outputs": [{"name": "x"}]}, "outputs must be an array of"),
         (tensors(3, datatype="BYTES"), "km: datatype must be FP64 or FP32 or"),
@@ -145,6 +150,7 @@ def test_bad_tensors_are_told_in_one_line(document: Any, message: str) -> None:
         ("GET", "/", 404, None),
         ("GET", "/predict", 405, b"POST"),
         ("POST", "/metrics", 405, b"GET, HEAD"),
+        ("GET", "/v2%2fhealth/live", 404, None),
     ],
 )
 def test_other_paths_and_methods(method: str, path: str, status: int, allow: bytes | None) -> None:
@@ -188,9 +194,25 @@ def test_a_body_that_is_too_long_is_not_read_to_its_end(monkeypatch: pytest.Monk
     assert asked(app, "POST", "/predict", half, half[:-2], b"{}")[0] == 400
     status, headers, _ = asked(app, "POST", "/predict", half, half, b" ", b"never read")
     assert (status, headers[b"connection"]) == (413, b"close")
-    monkeypatch.setattr(application, "MOST_READING", LONGEST_BODY // 2)
+    monkeypatch.setattr(application, "MOST_HELD", LONGEST_BODY // 2)
     assert asked(app, "POST", "/predict", half, b" ", b"never read")[0] == 503
-    assert app.reading == 0
+    assert app.held == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "status", "message"),
+    [
+        ({"content_length": b"262145"}, 413, "the body must be at most 262,144 bytes"),
+        ({"content_encoding": b"gzip"}, 415, "the body must have no content-encoding, got 'gzip'"),
+        ({"inference_header_content_length": b"9"}, 400, "set binary_data=False in the client"),
+    ],
+)
+def test_a_head_that_tells_of_what_cannot_be_read(
+    fields: dict[str, bytes], status: int, message: str
+) -> None:
+    found, _, content = asked(Application(CAR), "POST", "/predict", b"never read", **fields)
+    assert found == status
+    assert message in json.loads(content)["error"]
 
 
 def test_a_fault_of_the_server_is_not_told_to_the_client(
