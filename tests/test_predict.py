@@ -660,11 +660,12 @@ def test_predict_imports_only_duckdb_and_what_the_image_has(root: Path) -> None:
     }
     allowed = (REPOSITORY / ".dockerignore").read_text().split()
     patterns = [line[1:] for line in allowed if line.startswith("!stages/")]
+    left_out = {line for line in allowed if line.startswith("stages/")}
     lazy = Path("stages/predictor/c.py")  # only --c imports it
     assert lazy not in modules
     assert {str(file) for file in modules | {lazy}} == {
         str(file.relative_to(REPOSITORY)) for p in patterns for file in REPOSITORY.glob(p)
-    }
+    } - left_out
 
 
 @pytest.mark.slow

@@ -13,7 +13,6 @@ from typing import Any
 
 from stages.predictor.card import GAPS
 from stages.predictor.document import parse
-from stages.predictor.expression import expression
 from stages.project.cli import plural
 from stages.tables.inputs import EPOCH
 
@@ -67,14 +66,13 @@ def page(
             else "not proven the best",
             "size": len(payload),
             "explained": f"{100 * test['r2']:.1f} %",
-            "mae": f"{test['mae']:.4g}",
-            "means": f"{both[1]['train']['mean']:.6g}",  # of the predictions: the model is linear
+            "mae": f"{test['mae']:,.6g}",
+            "means": f"{both[1]['train']['mean']:,.6g}",  # of the predictions: the model is linear
             "gaps": GAPS[model.missing],
             "last": 2**model.bits - 1,
             "number": model.intercept.number,
             "power": model.intercept.exponent,
             "payload": payload.hex(" "),
-            "expression": expression(model, model.schema.features),
             "digest": sha256(text).hexdigest(),
             "policy": _policy(template),
         }
