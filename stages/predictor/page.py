@@ -16,6 +16,7 @@ from stages.predictor.document import parse
 from stages.project.cli import plural
 from stages.tables.inputs import EPOCH
 
+MODELS = ("float", "quantized")
 RATED = {"r2": "R²", "mae": "mean absolute error", "rmse": "root mean squared error"}
 
 
@@ -35,7 +36,7 @@ def page(
     """
     document = json.loads(text)
     model, found = parse(document, "predictor"), scores["quantization"]
-    both, test = (scores["float"], scores["quantized"]), scores["quantized"]["test"]
+    train, test = scores["quantized"].values()
     kinds = model.schema.kinds
     data = {
         "predictor": document,
@@ -43,10 +44,10 @@ def page(
         "intercept": scores["intercept"]["float"],
         "start": {name: _value(sample[name], kind) for name, kind in kinds.items()},
         "actual": float(sample["actual"]),
-        "std": both[1]["train"]["std"],
+        "std": train["std"],
     }
     rated = (
-        [f"{name} on {part} rows", *(f"{each[part][score]:.6f}" for each in both)]
+        [f"{name} on {part} rows", *(f"{scores[kind][part][score]:.6f}" for kind in MODELS)]
         for part in ("test", "train")
         for score, name in RATED.items()
     )
@@ -55,39 +56,33 @@ def page(
         for f, w, (v, _) in zip(model.features, model.coef, weights, strict=True)
     )
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
-    texts = (
-        vars(model)
-        | found
-        | found["prediction_difference"]
-        | {
-            "columns": f"{plural(len(kinds), 'column')} of {model.dataset}",
-            "proof": "proven the best of their format"
-            if found["optimal"]
-            else "not proven the best",
-            "size": len(payload),
-            "explained": f"{100 * test['r2']:.1f} %",
-            "mae": f"{test['mae']:,.6g}",
-            "means": f"{both[1]['train']['mean']:,.6g}",  # of the predictions: the model is linear
-            "gaps": GAPS[model.missing],
-            "last": 2**model.bits - 1,
-            "number": model.intercept.number,
-            "power": model.intercept.exponent,
-            "payload": payload.hex(" "),
-            "digest": sha256(text).hexdigest(),
-            "policy": _policy(template),
-        }
-    )
-    parts = {
-        "scores": _rows(rated),
-        "rows": _rows(rows),
-        "plots": "".join(
-            f"<figure>\n<figcaption>{escape(title)}</figcaption>\n{svg}\n</figure>\n"
-            for title, svg in plots.items()
-        ),
-        "model": json.dumps(data, ensure_ascii=False).replace("<", "\\u003c"),  # ends no script
+    texts = {
+        **vars(model),
+        **found,
+        **found["prediction_difference"],
+        "columns": f"{plural(len(kinds), 'column')} of {model.dataset}",
+        "proof": "proven the best of their format" if found["optimal"] else "not proven the best",
+        "size": len(payload),
+        "explained": f"{100 * test['r2']:.1f} %",
+        "mae": f"{test['mae']:,.6g}",
+        "means": f"{train['mean']:,.6g}",  # of the predictions: the model is linear
+        "gaps": GAPS[model.missing],
+        "last": 2**model.bits - 1,
+        "number": model.intercept.number,
+        "power": model.intercept.exponent,
+        "payload": payload.hex(" "),
+        "digest": sha256(text).hexdigest(),
+        "policy": _policy(template),
     }
+    drawn = (
+        f"<figure>\n<figcaption>{escape(title)}</figcaption>\n{svg}\n</figure>\n"
+        for title, svg in plots.items()
+    )
     escaped = {key: escape(str(value)) for key, value in texts.items()}
-    return Template(template).substitute(escaped | parts)
+    escaped |= {"scores": _rows(rated), "rows": _rows(rows), "plots": "".join(drawn)}
+    # nothing but "<" could end the script that holds it
+    escaped["model"] = json.dumps(data, ensure_ascii=False).replace("<", "\\u003c")
+    return Template(template).substitute(escaped)
 
 
 def _policy(template: str) -> str:
