@@ -24,6 +24,7 @@ from stages.tables.table import Table
 REMEDY = "`dvc repro` makes both"
 Way = tuple[str, int, int, LinearModel]  # rounding, bits, payload_bytes, quantized model
 WAY_COLUMNS = ("rounding", "bits", "payload_bytes")
+WEIGHT_COLUMNS = ("feature", "model", "effect", "weight", "mean")
 SCORE_COLUMNS = ("mse_growth_percent", "train_r2", "test_r2", "largest_difference")
 
 
@@ -55,16 +56,18 @@ def scored_sweep(
 
 
 def effects(
-    model: LinearModel, quantized: LinearModel, features: Iterable[str], std: Floats
-) -> Iterator[tuple[str, str, float]]:
+    model: LinearModel, quantized: LinearModel, features: Iterable[str], std: Floats, mean: Floats
+) -> Iterator[tuple[str, str, float, float, float]]:
     """Yield what one standard deviation of each feature adds to the prediction of either model.
 
-    Weights themselves have the units of their features, so one picture cannot show them all.
+    Weights themselves have the units of their features, so one picture cannot show them all. They
+    stand behind it with the means of the features, for whoever calculates with them.
     """
     for name, shown in (("float", model), ("quantized", quantized)):
-        per_deviation = (shown.coef * std).round(files.DECIMALS).tolist()
-        for feature, effect in zip(features, per_deviation, strict=True):
-            yield feature, name, effect
+        per_deviation = (shown.coef * std).round(files.DECIMALS)
+        numbers = np.column_stack([per_deviation, shown.coef, mean]).tolist()
+        for feature, (effect, weight, average) in zip(features, numbers, strict=True):
+            yield feature, name, effect, weight, average
 
 
 def headline(scored: Mapping[str, Any]) -> dict[str, Any]:
@@ -145,19 +148,20 @@ def main() -> str:
     models = model, codes.model
     scored, swept = measured(models, learned, train, test)
     scored["quantization"] |= proof | {"payload_bits": 8 * len(pack(codes))}
+    scored["intercept"] = {"float": model.intercept, "quantized": codes.model.intercept}
     made = files.MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR
     scored["bytes"] = {path.name.replace(".", "_"): path.stat().st_size for path in made}
     told = headline(scored)
     raw, rows = test.sample()
     judged = judge(rows, *models).tolist()
     first = [(*cells, *numbers) for cells, numbers in zip(raw, judged, strict=True)][:samples]
-    weights = effects(*models, schema.features, learned.std[:-1])
+    weights = effects(*models, schema.features, learned.std[:-1], learned.mean[:-1])
 
     files.save_json(told, files.METRICS)
     files.save_json(scored, files.SCORES)
     files.save_csv((*schema.kinds, *files.SAMPLE_COLUMNS), first, files.PREDICTIONS)
     files.save_csv(files.SAMPLE_COLUMNS, judged, files.PLOTS / "predictions.csv")
-    files.save_csv(("feature", "model", "effect"), weights, files.PLOTS / "weights.csv")
+    files.save_csv(WEIGHT_COLUMNS, weights, files.PLOTS / "weights.csv")
     files.save_csv(WAY_COLUMNS + SCORE_COLUMNS, swept, files.PLOTS / "sweep.csv")
     float_r2, quantized_r2 = told["test_r2"].values()
     growth = scored["quantization"]["mse_growth_percent"]

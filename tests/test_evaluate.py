@@ -33,11 +33,12 @@ def test_a_prediction_is_judged_by_what_is_known() -> None:
 
 def test_effects_are_weights_times_deviations() -> None:
     quantized = LinearModel(np.array([0.25, -4.0]), 0.0)
-    assert list(effects(MODEL, quantized, ("a", "b"), np.array([2.0, 10.0]))) == [
-        ("a", "float", 1.0),
-        ("b", "float", -30.0),
-        ("a", "quantized", 0.5),
-        ("b", "quantized", -40.0),
+    std, mean = np.array([2.0, 10.0]), np.array([7.0, 1 / 3])
+    assert list(effects(MODEL, quantized, ("a", "b"), std, mean)) == [
+        ("a", "float", 1.0, 0.5, 7.0),
+        ("b", "float", -30.0, -3.0, 1 / 3),
+        ("a", "quantized", 0.5, 0.25, 7.0),
+        ("b", "quantized", -40.0, -4.0, 1 / 3),
     ]
 
 

@@ -25,8 +25,8 @@ METRICS = Path("reports/metrics.json")
 SCORES = Path("reports/scores.json")
 PREDICTIONS = Path("reports/predictions.csv")
 PLOTS = Path("reports/plots")
-PICTURES = Path("reports/pictures")
 PAGE = Path("reports/model.html")
+PICTURE = Path("reports/pictures/quantization.svg")
 
 DECIMALS = 6  # of the reports
 SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the features in PREDICTIONS

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stages import report
 from stages.predictor import c, document
-from stages.project.files import PLOTS, PREDICTOR, SCORES
+from stages.project.files import PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
 from stages.quantizer.codes import Codes, pack
 from stages.tables.pipes import IN_MEMORY
 from tests.conftest import run, started
@@ -135,10 +134,21 @@ def test_what_it_runs_from_nothing_is_what_ci_runs_first() -> None:
     assert re.findall(fresh, "".join(scripts), re.M) == re.findall(fresh, README, re.M)
 
 
-def test_every_picture_that_is_shown_is_drawn_and_described() -> None:
-    shown = dict(re.findall(r"^!\[(.+)\]\((.+)\)$", README, re.MULTILINE))
-    assert set(shown.values()) <= {f"reports/pictures/{name}" for name in report.PLOTS}
-    assert "`python -m stages.report`" in README
+def test_the_picture_is_small_and_described() -> None:
+    [(description, path)] = re.findall(r"^!\[(.+)\]\((.+)\)$", README, re.MULTILINE)
+    assert Path(path).stat().st_size <= 120_000
+    with PREDICTIONS.open(encoding="utf-8", newline="") as file:
+        first = next(csv.DictReader(file))
+    assert f"a prediction of {float(first['quantized']):.4f}" in description
+    assert f"{first['float']} by the float model" in description
+    for command in ("stages.report", "tests.browser"):
+        assert f"`python -m {command}`" in README
+
+
+def test_the_page_is_small() -> None:
+    text = PAGE.read_bytes()
+    assert len(text) < 300_000
+    assert len(re.sub(rb"<svg.*?</svg>", b"", text, flags=re.DOTALL)) < 25_000
 
 
 def test_every_file_that_is_linked_exists() -> None:

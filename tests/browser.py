@@ -1,0 +1,127 @@
+"""A headless Chromium, driven by its DevTools protocol over two pipes.
+
+`python -m tests.browser` photographs the page of the model for the README.
+"""
+
+import base64
+import json
+import os
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stages.project.files import PAGE, PICTURE
+
+BROWSERS = ("google-chrome", "chromium")
+# no sandbox, as root has none; no network of its own, which the page does not need either
+OPTIONS = (
+    "--headless --no-sandbox --disable-gpu --disable-dev-shm-usage --hide-scrollbars"
+    " --no-first-run --disable-background-networking --remote-debugging-pipe"
+)
+
+
+class Browser:
+    """One tab of a browser; `requests` are the addresses that it has asked for."""
+
+    def __init__(self, answers: int, commands: int) -> None:
+        self.answers, self.commands = os.fdopen(answers, "rb"), os.fdopen(commands, "wb")
+        self.rest, self.count, self.session = b"", 0, ""
+        self.requests: list[str] = []
+        self.complaints: list[str] = []
+        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
+        attached = self.ask("Target.attachToTarget", targetId=target, flatten=True)
+        self.session = attached["sessionId"]
+        for domain in ("Page", "Runtime", "Network", "Log"):
+            self.ask(f"{domain}.enable")
+
+    def ask(self, method: str, **params: Any) -> Any:
+        self.count += 1
+        message = {"id": self.count, "method": method, "params": params}
+        session = {"sessionId": self.session} if self.session else {}
+        self.commands.write(json.dumps(message | session).encode() + b"\0")
+        self.commands.flush()
+        while (answer := self.heard()).get("id") != self.count:
+            pass
+        assert "result" in answer, answer
+        return answer["result"]
+
+    def heard(self) -> dict[str, Any]:
+        """Wait for the next message, and note what it tells of the page."""
+        while b"\0" not in self.rest:
+            part = self.answers.read1()
+            assert part, "the browser has ended"
+            self.rest += part
+        text, _, self.rest = self.rest.partition(b"\0")
+        message: dict[str, Any] = json.loads(text)
+        params = message.get("params", {})
+        match message.get("method"):
+            case "Network.requestWillBeSent":
+                self.requests.append(params["request"]["url"])
+            case "Log.entryAdded":
+                self.complaints.append(params["entry"]["text"])
+            case "Runtime.exceptionThrown":
+                self.complaints.append(str(params["exceptionDetails"]))
+        return message
+
+    def open(self, path: Path) -> None:
+        self.requests.clear()
+        self.complaints.clear()
+        self.ask("Page.navigate", url=path.resolve().as_uri())
+        while self.heard().get("method") != "Page.loadEventFired":
+            pass
+
+    def evaluate(self, script: str) -> Any:
+        """Return the value of an expression of JavaScript."""
+        done = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        assert "exceptionDetails" not in done, done
+        return done["result"].get("value")
+
+    def look(self, width: int, height: int, *, dark: bool = False, scale: float = 1) -> None:
+        self.ask(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=height,
+            deviceScaleFactor=scale,
+            mobile=width < 500,
+        )
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.ask("Emulation.setEmulatedMedia", features=[scheme])
+
+    def photograph(self, path: Path, *, whole: bool = False) -> None:
+        shot = self.ask("Page.captureScreenshot", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+
+@contextmanager
+def browser() -> Iterator[Browser]:
+    """Start the browser that is installed, with a new profile."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    assert program, f"install one of {', '.join(BROWSERS)}: .ci/test says how"
+    from_here, to_there = os.pipe()
+    from_there, to_here = os.pipe()
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        command = f"exec {shlex.quote(program)} {OPTIONS} --user-data-dir={shlex.quote(profile)}"
+        process = subprocess.Popen(
+            ["bash", "-c", f"{command} 3<&{from_here} 4>&{to_here}"],
+            pass_fds=(from_here, to_here),
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(from_here)
+        os.close(to_here)
+        try:
+            yield Browser(from_there, to_there)
+        finally:
+            process.terminate()
+            process.wait()
+
+
+if __name__ == "__main__":
+    with browser() as tab:
+        tab.look(960, 740, scale=1.2)
+        tab.open(PAGE)
+        tab.photograph(PICTURE.with_name("model.png"))
