@@ -117,11 +117,6 @@ def cell(value: object) -> str:
     return "empty" if value is None else shown(value)
 
 
-def located(row: int, kind: str) -> str:
-    """Say which row it is, counted from 1."""
-    return f"row {row:,}" + (" below the header" if kind == "csv" else "")
-
-
 def explained(message: str, name: str) -> str:
     """Shorten a message of DuckDB to one line, without its advice to people who write SQL."""
     if "No space left on device" in message:
