@@ -5,6 +5,7 @@ import json
 import math
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -39,12 +40,15 @@ def _passing(folder: Path) -> Iterator[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f".{secrets.token_hex(8)}.part"
-    cli.unfinished.add(path)
-    try:
+
+    def remove() -> None:
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+
+    with cli.ending(remove):
         yield path
-    finally:
-        cli.remove(path)
-        cli.unfinished.discard(path)
 
 
 @contextmanager
@@ -66,14 +70,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         part, old = scratch / "new", scratch / "old"
         part.mkdir()
         yield part
-        try:
-            cli.displaced[old] = path
+
+        def put_back() -> None:
+            if old.exists() and not path.exists():
+                old.rename(path)
+
+        with cli.ending(put_back):
             if os.path.lexists(path):
                 path.rename(old)
             part.rename(path)
-        finally:
-            cli.put_back()
-            del cli.displaced[old]
 
 
 @contextmanager
@@ -119,9 +124,9 @@ def load_json(path: Path) -> Any:
 
 
 def _finite(text: str) -> float:
-    if not math.isfinite(float(text)):
-        raise ValueError(f"{text} is not a finite number")
-    return float(text)
+    if math.isfinite(x := float(text)):
+        return x
+    raise ValueError(f"{text} is not a finite number")
 
 
 def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:

@@ -140,15 +140,7 @@ class Source:
     def first_bad(
         self, rows: str, bad: str, tests: Mapping[str, str], connection: "DuckDBPyConnection"
     ) -> tuple[str, str | None]:
-        """Find the first of `rows` that meets `bad`.
-
-        Returns
-        -------
-        place : str
-            Which row it is, and what it has in the column.
-        name : str or None
-            The first column whose test it meets.
-        """
+        """Return which of `rows` is the first that is bad, and the column whose test it meets."""
         numbered = f"SELECT *, row_number() OVER () AS row FROM {rows}"
         outputs = ", ".join(["row", *(self.column(name)[0] for name in tests), *tests.values()])
         query = f"SELECT {outputs} FROM ({numbered}) WHERE {bad} LIMIT 1"
@@ -209,7 +201,8 @@ def _recognised(
     if JSON_ARRAY.match(start):
         raise InputError(f"{name} is a JSON array, must be JSON lines: one object a line")
     if JSON_OBJECT.match(start):
-        kind, columns = "json", _json_columns(path, compression, name, kinds, connection)
+        file = f"{literal(path)}, compression = '{compression}'"
+        kind, columns = "json", _json_columns(file, name, kinds, connection)
     elif head.startswith(b"PAR1"):
         if compression == "gzip":
             raise InputError(f"{name} is Parquet within gzip; unpack it first")
@@ -285,23 +278,17 @@ def _parquet_columns(path: str, connection: "DuckDBPyConnection") -> Columns:
 
 
 def _json_columns(
-    path: str,
-    compression: str,
-    name: str,
-    kinds: Collection[str],
-    connection: "DuckDBPyConnection",
+    file: str, name: str, kinds: Collection[str], connection: "DuckDBPyConnection"
 ) -> Columns:
     """Return the keys of all lines, for the last may bring a new one, and types that keep them."""
     columns = connection.execute(
-        f"DESCRIBE FROM read_json({literal(path)}, compression = '{compression}',"
-        " format = 'newline_delimited', ignore_errors = true, sample_size = -1,"
-        " map_inference_threshold = -1, field_appearance_threshold = 0)"
+        f"DESCRIBE FROM read_json({file}, format = 'newline_delimited', ignore_errors = true,"
+        " sample_size = -1, map_inference_threshold = -1, field_appearance_threshold = 0)"
     ).fetchall()
     # DuckDB reads one of two keys that differ in case alone
     keys = connection.execute(
         "SELECT DISTINCT unnest(json_keys(json))"
-        " FROM read_ndjson_objects(?, ignore_errors = true, compression = ?)",
-        [path, compression],
+        f" FROM read_ndjson_objects({file}, ignore_errors = true)"
     ).fetchall()
     spellings = Counter(key.lower() for (key,) in keys)
     if twins := sorted(key for key, count in spellings.items() if count > 1):
@@ -320,12 +307,8 @@ def _json_type(sort: str) -> str:
 
 def check(columns: Sequence[str], name: str, features: Collection[str]) -> None:
     """Refuse a header that does not name every feature, or any column twice."""
-    missing = [feature for feature in features if feature not in columns]
-    if missing:
-        plural = "s" if len(missing) > 1 else ""
-        raise InputError(
-            f"{name}: column{plural} {listed(missing)} missing; found {listed(columns)}"
-        )
-    repeated = sorted({column for column in columns if columns.count(column) > 1})
-    if repeated:
+    if missing := [feature for feature in features if feature not in columns]:
+        what = f"column{'s' if len(missing) > 1 else ''} {listed(missing)}"
+        raise InputError(f"{name}: {what} missing; found {listed(columns)}")
+    if repeated := sorted(name for name, count in Counter(columns).items() if count > 1):
         raise InputError(f"{name}: more than one column is called {listed(repeated)}")
