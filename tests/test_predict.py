@@ -484,6 +484,7 @@ TABLES = [
     (b"MedInc," + SECOND.replace(b"\n1.5", b"\n1,1.5"), "more than one column is called MedInc"),
     (b"prediction," + SECOND.replace(b"\n1.5", b"\n1,1.5"), "has a column prediction"),
     (",".join(map(str, range(100))).encode(), "18, 19 and 80 more"),
+    (b"\xef\xbb\xbf\n1,2\n", "missing; found"),
     (bytes(range(256)), "is not a table"),
     (THIRD.decode().encode("utf-16"), "is not a table"),
     (SECOND.decode().encode("latin-1"), "header is not UTF-8"),

@@ -37,13 +37,7 @@ class DataSet:
 
 
 def california_housing() -> DataSet:
-    """California Housing, 20,640 block groups of the 1990 census (Pace & Barry, 1997).
-
-    Raises
-    ------
-    InputError
-        The table is neither cached nor can it be downloaded, or what was read is not that table.
-    """
+    """California Housing, 20,640 block groups of the 1990 census (Pace & Barry, 1997)."""
     from sklearn.datasets import fetch_california_housing
 
     cached = [home for home in california_homes() if (home / CACHE).is_file()]
@@ -100,15 +94,11 @@ def download_home() -> Path:
 
 def california_homes() -> list[Path]:
     """Return the folders that may already have scikit-learn's cache, in the order to look."""
-    configured = os.environ.get("SCIKIT_LEARN_DATA")
-    homes = [
-        *([Path(configured)] if configured else []),
-        download_home(),
-        checkout() / "../shared/scikit_learn_data",
-        Path("~/scikit_learn_data"),
-    ]
+    configured = os.environ.get("SCIKIT_LEARN_DATA") or download_home()
+    shared = checkout() / "../shared/scikit_learn_data"
+    homes = (configured, download_home(), shared, "~/scikit_learn_data")
     # of os, as that of Path raises an error where there is no such user
-    return [Path(os.path.expanduser(home)) for home in homes]  # noqa: PTH111
+    return [Path(os.path.expanduser(home)) for home in dict.fromkeys(homes)]  # noqa: PTH111
 
 
 def diabetes() -> DataSet:
@@ -129,18 +119,13 @@ SOURCES: Mapping[str, Callable[[], DataSet]] = {
 def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gathered:
     """Make the data set that `config` names the view VIEW, with the columns that it asks for.
 
-    Parameters
-    ----------
-    config : Load
-        Where it says null: the target and the unit of the data set, all columns but the target.
-    scratch : Path
-        A folder for temporary files.
-    connection : DuckDBPyConnection
+    Where `config` says null: the target and the unit of the data set, all columns but the target.
 
     Raises
     ------
     InputError
-        The data set cannot be read, or has no such columns.
+        The data set cannot be read, it has no such columns, a value is not of the kind of its
+        column, or a key names no single row.
     """
     name = config.dataset
     if raw.FOLDER in Path(os.path.normpath(name)).parents:

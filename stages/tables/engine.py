@@ -53,12 +53,9 @@ def changed(name: str, *counts: int) -> InputError:
 
 @contextmanager
 def connected(name: str) -> Iterator["DuckDBPyConnection"]:
-    """Start DuckDB for the table `name`; by itself it keeps to a container's memory and processors.
+    """Start DuckDB for the table `name`; what it cannot do with that is a user's mistake.
 
-    Raises
-    ------
-    InputError
-        For whatever DuckDB cannot do with what it was given.
+    By itself it keeps to a container's memory and processors.
     """
     try:
         import duckdb

@@ -27,22 +27,12 @@ if TYPE_CHECKING:
 
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
 FIT = MUST_BE | {"number": f"a finite number, 0 or {SMALLEST:g} to {LARGEST:g} in size"}
-KEY = re.compile(
-    r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|UUID$|(VAR)?CHAR(\(\d+\))?$|STRING$"
-)  # types of a key
+# types of a key: two engines write others as different texts
+KEY = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|UUID$|(VAR)?CHAR(\(\d+\))?$|STRING$")
 
 
 def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gathered:
-    """Make the files that `config.dataset` matches, one below the other, the view VIEW.
-
-    As `datasets.gather` does, but that the target must be named.
-
-    Raises
-    ------
-    InputError
-        There is no such file or column, a value is not of the kind of its column, or a key names
-        no single row.
-    """
+    """Make the files that `config.dataset` matches, one below the other, the view VIEW."""
     pattern, keys = config.dataset, config.keys
     paths = find(pattern)
     connection.execute(f"SET temp_directory = {sql.literal(str(scratch))}")
@@ -134,8 +124,7 @@ def chosen(
     for each in (*features, *keys, target):
         if not each.isprintable():
             raise InputError(f"{name}: {each!r} cannot be the name of a column, it does not print")
-        twin = seen.setdefault(each.lower(), each)
-        if twin != each:
+        if (twin := seen.setdefault(each.lower(), each)) != each:
             raise InputError(
                 f"{name}: {twin} and {each} differ in case alone, which SQL does not see:"
                 " rename one, or leave it out of load.features"
@@ -146,13 +135,9 @@ def chosen(
 def surveyed(
     paths: Sequence[Path], names: Sequence[str], connection: "DuckDBPyConnection"
 ) -> tuple[Mapping[str, Counter[str]], dict[str, str]]:
-    """Count in each column the values that are there, as 'text', and those not of a kind.
+    """Count in each column the values that are there, as 'text', and those not of another kind.
 
-    Returns
-    -------
-    counts : mapping of str to Counter
-    left_out : dict
-        Columns that cannot be inputs, and why.
+    Return also the columns that cannot be inputs, and why.
     """
     counts: Mapping[str, Counter[str]] = {name: Counter() for name in names}
     left_out: dict[str, str] = {}
@@ -189,7 +174,7 @@ def with_numbers(it: Source, names: Collection[str]) -> str:
 
 
 def unfit(it: Source, name: str, kind: str) -> str:
-    """Return the test that a value is there, and not of a kind other than text, or of its size."""
+    """Return the test that a value is there, and not of a kind; text has all kinds in it."""
     n = f"n{it.columns.index(name)}"
     if kind == "text" or it.kind_of(name) not in (kind, "text"):
         return it.present(name)
@@ -205,13 +190,11 @@ def is_empty(it: Source, name: str, kind: str) -> str:
 
 
 def check_key_types(keys: Sequence[str], it: Source) -> None:
-    """Refuse keys that two engines may write as different texts."""
     for name in keys:
-        if not KEY.match(it.column(name)[1]):
-            raise InputError(
-                f"{it.name}: load.key: {named(name)} must be text or whole numbers, its type is"
-                f" {it.column(name)[1]}"
-            )
+        _, sort = it.column(name)
+        if not KEY.match(sort):
+            rule = f"{named(name)} must be text or whole numbers, its type is {sort}"
+            raise InputError(f"{it.name}: load.key: {rule}")
 
 
 def check_repeated(keys: Sequence[str], on: Engine) -> None:
@@ -247,8 +230,7 @@ def refuse(
         with opened(path, kinds, connection) as it:
             tests = {name: test(it, name, kind) for name, kind in kinds.items()}
             rows, bad = with_numbers(it, kinds), " OR ".join(tests.values())
-            query = f"SELECT count(*) FROM {rows} WHERE {bad}"
-            [(count,)] = engine.attended(connection, query)
+            [(count,)] = engine.attended(connection, f"SELECT count(*) FROM {rows} WHERE {bad}")
             if count and not first:
                 place, name = it.first_bad(rows, bad, tests, connection)
                 first = f"{it.name}: {place}, {rules[str(name)]}"

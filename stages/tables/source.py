@@ -188,12 +188,11 @@ def _recognised(
     """Tell what kind of table a file is, from its content, and what columns it has."""
     path, compression = f"/dev/fd/{descriptor}", "none"
     head = os.pread(descriptor, HEAD, 0)
+    last = max(0, os.fstat(descriptor).st_size - LONGEST_LINE)
+    tail = os.pread(descriptor, LONGEST_LINE, last)
     if head.startswith(b"\x1f\x8b"):
         compression = "gzip"
         head, tail = _unpacked(path, name)
-    else:
-        size = os.fstat(descriptor).st_size
-        tail = os.pread(descriptor, LONGEST_LINE, max(0, size - LONGEST_LINE))
     if not head:
         raise InputError(f"{name} is empty")
     start = head.removeprefix(BOM).lstrip()
@@ -260,7 +259,7 @@ def _header(head: bytes, name: str, kinds: Collection[str]) -> tuple[str, list[s
     columns = headers[delimiter]
     if "\N{REPLACEMENT CHARACTER}" in "".join(columns):
         raise InputError(f"{name}: its header is not UTF-8")
-    if head.startswith(BOM) and {"\n", "\r"} & {*columns[0]}:  # DuckDB reads it wrongly
+    if head.startswith(BOM) and {"\n", "\r"} & {*"".join(columns[:1])}:  # DuckDB reads it wrongly
         raise InputError(f"{name}: its first column has a line break in its name behind a BOM")
     return delimiter, columns
 
