@@ -72,7 +72,10 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
     except BrokenPipeError:
         pass  # nobody reads standard output any more
     except (InputError, OSError, MemoryError, UnicodeEncodeError) as error:
-        say(f"{name}: {_line(error)}")
+        text = "not enough memory" if isinstance(error, MemoryError) else str(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            text = f"output cannot be written: {error.strerror}"
+        say(cut(f"{name}: {' '.join(text.split())}", MESSAGE))
         status = 2
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
@@ -118,11 +121,3 @@ def _interrupt(*_: object) -> NoReturn:
     for undo in reversed(pending):
         undo()
     os._exit(128 + signal.SIGINT)
-
-
-def _line(error: Exception) -> str:
-    """Say an error in one line that fits on a screen."""
-    text = "not enough memory" if isinstance(error, MemoryError) else str(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        text = f"output cannot be written: {error.strerror}"
-    return cut(" ".join(text.split()), MESSAGE)

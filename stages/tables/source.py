@@ -46,6 +46,20 @@ MUST_BE = {
     "date": "a date such as 2020-12-31, or a time such as 2020-12-31 23:59:59+01",
     "text": "a text",
 }
+FROM_TYPE = {
+    "number": "CAST({0} AS DOUBLE)",
+    "boolean": "{0}",
+    # others can be infinite, or cannot be written to CSV
+    "date": "CASE WHEN year(TRY_CAST({0} AS TIMESTAMPTZ)) BETWEEN 1 AND 9999"
+    " THEN TRY_CAST({0} AS TIMESTAMPTZ) END",
+}
+# DuckDB reads more as numbers, +-1 and 1_000, and more forms of dates than others do
+FROM_TEXT = {
+    "number": "CASE WHEN NOT (contains({0}, '+-') OR contains({0}, '_'))"
+    " THEN TRY_CAST({0} AS DOUBLE) END",
+    "boolean": "CASE lower({0}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END",
+    "date": "CASE WHEN {0}[5] = '-' THEN TRY_CAST({0} AS TIMESTAMPTZ) END",
+}
 FRACTION = re.compile(r"[+-]?\d+([.,])\d+")
 CSV = "auto_detect = false, header = true, quote = '\"', escape = '\"'"
 SKIP = {
@@ -80,28 +94,16 @@ class Source:
 
     def cast(self, name: str, kind: str) -> str:
         """Return a column in SQL as a number, boolean, moment or text; NULL if it is none."""
-        (c, sort), holds = self.column(name), self.kind_of(name)
+        (c, _), holds = self.column(name), self.kind_of(name)
+        text = f"CAST({c} AS VARCHAR)"
         if kind == "text":
-            return f"nullif(CAST({c} AS VARCHAR), '')"
+            return f"nullif({text}, '')"
         if holds != "text":
-            if holds != kind:
-                return "NULL::DOUBLE"
-            if kind == "date":  # others can be infinite, or cannot be written to CSV
-                moment = f"TRY_CAST({c} AS TIMESTAMPTZ)"
-                return f"CASE WHEN year({moment}) BETWEEN 1 AND 9999 THEN {moment} END"
-            return c if kind == "boolean" else f"CAST({c} AS DOUBLE)"
-        if sort != "VARCHAR":
-            c = f"CAST({c} AS VARCHAR)"
-        if kind == "boolean":
-            return f"CASE lower({c}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"
-        if kind == "date":  # DuckDB knows more forms than others
-            return f"CASE WHEN {c}[5] = '-' THEN TRY_CAST({c} AS TIMESTAMPTZ) END"
-        # DuckDB reads +-1 and 1_000 as numbers, too, which nobody else does
-        foreign = [f"contains({c}, {literal(part)})" for part in ("+-", "_")]
-        if self.decimal == ",":
-            foreign.append(f"contains({c}, '.')")
-            c = f"replace({c}, ',', '.')"
-        return f"CASE WHEN NOT ({' OR '.join(foreign)}) THEN TRY_CAST({c} AS DOUBLE) END"
+            return FROM_TYPE[kind].format(c) if holds == kind else "NULL::DOUBLE"
+        if kind == "number" and self.decimal == ",":
+            x = FROM_TEXT[kind].format(f"replace({text}, ',', '.')")
+            return f"CASE WHEN NOT contains({text}, '.') THEN {x} END"
+        return FROM_TEXT[kind].format(text)
 
     def value(self, name: str, kind: str) -> str:
         """Return what `cast` does, and NULL also for the number NaN, which is a gap."""
