@@ -27,26 +27,15 @@ PARAMS = Path("params.yaml")
 
 
 def survey(config: Load) -> tuple[Load, Encoding, Mapping[str, str]]:
-    """Look at the table, and choose what is done about gaps.
-
-    Returns
-    -------
-    config : Load
-    encoding : Encoding
-    columns : mapping of str to str
-        The columns that become features, and what they hold.
-    """
-    with (
-        files.temporary_folder(TRAIN.parent) as scratch,
-        engine.connected(config.dataset) as connection,
-    ):
+    """Look at the table, choose what is done about gaps, and say what each feature holds."""
+    name = config.dataset
+    with files.temporary_folder(TRAIN.parent) as scratch, engine.connected(name) as connection:
         found, _, encoding = prepared(config, scratch, connection)
         schema = encoding.schema
         columns = dict(schema.kinds)
         for name, levels in schema.levels.items():
-            columns[name] += (
-                f" of {plural(len(levels), 'level')}, {named(levels[0])} is the baseline"
-            )
+            n_levels = plural(len(levels), "level")
+            columns[name] += f" of {n_levels}, {named(levels[0])} is the baseline"
         for name, count in encoding.gaps.items():
             if name in columns:
                 columns[name] += f", {plural(count, 'gap')}"
@@ -90,10 +79,8 @@ def write(config: Load, columns: Mapping[str, str], left_out: Mapping[str, str])
 def start(file: str, target: str, key: str | None = None) -> None:
     """Write the parameters for a table, and say what to do next."""
     here = params.read(PARAMS).load
-    config = replace(
-        here, dataset=file, target=target, features=None, unit=None, key=key, missing="mean"
-    )
-    config, encoding, columns = survey(config)
+    whole = replace(here, dataset=file, target=target, features=None, unit=None, key=key)
+    config, encoding, columns = survey(replace(whole, missing="mean"))
     write(config, columns, encoding.left_out)
     print(f"start: {PARAMS}: {target} from {plural(len(columns), 'column')}: {listed([*columns])}")
     for name, why in encoding.left_out.items():

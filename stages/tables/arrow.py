@@ -43,14 +43,9 @@ class _Stream(ctypes.Structure):
 
 
 def blocks(relation: "DuckDBPyRelation", name: str) -> Iterator[NDArray[np.float64]]:
-    """Yield the rows of a relation whose columns are all DOUBLE, and have no NULL.
+    """Yield the rows of a relation whose columns are all DOUBLE, and have no NULL, in their order.
 
-    Each block has the shape (n_rows, n_columns). The order of the rows is that of the relation.
-
-    Raises
-    ------
-    InputError
-        DuckDB cannot read on in what messages call `name`.
+    Each block has the shape (n_rows, n_columns). Messages call the relation `name`.
     """
     if {*map(str, relation.types)} != {"DOUBLE"}:
         raise InputError(f"{name}: its columns must hold numbers")

@@ -48,12 +48,8 @@ def stored(pipe: int, name: str) -> Iterator[int]:
 def pumped(target: int) -> Iterator[str]:
     """Yield the name of a pipe whose content a thread writes to the open file `target`.
 
-    Raises
-    ------
-    BrokenPipeError
-        Nobody reads `target` any more.
-    InputError
-        It cannot be written to for another reason.
+    If nobody reads `target` any more, this is a BrokenPipeError, and any other failure of it an
+    InputError.
     """
     read_end, write_end = os.pipe()
     os.set_blocking(target, True)

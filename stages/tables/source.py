@@ -62,10 +62,6 @@ FROM_TEXT = {
 }
 FRACTION = re.compile(r"[+-]?\d+([.,])\d+")
 CSV = "auto_detect = false, header = true, quote = '\"', escape = '\"'"
-SKIP = {
-    "csv": "store_rejects = true, rejects_limit = {}",
-    "json": "ignore_errors = true, format = 'newline_delimited'",
-}
 Columns = list[tuple[str, str]]  # their names and types
 
 
@@ -120,10 +116,9 @@ class Source:
         return f"({self.present(name)} AND {self.cast(name, kind)} IS NULL)"
 
     def relation(self, skip: bool = False) -> str:
-        """Return SQL for the table, with its columns called c0, c1 and so on.
+        """Return SQL for the table, with its columns called c0, c1, and so on.
 
-        With `skip` it reads past lines that cannot be parsed. Those of CSV are put on record by
-        DuckDB, those of JSON come out empty.
+        With `skip`, DuckDB puts lines of CSV that are no rows on record; those of JSON are empty.
         """
         aliases = [f"c{index}" for index in range(len(self.columns))]
         options = []
@@ -134,8 +129,10 @@ class Source:
             options = [f"columns = {{{fields}}}", f"compression = '{self.compression}'"]
         if self.kind == "csv":
             options.append(f"delim = {literal(self.delimiter)}, {CSV}")
-        if skip and self.kind in SKIP:
-            options.append(SKIP[self.kind].format(REJECTS))
+        if skip and self.kind == "csv":
+            options.append(f"store_rejects = true, rejects_limit = {REJECTS}")
+        if skip and self.kind == "json":
+            options.append("ignore_errors = true, format = 'newline_delimited'")
         arguments = ", ".join([literal(self.path), *options])
         return f"read_{self.kind}({arguments}) AS t({', '.join(aliases)})"
 
@@ -160,11 +157,7 @@ def opened(
 ) -> Iterator[Source]:
     """Yield the table that the open file or pipe `descriptor` holds.
 
-    Raises
-    ------
-    InputError
-        It is no table, two columns have one name, or one of `kinds` is not there, or of a type
-        that cannot hold its kind.
+    Refuse it if two columns have one name, or if one of `kinds` is not there, or cannot be that.
     """
     mode = os.fstat(descriptor).st_mode
     if stat.S_ISDIR(mode):
@@ -177,10 +170,8 @@ def opened(
         for column, wanted in kinds.items():
             found = source.kind_of(column)
             if wanted and found not in (wanted, "text") and (wanted != "text" or not found):
-                sort = source.column(column)[1]
-                raise InputError(
-                    f"{name}: {named(column)} must be {MUST_BE[wanted]}, its type is {sort}"
-                )
+                rule = f"must be {MUST_BE[wanted]}, its type is {source.column(column)[1]}"
+                raise InputError(f"{name}: {named(column)} {rule}")
         yield source
 
 
@@ -255,9 +246,8 @@ def _header(head: bytes, name: str, kinds: Collection[str]) -> tuple[str, list[s
         raise InputError(f"{name} is not a table: neither CSV in UTF-8, Parquet nor JSON lines")
     if len(head) == HEAD and not {*b"\r\n"} & {*head}:
         raise InputError(f"{name}: its header is longer than {HEAD >> 20} MB")
-    delimiter = max(
-        headers, key=lambda d: (len({*kinds}.intersection(headers[d])), len(headers[d]))
-    )
+    wanted = {*kinds}
+    delimiter = max(headers, key=lambda d: (len(wanted & {*headers[d]}), len(headers[d])))
     columns = headers[delimiter]
     if "\N{REPLACEMENT CHARACTER}" in "".join(columns):
         raise InputError(f"{name}: its header is not UTF-8")
