@@ -38,7 +38,7 @@ def parser(program: str, doc: str | None) -> argparse.ArgumentParser:
 
 
 def run(main: Callable[[], str], doc: str | None, section: Any = None) -> NoReturn:
-    """Run `main` as the command whose docstring is `doc`; print the one line that it returns.
+    """Run `main` as the command whose docstring is `doc`.
 
     `--help` lists the keys of `section`, which is the dataclass of the parameters that it reads.
     """
@@ -47,18 +47,11 @@ def run(main: Callable[[], str], doc: str | None, section: Any = None) -> NoRetu
     rules = "".join(f"\n  {name}.{key.name}: {key.metadata['text']}" for key in keys)
     details = f"\n\nparameters in params.yaml:{rules}" if rules else ""
     parser(f"python -m stages.{name}", f"{doc or ''}{details}").parse_args()
-
-    def timed() -> None:
-        began = time.monotonic()
-        summary = main()
-        seconds = time.monotonic() - began
-        print(f"{name}: {summary}" + (f", {seconds:.0f} s" if seconds > LONG else ""))
-
-    finish(timed, name)
+    finish(main, name)
 
 
-def finish(main: Callable[[], None], name: str) -> NoReturn:
-    """Run `main` as the program `name` and exit with its code."""
+def finish(main: Callable[[], str | None], name: str) -> NoReturn:
+    """Run `main` as the program `name`, print the line that it returns, and exit with its code."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup has it
             signal.signal(signum, _interrupt)
@@ -66,7 +59,10 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
     try:
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # as all files that we write
-        main()
+        began = time.monotonic()
+        if summary := main():
+            seconds = time.monotonic() - began
+            print(f"{name}: {summary}" + (f", {seconds:.0f} s" if seconds > LONG else ""))
         if sys.stdout:
             sys.stdout.flush()
     except BrokenPipeError:

@@ -6,7 +6,6 @@ import math
 import os
 import secrets
 import shutil
-import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -54,12 +53,11 @@ def _passing(folder: Path) -> Iterator[Path]:
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a new file to write to; it takes the place of `path` once the block has succeeded."""
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
     with _passing(path.parent) as part:
-        part.touch(0o666 if mode is None else 0o600, exist_ok=False)
+        part.touch(0o600 if path.exists() else 0o666, exist_ok=False)
         yield part
-        if mode is not None:
-            part.chmod(mode)
+        if path.exists():
+            shutil.copymode(path, part)
         part.replace(path)
 
 

@@ -81,22 +81,21 @@ def download() -> Path:
     ) from failure
 
 
-def checkout() -> Path:
-    """Return the checkout, also from the workspace below `.dvc` where DVC runs an experiment."""
-    here = Path.cwd()
-    return next((folder.parent for folder in here.parents if folder.name == ".dvc"), Path())
-
-
 def download_home() -> Path:
-    """Return the folder that a download goes to."""
-    return checkout() / "data/scikit_learn_data"
+    """Return the folder of the checkout that a download goes to.
+
+    DVC runs an experiment in a workspace below `.dvc` of the checkout.
+    """
+    checkouts = (folder.parent for folder in Path.cwd().parents if folder.name == ".dvc")
+    return next(checkouts, Path()) / "data/scikit_learn_data"
 
 
 def california_homes() -> list[Path]:
     """Return the folders that may already have scikit-learn's cache, in the order to look."""
-    configured = os.environ.get("SCIKIT_LEARN_DATA") or download_home()
-    shared = checkout() / "../shared/scikit_learn_data"
-    homes = (configured, download_home(), shared, "~/scikit_learn_data")
+    home = download_home()
+    configured = os.environ.get("SCIKIT_LEARN_DATA") or home
+    shared = home.parents[1] / "../shared/scikit_learn_data"
+    homes = (configured, home, shared, "~/scikit_learn_data")
     # of os, as that of Path raises an error where there is no such user
     return [Path(os.path.expanduser(home)) for home in dict.fromkeys(homes)]  # noqa: PTH111
 

@@ -55,11 +55,10 @@ def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gat
         for path, copy in zip(paths, copies, strict=True):
             with opened(path, every, connection) as it:
                 check_key_types(keys, it)
-                values = [
-                    f"{it.value(n, kind)} AS {sql.identifier(n)}" for n, kind in every.items()
-                ]
-                query = f"SELECT {', '.join(values)} FROM {it.relation()}"
-                table.copy(query, len(values), copy, connection, compression="uncompressed")
+                values = {sql.identifier(name): it.value(name, every[name]) for name in every}
+                columns = ", ".join(f"{value} AS {name}" for name, value in values.items())
+                query = f"SELECT {columns} FROM {it.relation()}"
+                table.copy(query, len(every), copy, connection, compression="uncompressed")
     listing = ", ".join(sql.literal(str(path)) for path in copies)
     connection.execute(f"CREATE TEMP VIEW {VIEW} AS FROM read_parquet([{listing}])")
     on = engine.DuckDB(pattern, connection)
@@ -70,8 +69,8 @@ def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gat
     if why := left_out.pop(target, None):
         raise InputError(f"{pattern}: {named(target)} cannot be the target: {why}")
     if unnamed:
-        rules = dict.fromkeys(keys, "must name the row")
-        refuse(paths, dict.fromkeys(keys, "text"), is_empty, rules, connection)
+        texts, rules = dict.fromkeys(keys, "text"), dict.fromkeys(keys, "must name the row")
+        refuse(paths, texts, lambda it, name, _: f"NOT ({it.present(name)})", rules, connection)
     if keys:
         check_repeated(keys, on)
     return Gathered(on, pattern, target, config.unit or table.OWN_UNIT, kinds, left_out, n_rows)
@@ -148,10 +147,10 @@ def surveyed(
             sorts = {name: it.column(name)[1] for name in names if not it.kind_of(name)}
             left_out |= {name: f"its type is {sort}" for name, sort in sorts.items()}
             left_out |= {"": "it has no name"} if "" in names else {}
-            pairs = [*product(names, KINDS)]
-            filters = ", ".join(f"count(*) FILTER ({unfit(it, *pair)})" for pair in pairs)
+            cases = [*product(names, KINDS)]
+            filters = ", ".join(f"count(*) FILTER ({unfit(it, *case)})" for case in cases)
             [row] = engine.attended(connection, f"SELECT {filters} FROM {with_numbers(it, names)}")
-        for (name, kind), count in zip(pairs, row, strict=True):
+        for (name, kind), count in zip(cases, row, strict=True):
             counts[name][kind] += count
     left_out |= {name: "it has no values" for name in names if not counts[name]["text"]}
     return counts, left_out
@@ -167,15 +166,14 @@ def kind_of(counts: Mapping[str, int]) -> str:
 
 
 def with_numbers(it: Source, names: Collection[str]) -> str:
-    """Return a relation in which c0, c1, … of a file are also numbers, called n0, n1, and so on."""
-    numbers = {name: it.cast(name, "number") for name in names}
-    columns = [f"{x} AS n{it.columns.index(name)}" for name, x in numbers.items()]
+    """Return a relation in which c0, c1, … of a file are also numbers: n_c0, n_c1, …."""
+    columns = [f"{it.cast(name, 'number')} AS n_{it.column(name)[0]}" for name in names]
     return f"(SELECT *, {', '.join(columns)} FROM {it.relation()})"
 
 
 def unfit(it: Source, name: str, kind: str) -> str:
     """Return the test that a value is there, and not of a kind; text has all kinds in it."""
-    n = f"n{it.columns.index(name)}"
+    n = f"n_{it.column(name)[0]}"
     if kind == "text" or it.kind_of(name) not in (kind, "text"):
         return it.present(name)
     if kind == "number":
@@ -183,10 +181,6 @@ def unfit(it: Source, name: str, kind: str) -> str:
         return f"({it.present(name)} AND NOT coalesce({fits}, FALSE))"
     # a cast to a date takes long: spare it where a number is
     return f"CASE WHEN {n} IS NULL THEN {it.unreadable(name, kind)} ELSE {it.present(name)} END"
-
-
-def is_empty(it: Source, name: str, kind: str) -> str:
-    return f"{it.value(name, kind)} IS NULL"
 
 
 def check_key_types(keys: Sequence[str], it: Source) -> None:
