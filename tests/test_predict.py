@@ -710,7 +710,7 @@ def test_a_signal_leaves_nothing(root: Path, long: Path, form: str, signum: int)
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "stages.predict", str(long), "--output", f"stopped/out.{form}"]
     process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE)
-    while not any(path.stat().st_size for path in folder.iterdir()):
+    while not any(path.stat().st_size for path in folder.glob("*/new")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signum)

@@ -32,29 +32,24 @@ SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the feature
 
 
 @contextmanager
-def _passing(folder: Path) -> Iterator[Path]:
-    """Yield the path of something new in `folder`, which is removed in the end, or by a signal.
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder, which is removed in the end, also by a signal.
 
     Its name is its own, so that no other file, and no other run, is in the way.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f".{secrets.token_hex(8)}.part"
-
-    def remove() -> None:
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-
-    with cli.ending(remove):
-        yield path
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / f".{secrets.token_hex(8)}.part"
+    with cli.ending(lambda: shutil.rmtree(folder, ignore_errors=True)):
+        folder.mkdir()
+        yield folder
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a new file to write to; it takes the place of `path` once the block has succeeded."""
-    with _passing(path.parent) as part:
-        part.touch(0o600 if path.exists() else 0o666, exist_ok=False)
+    with temporary_folder(path.parent) as scratch:
+        part = scratch / "new"
+        part.touch(0o600 if path.exists() else 0o666)
         yield part
         if path.exists():
             shutil.copymode(path, part)
@@ -77,14 +72,6 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             if os.path.lexists(path):
                 path.rename(old)
             part.rename(path)
-
-
-@contextmanager
-def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Yield a new folder, which is removed in the end, also by a signal."""
-    with _passing(parent) as folder:
-        folder.mkdir()
-        yield folder
 
 
 def save_json(document: Mapping[str, Any], path: Path) -> None:
