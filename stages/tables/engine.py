@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from stages.project import cli
 from stages.project.cli import InputError
-from stages.project.text import shown
+from stages.project.text import cut, shown
 from stages.tables.sql import DUCKDB, Dialect
 
 if TYPE_CHECKING:
@@ -120,6 +120,6 @@ def explained(message: str, name: str) -> str:
         return "output cannot be written: No space left on device"
     for advice in ("Possible fixes", "Possible Solution", "\n\nLINE ", "\nTry ", "\n* "):
         message = message.partition(advice)[0]
-    lines = (line.strip() for line in (message.partition("Error: ")[2] or message).splitlines())
-    short = (line if len(line) <= SHOWN else line[:SHOWN] + "…" for line in lines if line)
+    lines = map(str.strip, (message.partition("Error: ")[2] or message).splitlines())
+    short = (cut(line, SHOWN) for line in lines if line)
     return f"{name}: " + re.sub(r"/dev/fd/\d+", name.replace("\\", r"\\"), "; ".join(short))
