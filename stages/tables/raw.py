@@ -47,8 +47,8 @@ def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gat
         stored = kinds | {target: "number"}
         typed = {name: kind for name, kind in stored.items() if kind != "text"}
         if any(counts[name][kind] for name, kind in typed.items()):
-            rest = dict.fromkeys(kinds, ", or be left out of load.features")
-            rules = {name: f"must be {FIT[typed[name]]}{rest.get(name, '')}" for name in typed}
+            advice = dict.fromkeys(kinds, ", or be left out of load.features")
+            rules = {name: f"must be {FIT[typed[name]]}{advice.get(name, '')}" for name in typed}
             refuse(paths, typed, unfit, rules, connection)
         copies = [scratch / f"{number}.parquet" for number in range(len(paths))]
         every = stored | dict.fromkeys(keys, "text")
