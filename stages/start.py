@@ -5,11 +5,10 @@ those that cannot are listed with the reason. gate.min_r2 becomes null, as it be
 table.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from shlex import quote
-from typing import Any
 
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
@@ -20,7 +19,7 @@ from stages.project.files import TRAIN
 from stages.project.params import Load
 from stages.project.text import listed, named
 from stages.tables import engine
-from stages.tables.encoding import Encoding, Gathered
+from stages.tables.encoding import Encoding
 from stages.tables.split import prepared
 from stages.tables.table import VIEW
 
@@ -28,42 +27,25 @@ PARAMS = Path("params.yaml")
 
 
 def survey(config: Load) -> tuple[Load, Encoding, Mapping[str, str]]:
-    """Look at the table, and choose what is done about gaps.
-
-    Returns
-    -------
-    config : Load
-    encoding : Encoding
-    columns : mapping of str to str
-        The columns that become features, and what they hold.
-    """
-    with (
-        files.temporary_folder(TRAIN.parent) as scratch,
-        engine.connected(config.dataset) as connection,
-    ):
+    """Look at the table, choose what is done about gaps, and say what each feature holds."""
+    name = config.dataset
+    with files.temporary_folder(TRAIN.parent) as scratch, engine.connected(name) as connection:
         found, _, encoding = prepared(config, scratch, connection)
-        if not encoding.gaps:
-            config = replace(config, missing="fail")
-        return config, encoding, dict(described(encoding, found))
-
-
-def described(encoding: Encoding, found: Gathered) -> Iterator[tuple[str, str]]:
-    """Yield each column that becomes features, and what it holds."""
-    schema = encoding.schema
-    for name, kind in schema.kinds.items():
-        remark = kind
-        if kind == "text":
-            levels = schema.levels[name]
-            remark += f" of {plural(len(levels), 'level')}, {named(levels[0])} is the baseline"
-        if name in encoding.gaps:
-            remark += f", {plural(encoding.gaps[name], 'gap')}"
-        if kind == "number":
+        schema = encoding.schema
+        columns = dict(schema.kinds)
+        for name, levels in schema.levels.items():
+            n_levels = plural(len(levels), "level")
+            columns[name] += f" of {n_levels}, {named(levels[0])} is the baseline"
+        for name, count in encoding.gaps.items():
+            if name in columns:
+                columns[name] += f", {plural(count, 'gap')}"
+        for name in (name for name, kind in schema.kinds.items() if kind == "number"):
             x = found.engine.dialect.identifier(name)
             counts = f"bool_and({x} = floor({x})) AS whole, count(DISTINCT {x}) AS n"
             [(whole, different)] = found.engine.rows(f"SELECT {counts} FROM {VIEW}")
             if whole and different == found.n_rows:
-                remark += ", another in each row: if it only names the row, make it the key"
-        yield name, remark
+                columns[name] += ", another in each row: if it only names the row, make it the key"
+    return config if encoding.gaps else replace(config, missing="fail"), encoding, columns
 
 
 def write(config: Load, columns: Mapping[str, str], left_out: Mapping[str, str]) -> None:
@@ -71,15 +53,15 @@ def write(config: Load, columns: Mapping[str, str], left_out: Mapping[str, str])
     yaml = YAML()
     yaml.width = 4096
     yaml.indent(mapping=2, sequence=4, offset=2)
-    yaml.representer.add_representer(type(None), _null)
+    null = ("tag:yaml.org,2002:null", "null")  # else it writes nothing
+    yaml.representer.add_representer(type(None), lambda here, _: here.represent_scalar(*null))
     document = yaml.load(PARAMS.read_text(encoding="utf-8"))
     features = CommentedSeq(columns)
     for index, remark in enumerate(columns.values()):
         features.yaml_add_eol_comment(remark, index)
     section = document["load"]
-    section |= {
-        key: getattr(config, key) for key in ("dataset", "target", "unit", "key", "missing")
-    }
+    for name in ("dataset", "target", "unit", "key", "missing"):
+        section[name] = getattr(config, name)
     section["features"] = features
     if left_out:
         lines = ["left out:", *(f"  {named(name)}: {why}" for name, why in left_out.items())]
@@ -94,17 +76,11 @@ def write(config: Load, columns: Mapping[str, str], left_out: Mapping[str, str])
             raise InputError(str(error).replace(str(part), str(PARAMS))) from error
 
 
-def _null(representer: Any, _: None) -> Any:
-    return representer.represent_scalar("tag:yaml.org,2002:null", "null")
-
-
 def start(file: str, target: str, key: str | None = None) -> None:
     """Write the parameters for a table, and say what to do next."""
     here = params.read(PARAMS).load
-    config = replace(
-        here, dataset=file, target=target, features=None, unit=None, key=key, missing="mean"
-    )
-    config, encoding, columns = survey(config)
+    whole = replace(here, dataset=file, target=target, features=None, unit=None, key=key)
+    config, encoding, columns = survey(replace(whole, missing="mean"))
     write(config, columns, encoding.left_out)
     print(f"start: {PARAMS}: {target} from {plural(len(columns), 'column')}: {listed([*columns])}")
     for name, why in encoding.left_out.items():

@@ -486,6 +486,7 @@ TABLES = [
     (b"MedInc," + SECOND.replace(b"\n1.5", b"\n1,1.5"), "more than one column is called MedInc"),
     (b"prediction," + SECOND.replace(b"\n1.5", b"\n1,1.5"), "has a column prediction"),
     (",".join(map(str, range(100))).encode(), "18, 19 and 80 more"),
+    (b"\xef\xbb\xbf\n1,2\n", "missing; found"),
     (bytes(range(256)), "is not a table"),
     (THIRD.decode().encode("utf-16"), "is not a table"),
     (SECOND.decode().encode("latin-1"), "header is not UTF-8"),
@@ -721,7 +722,7 @@ def test_a_signal_leaves_nothing(root: Path, long: Path, form: str, signum: int)
     folder.mkdir(exist_ok=True)
     command = [sys.executable, "-m", "stages.predict", str(long), "--output", f"stopped/out.{form}"]
     process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE)
-    while not any(path.stat().st_size for path in folder.iterdir()):
+    while not any(path.stat().st_size for path in folder.glob("*/new")):
         assert process.poll() is None
         time.sleep(0.01)
     process.send_signal(signum)

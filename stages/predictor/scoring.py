@@ -137,24 +137,17 @@ class Request:
 
     def first_bad(self) -> str:
         """Say where the first bad row is, and what is wrong with it."""
-        cells, wrong = [], []
+        tests = {}
         for index, (name, kind) in enumerate(self.kinds.items()):
-            cells.append(self.source.column(name)[0])
             is_gap, unreadable = f"r{index} IS NULL", self.source.unreadable(name, kind)
             test = is_gap if self.model.missing == "fail" else unreadable
-            wrong.append(f"{test} OR NOT isfinite(r{index})" if kind == "number" else test)
-        numbered = f"SELECT *, row_number() OVER () AS n FROM ({self.rows()})"
+            tests[name] = f"{test} OR NOT isfinite(r{index})" if kind == "number" else test
         bad = f"NOT coalesce(isfinite(p), FALSE) AND NOT ({self.dropped})"
-        outputs = ", ".join(["n", *cells, *wrong])
-        [(row, *values)] = engine.attended(
-            self.connection, f"SELECT {outputs} FROM ({numbered}) WHERE {bad} LIMIT 1"
-        )
-        place = engine.located(row, self.source.kind)
-        found = zip(self.kinds.items(), values, values[len(cells) :], strict=False)
-        for (name, kind), value, is_wrong in found:
-            if is_wrong:
-                return f"{place}: {named(name)} is {engine.cell(value)}, must be {MUST_BE[kind]}"
-        return f"{place}: the prediction is too large for a number"
+        rows = f"({self.rows()})"
+        place, wrong = self.source.first_bad(rows, bad, tests, self.connection)
+        if wrong is None:
+            return f"{place}: the prediction is too large for a number"
+        return f"{place}, must be {MUST_BE[self.kinds[wrong]]}"
 
     def copy(self, outputs: str, target: str, options: str, tally: Tally) -> None:
         """Write `outputs` of the good rows to `target`; they must be those that were counted."""

@@ -7,12 +7,11 @@ traceback.
 import argparse
 import errno
 import os
-import shutil
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import fields
 from io import TextIOWrapper
 from pathlib import Path
@@ -24,8 +23,7 @@ PATIENCE = 2.0  # seconds before a progress bar is drawn
 LONG = 10.0  # seconds, after which a stage says how long it took
 MESSAGE = 1000  # characters of a message
 
-unfinished: set[Path] = set()  # files and folders that a signal removes
-displaced: dict[Path, Path] = {}  # what was moved out of the way, and where it belongs
+pending: list[Callable[[], None]] = []  # what a signal must do before it ends the process
 
 
 class InputError(ValueError):
@@ -36,13 +34,11 @@ def parser(program: str, doc: str | None) -> argparse.ArgumentParser:
     """Return a parser with the first paragraph of `doc` at the top of its help, others below."""
     summary, _, details = (doc or "").partition("\n\n")
     as_is = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(
-        program, description=summary, epilog=details, formatter_class=as_is
-    )
+    return argparse.ArgumentParser(program, None, summary, details, formatter_class=as_is)
 
 
 def run(main: Callable[[], str], doc: str | None, section: Any = None) -> NoReturn:
-    """Run `main` as the command whose docstring is `doc`; print the one line that it returns.
+    """Run `main` as the command whose docstring is `doc`.
 
     `--help` lists the keys of `section`, which is the dataclass of the parameters that it reads.
     """
@@ -51,18 +47,11 @@ def run(main: Callable[[], str], doc: str | None, section: Any = None) -> NoRetu
     rules = "".join(f"\n  {name}.{key.name}: {key.metadata['text']}" for key in keys)
     details = f"\n\nparameters in params.yaml:{rules}" if rules else ""
     parser(f"python -m stages.{name}", f"{doc or ''}{details}").parse_args()
-
-    def timed() -> None:
-        began = time.monotonic()
-        summary = main()
-        seconds = time.monotonic() - began
-        print(f"{name}: {summary}" + (f", {seconds:.0f} s" if seconds > LONG else ""))
-
-    finish(timed, name)
+    finish(main, name)
 
 
-def finish(main: Callable[[], None], name: str) -> NoReturn:
-    """Run `main` as the program `name` and exit with its code."""
+def finish(main: Callable[[], str | None], name: str) -> NoReturn:
+    """Run `main` as the program `name`, print the line that it returns, and exit with its code."""
     for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup has it
             signal.signal(signum, _interrupt)
@@ -70,13 +59,19 @@ def finish(main: Callable[[], None], name: str) -> NoReturn:
     try:
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # as all files that we write
-        main()
+        began = time.monotonic()
+        if summary := main():
+            seconds = time.monotonic() - began
+            print(f"{name}: {summary}" + (f", {seconds:.0f} s" if seconds > LONG else ""))
         if sys.stdout:
             sys.stdout.flush()
     except BrokenPipeError:
         pass  # nobody reads standard output any more
     except (InputError, OSError, MemoryError, UnicodeEncodeError) as error:
-        say(f"{name}: {_line(error)}")
+        text = "not enough memory" if isinstance(error, MemoryError) else str(error)
+        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+            text = f"output cannot be written: {error.strerror}"
+        say(cut(f"{name}: {' '.join(text.split())}", MESSAGE))
         status = 2
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
@@ -105,33 +100,20 @@ def plural(count: int, noun: str) -> str:
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
-def put_back() -> None:
-    """Move what was displaced to where it belongs, if nothing has taken its place."""
-    for old, path in displaced.items():
-        if old.exists() and not path.exists():
-            old.rename(path)
-
-
-def remove(path: Path) -> None:
-    """Remove a file or a folder, if it is there."""
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
+@contextmanager
+def ending(undo: Callable[[], None]) -> Iterator[None]:
+    """Call `undo` in the end, also when a signal ends the process."""
+    pending.append(undo)
+    try:
+        yield
+    finally:
+        undo()
+        pending.remove(undo)
 
 
 def _interrupt(*_: object) -> NoReturn:
     """End the process: an exception could strike anywhere, and threads would go on working."""
     progress(1, 0)
-    put_back()
-    for path in unfinished:
-        remove(path)
+    for undo in reversed(pending):
+        undo()
     os._exit(128 + signal.SIGINT)
-
-
-def _line(error: Exception) -> str:
-    """Say an error in one line that fits on a screen."""
-    text = "not enough memory" if isinstance(error, MemoryError) else str(error)
-    if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-        text = f"output cannot be written: {error.strerror}"
-    return cut(" ".join(text.split()), MESSAGE)

@@ -5,7 +5,7 @@ import json
 import math
 import os
 import secrets
-import stat
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -33,30 +33,27 @@ SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the feature
 
 
 @contextmanager
-def _passing(folder: Path) -> Iterator[Path]:
-    """Yield the path of something new in `folder`, which is removed in the end, or by a signal.
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """Yield a new folder, which is removed in the end, also by a signal.
 
     Its name is its own, so that no other file, and no other run, is in the way.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f".{secrets.token_hex(8)}.part"
-    cli.unfinished.add(path)
-    try:
-        yield path
-    finally:
-        cli.remove(path)
-        cli.unfinished.discard(path)
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = parent / f".{secrets.token_hex(8)}.part"
+    with cli.ending(lambda: shutil.rmtree(folder, ignore_errors=True)):
+        folder.mkdir()
+        yield folder
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a new file to write to; it takes the place of `path` once the block has succeeded."""
-    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else None
-    with _passing(path.parent) as part:
-        part.touch(0o666 if mode is None else 0o600, exist_ok=False)
+    with temporary_folder(path.parent) as scratch:
+        part = scratch / "new"
+        part.touch(0o600 if path.exists() else 0o666)
         yield part
-        if mode is not None:
-            part.chmod(mode)
+        if path.exists():
+            shutil.copymode(path, part)
         part.replace(path)
 
 
@@ -67,22 +64,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         part, old = scratch / "new", scratch / "old"
         part.mkdir()
         yield part
-        try:
-            cli.displaced[old] = path
+
+        def put_back() -> None:
+            if old.exists() and not path.exists():
+                old.rename(path)
+
+        with cli.ending(put_back):
             if os.path.lexists(path):
                 path.rename(old)
             part.rename(path)
-        finally:
-            cli.put_back()
-            del cli.displaced[old]
-
-
-@contextmanager
-def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Yield a new folder, which is removed in the end, also by a signal."""
-    with _passing(parent) as folder:
-        folder.mkdir()
-        yield folder
 
 
 def save_json(document: Mapping[str, Any], path: Path) -> None:
@@ -120,9 +110,9 @@ def load_json(path: Path) -> Any:
 
 
 def _finite(text: str) -> float:
-    if not math.isfinite(float(text)):
-        raise ValueError(f"{text} is not a finite number")
-    return float(text)
+    if math.isfinite(x := float(text)):
+        return x
+    raise ValueError(f"{text} is not a finite number")
 
 
 def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:

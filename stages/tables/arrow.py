@@ -23,64 +23,49 @@ _pointer.restype, _pointer.argtypes = ctypes.c_void_p, (ctypes.py_object, ctypes
 
 
 class _Array(ctypes.Structure):
-    _fields_: ClassVar[Any]
-
-
-_Array._fields_ = [
-    *((name, ctypes.c_int64) for name in ("length", "nulls", "offset", "n_buffers", "n_children")),
-    ("buffers", ctypes.POINTER(ctypes.c_void_p)),
-    ("children", ctypes.POINTER(ctypes.POINTER(_Array))),
-    ("dictionary", ctypes.c_void_p),
-    ("release", ctypes.CFUNCTYPE(None, ctypes.POINTER(_Array))),
-    ("private", ctypes.c_void_p),
-]
+    _fields_: ClassVar[Any] = [
+        *((name, ctypes.c_int64) for name in ("length", "nulls", "offset", "n_buffers")),
+        ("n_children", ctypes.c_int64),
+        ("buffers", ctypes.POINTER(ctypes.c_void_p)),
+        ("children", ctypes.POINTER(ctypes.c_void_p)),
+        ("dictionary", ctypes.c_void_p),
+        ("release", ctypes.CFUNCTYPE(None, ctypes.c_void_p)),
+        ("private", ctypes.c_void_p),
+    ]
 
 
 class _Stream(ctypes.Structure):
     _fields_: ClassVar[Any] = [
         ("get_schema", ctypes.c_void_p),
-        ("get_next", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.POINTER(_Array))),
+        ("get_next", ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)),
         ("get_last_error", ctypes.CFUNCTYPE(ctypes.c_char_p, ctypes.c_void_p)),
-        ("release", ctypes.c_void_p),
-        ("private", ctypes.c_void_p),
     ]
 
 
 def blocks(relation: "DuckDBPyRelation", name: str) -> Iterator[NDArray[np.float64]]:
-    """Yield the rows of a relation whose columns are all DOUBLE, and have no NULL.
+    """Yield the rows of a relation whose columns are all DOUBLE, and have no NULL, in their order.
 
-    Each block has the shape (n_rows, n_columns). The order of the rows is that of the relation.
-
-    Raises
-    ------
-    InputError
-        DuckDB cannot read on in what messages call `name`.
+    Each block has the shape (n_rows, n_columns). Messages call the relation `name`.
     """
     if {*map(str, relation.types)} != {"DOUBLE"}:
         raise InputError(f"{name}: its columns must hold numbers")
     capsule = relation.__arrow_c_stream__()  # releases the stream when it goes
     address = _pointer(capsule, b"arrow_array_stream")
-    stream = _Stream.from_address(address)
-    while True:
-        array = _Array()
-        if stream.get_next(address, array):
-            reason = (stream.get_last_error(address) or b"it cannot be read").decode()
-            raise InputError(engine.explained(reason, name))
+    stream, array = _Stream.from_address(address), _Array()
+    while not stream.get_next(address, ctypes.byref(array)):
         if not array.release:
             return
         try:
-            yield _block(array, name)
+            block = np.empty((array.n_children, array.length))
+            for row, child in zip(block, array.children[: array.n_children], strict=True):
+                column = _Array.from_address(child)
+                if column.nulls:
+                    raise InputError(f"{name}: it has empty values")
+                if array.length:
+                    start = column.buffers[1] + 8 * (array.offset + column.offset)
+                    ctypes.memmove(row.ctypes.data, start, row.nbytes)
         finally:
-            array.release(array)
-
-
-def _block(array: _Array, name: str) -> NDArray[np.float64]:
-    block = np.empty((array.n_children, array.length))
-    for row, child in zip(block, array.children[: array.n_children], strict=True):
-        column = child.contents
-        if column.nulls:
-            raise InputError(f"{name}: it has empty values")
-        if array.length:
-            start = column.buffers[1] + 8 * (array.offset + column.offset)
-            ctypes.memmove(row.ctypes.data, start, row.nbytes)
-    return block.T
+            array.release(ctypes.byref(array))
+        yield block.T
+    reason = (stream.get_last_error(address) or b"it cannot be read").decode()
+    raise InputError(engine.explained(reason, name))

@@ -4,9 +4,9 @@ import hashlib
 import os
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 CACHE = "cal_housing_py3.pkz"
 ARCHIVE_URL = "https://ndownloader.figshare.com/files/5976036"
 DOWNLOAD_PAUSES = (1, 2, 4)  # seconds to wait after a failed try
-
 CALIFORNIA_SHAPE = (20_640, 8)
 CALIFORNIA_SHA256 = "9b9082ab86651a01d663a8e4a70ea14c0b41d0b2bd693bccd3221dcd111e15ca"
 
@@ -38,67 +37,76 @@ class DataSet:
 
 
 def california_housing() -> DataSet:
-    """California Housing, 20,640 block groups of the 1990 census (Pace & Barry, 1997).
+    """California Housing, 20,640 block groups of the 1990 census (Pace & Barry, 1997)."""
+    from sklearn.datasets import fetch_california_housing
 
-    Raises
-    ------
-    InputError
-        The table is neither cached nor can it be downloaded, or what was read is not that table.
-    """
-    cached = next((home for home in california_homes() if (home / CACHE).is_file()), None)
-    bunch = _fetch(cached) if cached else _download()
-    where = f"{(cached or download_home()) / CACHE} is not California Housing, delete it:"
-    if bunch.data.shape != CALIFORNIA_SHAPE:
-        raise InputError(f"{where} {bunch.data.shape} rows and features, not {CALIFORNIA_SHAPE}")
-    values = np.column_stack([bunch.data, bunch.target])
-    if not np.isfinite(values).all():
-        raise InputError(f"{where} it has values that are not finite")
+    cached = [home for home in california_homes() if (home / CACHE).is_file()]
+    home = cached[0] if cached else download()
+    try:
+        bunch = fetch_california_housing(data_home=home, download_if_missing=False)
+        values = np.column_stack([bunch.data, bunch.target]).astype(np.float64)
+    except Exception as error:  # unpickling damaged bytes may raise anything
+        raise InputError(f"{home / CACHE} cannot be read, delete it: {error!r}") from error
     digest = hashlib.sha256(values.tobytes()).hexdigest()
-    if digest != CALIFORNIA_SHA256:
-        raise InputError(f"{where} the values' SHA-256 is {digest}, not {CALIFORNIA_SHA256}")
-    target = bunch.target_names[0]
-    return DataSet(
-        columns=dict(zip([*bunch.feature_names, target], values.T, strict=True)),
-        target=target,
-        unit="100,000 US dollars of 1990",
-    )
+    if bunch.data.shape != CALIFORNIA_SHAPE:
+        wrong = f"{bunch.data.shape} rows and features, not {CALIFORNIA_SHAPE}"
+    elif not np.isfinite(values).all():
+        wrong = "it has values that are not finite"
+    elif digest != CALIFORNIA_SHA256:
+        wrong = f"the values' SHA-256 is {digest}, not {CALIFORNIA_SHA256}"
+    else:
+        target = bunch.target_names[0]
+        columns = dict(zip([*bunch.feature_names, target], values.T, strict=True))
+        return DataSet(columns, target, "100,000 US dollars of 1990")
+    raise InputError(f"{home / CACHE} is not California Housing, delete it: {wrong}")
 
 
-def checkout() -> Path:
-    """Return the checkout, also from the workspace below `.dvc` where DVC runs an experiment."""
-    here = Path.cwd()
-    return next((folder.parent for folder in here.parents if folder.name == ".dvc"), Path())
+def download() -> Path:
+    """Download California Housing, and return the folder that has it."""
+    from sklearn.datasets import fetch_california_housing
+
+    home = download_home()
+    for pause in DOWNLOAD_PAUSES:
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                fetch_california_housing(data_home=home, n_retries=1, delay=pause)
+            return home
+        except OSError as error:  # URLError and TimeoutError too
+            failure = error
+    looked = ", ".join(map(str, california_homes()))
+    raise InputError(
+        f"California Housing could not be downloaded ({failure}), and there is no {CACHE} in"
+        f" {looked}. Fetch {ARCHIVE_URL} elsewhere and save it as {home}/cal_housing.tgz,"
+        " or set load.dataset to diabetes in params.yaml, which needs no download."
+    ) from failure
 
 
 def download_home() -> Path:
-    """Return the folder that a download goes to."""
-    return checkout() / "data/scikit_learn_data"
+    """Return the folder of the checkout that a download goes to.
+
+    DVC runs an experiment in a workspace below `.dvc` of the checkout.
+    """
+    checkouts = (folder.parent for folder in Path.cwd().parents if folder.name == ".dvc")
+    return next(checkouts, Path()) / "data/scikit_learn_data"
 
 
 def california_homes() -> list[Path]:
     """Return the folders that may already have scikit-learn's cache, in the order to look."""
-    configured = os.environ.get("SCIKIT_LEARN_DATA")
-    homes = [
-        *([Path(configured)] if configured else []),
-        download_home(),
-        checkout() / "../shared/scikit_learn_data",
-        Path("~/scikit_learn_data"),
-    ]
+    home = download_home()
+    configured = os.environ.get("SCIKIT_LEARN_DATA") or home
+    shared = home.parents[1] / "../shared/scikit_learn_data"
+    homes = (configured, home, shared, "~/scikit_learn_data")
     # of os, as that of Path raises an error where there is no such user
-    return [Path(os.path.expanduser(home)) for home in homes]  # noqa: PTH111
+    return [Path(os.path.expanduser(home)) for home in dict.fromkeys(homes)]  # noqa: PTH111
 
 
 def diabetes() -> DataSet:
     """Diabetes, 442 patients (Efron et al., 2004); it comes with scikit-learn."""
     from sklearn.datasets import load_diabetes
 
-    bunch = load_diabetes()
-    values = zip([*bunch.feature_names, "progression"], [*bunch.data.T, bunch.target], strict=True)
-    return DataSet(
-        columns=dict(values),
-        target="progression",
-        unit="points of the study's score, one year on",
-    )
+    bunch, target = load_diabetes(), "progression"
+    columns = dict(zip(bunch.feature_names, bunch.data.T, strict=True)) | {target: bunch.target}
+    return DataSet(columns, target, "points of the study's score, one year on")
 
 
 SOURCES: Mapping[str, Callable[[], DataSet]] = {
@@ -110,84 +118,31 @@ SOURCES: Mapping[str, Callable[[], DataSet]] = {
 def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gathered:
     """Make the data set that `config` names the view VIEW, with the columns that it asks for.
 
-    Parameters
-    ----------
-    config : Load
-        Where it says null: the target and the unit of the data set, all columns but the target.
-    scratch : Path
-        A folder for temporary files.
-    connection : DuckDBPyConnection
+    Where `config` says null: the target and the unit of the data set, all columns but the target.
 
     Raises
     ------
     InputError
-        The data set cannot be read, or has no such columns.
+        The data set cannot be read, it has no such columns, a value is not of the kind of its
+        column, or a key names no single row.
     """
     name = config.dataset
-    _check(config)
-    if name in SOURCES:
-        return _built_in(SOURCES[name](), config, connection)
     if raw.FOLDER in Path(os.path.normpath(name)).parents:
         far_away = Path(name).suffix == ".sql"
         return far.gather(config) if far_away else raw.gather(config, scratch, connection)
-    raise InputError(
-        f"load.dataset must be {', '.join(SOURCES)} or files below {raw.FOLDER}, which may"
-        f" have wildcards, got {name!r}"
-    )
-
-
-def _check(config: Load) -> None:
-    """Refuse a column that is asked for as two things."""
-    for what, names in (("the target", [config.target]), ("a column of load.key", config.keys)):
-        if twice := {*names} & {*(config.features or ())}:
-            raise InputError(f"load.features must not have {what}, {twice.pop()}")
-    if config.target in config.keys:
-        raise InputError(f"load.key must not have the target, {config.target}")
-
-
-def _built_in(whole: DataSet, config: Load, connection: "DuckDBPyConnection") -> Gathered:
-    """Make columns of a built-in data set the view."""
+    if name not in SOURCES:
+        raise InputError(
+            f"load.dataset must be {', '.join(SOURCES)} or files below {raw.FOLDER}, which may"
+            f" have wildcards, got {name!r}"
+        )
+    whole = SOURCES[name]()
+    features, target = raw.chosen([*whole.columns], name, config, whole.target)
     if config.keys:
-        raise InputError(f"load.key must be null for {config.dataset}: no column names its rows")
-    target = config.target or whole.target
-    features = config.features or [name for name in whole.columns if name != target]
-    for name in (*features, target):
-        if name not in whole.columns:
-            raise InputError(
-                f"{config.dataset} has no column {name}, only {', '.join(whole.columns)}"
-            )
-    _check(replace(config, target=target))
+        raise InputError(f"load.key must be null for {name}: no column names its rows")
+    for column in (*features, target):
+        if column not in whole.columns:
+            raise InputError(f"{name} has no column {column}, only {', '.join(whole.columns)}")
     unit = config.unit or (whole.unit if target == whole.target else table.OWN_UNIT)
-    connection.register(VIEW, {name: whole.columns[name] for name in (*features, target)})
-    kinds = dict.fromkeys(features, "number")
-    on = engine.DuckDB(config.dataset, connection)
-    return Gathered(on, config.dataset, target, unit, kinds, {}, len(whole.columns[target]))
-
-
-def _fetch(home: Path) -> Any:
-    from sklearn.datasets import fetch_california_housing
-
-    try:
-        bunch = fetch_california_housing(data_home=home, download_if_missing=False)
-        bunch.data, bunch.target = (np.asarray(a, np.float64) for a in (bunch.data, bunch.target))
-    except Exception as error:  # unpickling damaged bytes may raise anything
-        raise InputError(f"{home / CACHE} cannot be read, delete it: {error!r}") from error
-    return bunch
-
-
-def _download() -> Any:
-    from sklearn.datasets import fetch_california_housing
-
-    home = download_home()
-    for pause in DOWNLOAD_PAUSES:
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                return fetch_california_housing(data_home=home, n_retries=1, delay=pause)
-        except OSError as error:  # URLError and TimeoutError too
-            failure = error
-    looked = ", ".join(map(str, california_homes()))
-    raise InputError(
-        f"California Housing could not be downloaded ({failure}), and there is no {CACHE} in"
-        f" {looked}. Fetch {ARCHIVE_URL} elsewhere and save it as {home}/cal_housing.tgz,"
-        " or set load.dataset to diabetes in params.yaml, which needs no download."
-    ) from failure
+    connection.register(VIEW, {column: whole.columns[column] for column in (*features, target)})
+    kinds, on = dict.fromkeys(features, "number"), engine.DuckDB(name, connection)
+    return Gathered(on, name, target, unit, kinds, {}, len(whole.columns[target]))

@@ -1,17 +1,18 @@
 """DuckDB at work: started for one table, heard while it runs, and its errors as one line."""
 
 import re
-import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from stages.project import cli
 from stages.project.cli import InputError
-from stages.project.text import shown
+from stages.project.text import cut, shown
 from stages.tables.sql import DUCKDB, Dialect
 
 if TYPE_CHECKING:
@@ -19,26 +20,26 @@ if TYPE_CHECKING:
 
 MEMORY = 1 << 29  # bytes for each thread, unless the limit of a container is lower
 SHOWN = 160  # characters of a line of DuckDB's messages
+SETTINGS = {
+    "TimeZone": "UTC",  # of dates and times that tell none
+    "temp_directory": "",  # rows stream, and there may be no disk
+    # one makes a TRY_CAST of CSV a CAST, which fails: github.com/duckdb/duckdb/issues/23818;
+    # the other finds no NaN where Parquet tells the least and the greatest value
+    "disabled_optimizers": "type_pushdown,statistics_propagation",
+    "autoinstall_known_extensions": "false",
+    "enable_progress_bar": "true",  # to be asked for, not to be printed
+    "enable_progress_bar_print": "false",
+}
 
 
 @dataclass(frozen=True)
 class DuckDB:
-    """DuckDB as an engine: it runs SQL over the view VIEW of a data set, as `spark.Spark` does.
+    """DuckDB as an engine: it runs SQL over the view VIEW of a data set, as `spark.Spark` does."""
 
-    Attributes
-    ----------
-    name : str
-        What messages call the data set.
-    connection : DuckDBPyConnection
-    dialect : Dialect
-    most : int
-        Aggregates of one query: with more it gets slow.
-    """
-
-    name: str
+    name: str  # what messages call the data set
     connection: "DuckDBPyConnection"
     dialect: Dialect = DUCKDB
-    most: int = 1000
+    most: int = 1000  # aggregates of one query: with more it gets slow
 
     def rows(self, query: str) -> list[Any]:
         return attended(self.connection, query)
@@ -52,12 +53,9 @@ def changed(name: str, *counts: int) -> InputError:
 
 @contextmanager
 def connected(name: str) -> Iterator["DuckDBPyConnection"]:
-    """Start DuckDB for the table `name`; by itself it keeps to a container's memory and processors.
+    """Start DuckDB for the table `name`; what it cannot do with that is a user's mistake.
 
-    Raises
-    ------
-    InputError
-        For whatever DuckDB cannot do with what it was given.
+    By itself it keeps to a container's memory and processors.
     """
     try:
         import duckdb
@@ -71,15 +69,8 @@ def connected(name: str) -> Iterator["DuckDBPyConnection"]:
             "SELECT least(parse_formatted_bytes(current_setting('memory_limit')),"
             f" {MEMORY} * current_setting('threads'))"
         ).fetchall()
-        connection.execute(f"SET memory_limit = '{memory} B'")
-        connection.execute("SET TimeZone = 'UTC'")  # of dates and times that tell none
-        connection.execute("SET temp_directory = ''")  # rows stream, and there may be no disk
-        # one makes a TRY_CAST of CSV a CAST, which fails: github.com/duckdb/duckdb/issues/23818;
-        # the other finds no NaN where Parquet tells the least and the greatest value
-        connection.execute("SET disabled_optimizers = 'type_pushdown,statistics_propagation'")
-        connection.execute("SET autoinstall_known_extensions = false")
-        connection.execute("SET enable_progress_bar = true")  # to be asked for, not to be printed
-        connection.execute("SET enable_progress_bar_print = false")
+        for setting, value in {"memory_limit": f"{memory} B", **SETTINGS}.items():
+            connection.execute(f"SET {setting} = '{value}'")
         yield connection
 
 
@@ -96,43 +87,25 @@ def explaining(name: str) -> Iterator[None]:
 
 def attended(connection: "DuckDBPyConnection", statement: str) -> list[Any]:
     """Execute a statement in another thread, while this one draws progress and hears signals."""
-    results: list[Any] = []
-    failures: list[Exception] = []
-
-    def execute() -> None:
-        try:
-            results.extend(connection.execute(statement).fetchall())
-        except Exception as error:
-            failures.append(error)
-
-    worker = threading.Thread(target=execute, daemon=True)
-    try:
-        worker.start()
-    except RuntimeError as error:  # no memory for another thread
-        raise MemoryError from error
     began = time.monotonic()
-    try:
-        while worker.is_alive():
-            worker.join(0.2)
+    with ThreadPoolExecutor(1) as pool:
+        try:
+            result = pool.submit(lambda: connection.execute(statement).fetchall())
+        except RuntimeError as error:  # no memory for another thread
+            raise MemoryError from error
+        while not wait([result], timeout=0.2).done:
             cli.progress(max(0.0, connection.query_progress() / 100), began)
-    finally:
-        cli.progress(1, began)
-    if failures:
-        raise failures[0]
-    return results
+    cli.progress(1, began)
+    return result.result()
 
 
 @contextmanager
 def unchanged(path: Path) -> Iterator[None]:
     """Refuse what was read from a file that something else has written to meanwhile."""
-    before = path.stat()
+    version = attrgetter("st_ino", "st_size", "st_mtime_ns")
+    before = version(path.stat())
     yield
-    after = path.stat()
-    if (before.st_ino, before.st_size, before.st_mtime_ns) != (
-        after.st_ino,
-        after.st_size,
-        after.st_mtime_ns,
-    ):
+    if version(path.stat()) != before:
         raise InputError(f"{path} changed while it was read")
 
 
@@ -141,17 +114,12 @@ def cell(value: object) -> str:
     return "empty" if value is None else shown(value)
 
 
-def located(row: int, kind: str) -> str:
-    """Say which row it is, counted from 1."""
-    return f"row {row:,}" + (" below the header" if kind == "csv" else "")
-
-
 def explained(message: str, name: str) -> str:
     """Shorten a message of DuckDB to one line, without its advice to people who write SQL."""
     if "No space left on device" in message:
         return "output cannot be written: No space left on device"
     for advice in ("Possible fixes", "Possible Solution", "\n\nLINE ", "\nTry ", "\n* "):
         message = message.partition(advice)[0]
-    lines = (line.strip() for line in (message.partition("Error: ")[2] or message).splitlines())
-    short = (line if len(line) <= SHOWN else line[:SHOWN] + "…" for line in lines if line)
+    lines = map(str.strip, (message.partition("Error: ")[2] or message).splitlines())
+    short = (cut(line, SHOWN) for line in lines if line)
     return f"{name}: " + re.sub(r"/dev/fd/\d+", name.replace("\\", r"\\"), "; ".join(short))

@@ -41,8 +41,8 @@ def gather(config: Load) -> Gathered:
     text = file.read_text(encoding="utf-8", errors="replace").strip().removesuffix(";")
     spark_ = spark.connected(path)
     columns, types = spark_.described(f"SELECT * FROM (\n{text}\n) AS t LIMIT 0")
-    it = Source(spark_.name, "sql", "", False, columns, types)
-    names, target = raw.chosen(it, config)
+    it = Source(spark_.name, "sql", columns, types)
+    names, target = raw.chosen(columns, it.name, config)
     source.check(columns, it.name, [*names, target, *keys])
     kinds = {name: it.kind_of(name) for name in names}
     left_out = {name: f"its type is {it.column(name)[1]}" for name in names if not kinds[name]}

@@ -4,10 +4,10 @@ DuckDB opens files by name. `/dev/fd/N` is a name for anything that is open.
 """
 
 import os
-import select
+import shutil
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 
 from stages.project.cli import InputError
@@ -23,10 +23,11 @@ def stored(pipe: int, name: str) -> Iterator[int]:
     try:
         file = tempfile.TemporaryFile()  # noqa: SIM115
     except OSError:
-        file = open(os.memfd_create("predict"), "w+b")  # noqa: PTH123, SIM115
+        file = os.fdopen(os.memfd_create("predict"), "w+b")
         limit = IN_MEMORY
-    with file:
-        while chunk := _read(pipe):
+    os.set_blocking(pipe, True)
+    with file, os.fdopen(pipe, "rb", closefd=False) as content:
+        while chunk := content.read(CHUNK):
             try:
                 file.write(chunk)
             except OSError as error:
@@ -47,60 +48,33 @@ def stored(pipe: int, name: str) -> Iterator[int]:
 def pumped(target: int) -> Iterator[str]:
     """Yield the name of a pipe whose content a thread writes to the open file `target`.
 
-    Raises
-    ------
-    BrokenPipeError
-        Nobody reads `target` any more.
-    InputError
-        It cannot be written to for another reason.
+    If nobody reads `target` any more, this is a BrokenPipeError, and any other failure of it an
+    InputError.
     """
     read_end, write_end = os.pipe()
+    os.set_blocking(target, True)
     failures: list[OSError] = []
 
     def pump() -> None:
-        with open(read_end, "rb", buffering=0) as pipe:  # noqa: PTH123
-            try:
-                while chunk := pipe.read(CHUNK):
-                    _write(target, chunk)
-            except OSError as error:  # closing the pipe stops DuckDB
-                failures.append(error)
+        try:
+            with (
+                os.fdopen(read_end, "rb", buffering=0) as pipe,
+                os.fdopen(target, "wb", closefd=False) as output,
+            ):
+                shutil.copyfileobj(pipe, output, CHUNK)
+        except OSError as error:  # closing the pipe stops DuckDB
+            failures.append(error)
 
     thread = threading.Thread(target=pump, daemon=True)
     thread.start()
+    patience: float | None = 1  # seconds: after an error DuckDB may still hold its end
     try:
         yield f"/dev/fd/{write_end}"
-    except Exception:
+        patience = None
+    finally:
         os.close(write_end)
-        thread.join(timeout=1)  # DuckDB may still hold its end
-        _raise_first(failures)
-        raise
-    os.close(write_end)
-    thread.join()
-    _raise_first(failures)
-
-
-def _raise_first(failures: Sequence[OSError]) -> None:
-    """Raise the first write failure; a closed reader stays BrokenPipeError."""
-    for failure in failures:
-        if isinstance(failure, BrokenPipeError):
-            raise failure
-        raise InputError(f"output cannot be written: {failure.strerror}") from failure
-
-
-def _read(pipe: int) -> bytes:
-    """Read a chunk, also from a pipe that is set not to wait."""
-    while True:
-        try:
-            return os.read(pipe, CHUNK)
-        except BlockingIOError:
-            select.select([pipe], [], [])
-
-
-def _write(target: int, data: bytes) -> None:
-    """Write all of `data`, which a pipe or a signal can make take several calls."""
-    view = memoryview(data)
-    while view:
-        try:
-            view = view[os.write(target, view) :]
-        except BlockingIOError:  # it is set not to wait
-            select.select([], [target], [])
+        thread.join(patience)
+        for failure in failures:
+            if isinstance(failure, BrokenPipeError):
+                raise failure
+            raise InputError(f"output cannot be written: {failure.strerror}") from failure

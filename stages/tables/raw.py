@@ -8,8 +8,9 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from stages.project import cli
 from stages.project.cli import InputError, plural
@@ -26,22 +27,12 @@ if TYPE_CHECKING:
 
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
 FIT = MUST_BE | {"number": f"a finite number, 0 or {SMALLEST:g} to {LARGEST:g} in size"}
-KEY = re.compile(
-    r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|UUID$|(VAR)?CHAR(\(\d+\))?$|STRING$"
-)  # types of a key
+# types of a key: two engines write others as different texts
+KEY = re.compile(r"U?(TINY|SMALL|BIG|HUGE)?INT(EGER)?$|UUID$|(VAR)?CHAR(\(\d+\))?$|STRING$")
 
 
 def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gathered:
-    """Make the files that `config.dataset` matches, one below the other, the view VIEW.
-
-    As `datasets.gather` does, but that the target must be named.
-
-    Raises
-    ------
-    InputError
-        There is no such file or column, a value is not of the kind of its column, or a key names
-        no single row.
-    """
+    """Make the files that `config.dataset` matches, one below the other, the view VIEW."""
     pattern, keys = config.dataset, config.keys
     paths = find(pattern)
     connection.execute(f"SET temp_directory = {sql.literal(str(scratch))}")
@@ -50,35 +41,38 @@ def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gat
             watched.enter_context(engine.unchanged(path))
         wanted = {config.target: "number"} if config.target else {}
         with opened(paths[0], wanted, connection) as first:
-            names, target = chosen(first, config)
+            names, target = chosen(first.columns, first.name, config)
         counts, left_out = surveyed(paths, [*names, target], connection)
         kinds = {name: kind_of(counts[name]) for name in names if name not in left_out}
         stored = kinds | {target: "number"}
-        if any(counts[name][kind] for name, kind in stored.items() if kind != "text"):
-            raise InputError(
-                complaint(
-                    paths,
-                    stored,
-                    lambda it: {name: unfit(it, name, kind) for name, kind in stored.items()},
-                    lambda name: (
-                        f"must be {FIT[stored[name]]}"
-                        + ("" if name == target else ", or be left out of load.features")
-                    ),
-                    connection,
-                )
-            )
+        typed = {name: kind for name, kind in stored.items() if kind != "text"}
+        if any(counts[name][kind] for name, kind in typed.items()):
+            advice = dict.fromkeys(kinds, ", or be left out of load.features")
+            rules = {name: f"must be {FIT[typed[name]]}{advice.get(name, '')}" for name in typed}
+            refuse(paths, typed, unfit, rules, connection)
         copies = [scratch / f"{number}.parquet" for number in range(len(paths))]
+        every = stored | dict.fromkeys(keys, "text")
         for path, copy in zip(paths, copies, strict=True):
-            stage(path, stored, keys, copy, connection)
+            with opened(path, every, connection) as it:
+                check_key_types(keys, it)
+                values = {sql.identifier(name): it.value(name, every[name]) for name in every}
+                columns = ", ".join(f"{value} AS {name}" for name, value in values.items())
+                query = f"SELECT {columns} FROM {it.relation()}"
+                table.copy(query, len(every), copy, connection, compression="uncompressed")
     listing = ", ".join(sql.literal(str(path)) for path in copies)
     connection.execute(f"CREATE TEMP VIEW {VIEW} AS FROM read_parquet([{listing}])")
-    [(n_rows,)] = connection.execute(f"SELECT count(*) FROM {VIEW}").fetchall()
+    on = engine.DuckDB(pattern, connection)
+    empty = " OR ".join(f"{sql.identifier(name)} IS NULL" for name in keys) or "FALSE"
+    n_rows, [unnamed] = table.aggregates(on, [f"count(*) FILTER ({empty})"], f"FROM {VIEW}")
     if not n_rows:
         raise InputError(f"{pattern} has no rows")
     if why := left_out.pop(target, None):
         raise InputError(f"{pattern}: {named(target)} cannot be the target: {why}")
-    check_keys(keys, paths, pattern, connection)
-    on = engine.DuckDB(pattern, connection)
+    if unnamed:
+        texts, rules = dict.fromkeys(keys, "text"), dict.fromkeys(keys, "must name the row")
+        refuse(paths, texts, lambda it, name, _: f"NOT ({it.present(name)})", rules, connection)
+    if keys:
+        check_repeated(keys, on)
     return Gathered(on, pattern, target, config.unit or table.OWN_UNIT, kinds, left_out, n_rows)
 
 
@@ -110,66 +104,54 @@ def opened(
         yield it
 
 
-def chosen(first: Source, config: Load) -> tuple[Sequence[str], str]:
+def chosen(
+    columns: Sequence[str], name: str, config: Load, target: str | None = None
+) -> tuple[Sequence[str], str]:
     """Return the columns to predict from, all others if none are named, and the target."""
-    target, keys = config.target, config.keys
+    target, keys = config.target or target, config.keys
     if target is None:
         raise InputError(
-            f"load.target must name the column of {first.name} to predict, one of"
-            f" {listed(first.columns)}"
+            f"load.target must name the column of {name} to predict, one of {listed(columns)}"
         )
-    names = config.features or [name for name in first.columns if name not in (target, *keys)]
-    check_names([*names, *keys, target], first.name)
-    return names, target
-
-
-def check_names(names: Sequence[str], file: str) -> None:
-    """Refuse names that do not print, or that SQL takes for one."""
+    features = config.features or [each for each in columns if each not in (target, *keys)]
+    for what, others in (("the target", [target]), ("a column of load.key", keys)):
+        if twice := {*features} & {*others}:
+            raise InputError(f"load.features must not have {what}, {twice.pop()}")
+    if target in keys:
+        raise InputError(f"load.key must not have the target, {target}")
     seen: dict[str, str] = {}
-    for name in names:
-        if not name.isprintable():
-            raise InputError(f"{file}: {name!r} cannot be the name of a column, it does not print")
-        twin = seen.setdefault(name.lower(), name)
-        if twin != name:
+    for each in (*features, *keys, target):
+        if not each.isprintable():
+            raise InputError(f"{name}: {each!r} cannot be the name of a column, it does not print")
+        if (twin := seen.setdefault(each.lower(), each)) != each:
             raise InputError(
-                f"{file}: {twin} and {name} differ in case alone, which SQL does not see:"
+                f"{name}: {twin} and {each} differ in case alone, which SQL does not see:"
                 " rename one, or leave it out of load.features"
             )
+    return features, target
 
 
 def surveyed(
     paths: Sequence[Path], names: Sequence[str], connection: "DuckDBPyConnection"
 ) -> tuple[Mapping[str, Counter[str]], dict[str, str]]:
-    """Count in each column the values that are there, as 'text', and those not of a kind.
+    """Count in each column the values that are there, as 'text', and those not of another kind.
 
-    Returns
-    -------
-    counts : mapping of str to Counter
-    left_out : dict
-        Columns that cannot be inputs, and why.
+    Return also the columns that cannot be inputs, and why.
     """
     counts: Mapping[str, Counter[str]] = {name: Counter() for name in names}
-    left_out = {}
+    left_out: dict[str, str] = {}
     for path in paths:
         with opened(path, dict.fromkeys(names), connection) as it:
             if it.decimal == ",":
                 cli.say(f"load: {it.name}: read with decimal commas")
-            tests = []
-            for name in names:
-                found = it.kind_of(name)
-                if name == "" or not found:
-                    left_out[name] = (
-                        f"its type is {it.column(name)[1]}" if name else "it has no name"
-                    )
-                tests += [
-                    unfit(it, name, kind) if found in (kind, "text") else it.present(name)
-                    for kind in KINDS[:-1]
-                ]
-                tests.append(it.present(name))
-            filters = ", ".join(f"count(*) FILTER ({test})" for test in tests)
+            sorts = {name: it.column(name)[1] for name in names if not it.kind_of(name)}
+            left_out |= {name: f"its type is {sort}" for name, sort in sorts.items()}
+            left_out |= {"": "it has no name"} if "" in names else {}
+            cases = [*product(names, KINDS)]
+            filters = ", ".join(f"count(*) FILTER ({unfit(it, *case)})" for case in cases)
             [row] = engine.attended(connection, f"SELECT {filters} FROM {with_numbers(it, names)}")
-        for index, name in enumerate(names):
-            counts[name].update(dict(zip(KINDS, row[index * len(KINDS) :], strict=False)))
+        for (name, kind), count in zip(cases, row, strict=True):
+            counts[name][kind] += count
     left_out |= {name: "it has no values" for name in names if not counts[name]["text"]}
     return counts, left_out
 
@@ -184,15 +166,16 @@ def kind_of(counts: Mapping[str, int]) -> str:
 
 
 def with_numbers(it: Source, names: Collection[str]) -> str:
-    """Return a relation in which c0, c1, … of a file are also numbers, called n0, n1, and so on."""
-    numbers = {name: it.cast(name, "number") for name in names}
-    columns = [f"{x} AS n{it.columns.index(name)}" for name, x in numbers.items()]
-    return f"(SELECT *, {', '.join(columns)} FROM {it.relation(skip=False)})"
+    """Return a relation in which c0, c1, … of a file are also numbers: n_c0, n_c1, …."""
+    columns = [f"{it.cast(name, 'number')} AS n_{it.column(name)[0]}" for name in names]
+    return f"(SELECT *, {', '.join(columns)} FROM {it.relation()})"
 
 
 def unfit(it: Source, name: str, kind: str) -> str:
-    """Return the test that a value is not of a kind, or as a number too small or too large."""
-    n = f"n{it.columns.index(name)}"
+    """Return the test that a value is there, and not of a kind; text has all kinds in it."""
+    n = f"n_{it.column(name)[0]}"
+    if kind == "text" or it.kind_of(name) not in (kind, "text"):
+        return it.present(name)
     if kind == "number":
         fits = f"{n} = 0 OR isnan({n}) OR abs({n}) BETWEEN {SMALLEST} AND {LARGEST}"
         return f"({it.present(name)} AND NOT coalesce({fits}, FALSE))"
@@ -200,52 +183,12 @@ def unfit(it: Source, name: str, kind: str) -> str:
     return f"CASE WHEN {n} IS NULL THEN {it.unreadable(name, kind)} ELSE {it.present(name)} END"
 
 
-def stage(
-    path: Path,
-    kinds: Mapping[str, str],
-    keys: Sequence[str],
-    copy: Path,
-    connection: "DuckDBPyConnection",
-) -> None:
-    """Store the columns of a file as their kinds, and `keys` as text."""
-    every = {**kinds, **dict.fromkeys(keys, "text")}
-    with opened(path, every, connection) as it:
-        check_key_types(keys, it)
-        values = [
-            f"{it.value(name, kind)} AS {sql.identifier(name)}" for name, kind in every.items()
-        ]
-        query = f"SELECT {', '.join(values)} FROM {it.relation(skip=False)}"
-        table.copy(query, len(values), copy, connection, compression="uncompressed")
-
-
 def check_key_types(keys: Sequence[str], it: Source) -> None:
-    """Refuse keys that two engines may write as different texts."""
     for name in keys:
-        if not KEY.match(it.column(name)[1]):
-            raise InputError(
-                f"{it.name}: load.key: {named(name)} must be text or whole numbers, its type is"
-                f" {it.column(name)[1]}"
-            )
-
-
-def check_keys(
-    keys: Sequence[str], paths: Sequence[Path], pattern: str, connection: "DuckDBPyConnection"
-) -> None:
-    """Refuse keys that are empty, or that more than one row has."""
-    if not keys:
-        return
-    empty = " OR ".join(f"{sql.identifier(name)} IS NULL" for name in keys)
-    if connection.execute(f"SELECT 1 FROM {VIEW} WHERE {empty} LIMIT 1").fetchall():
-        raise InputError(
-            complaint(
-                paths,
-                dict.fromkeys(keys, "text"),
-                lambda it: {name: f"{it.value(name, 'text')} IS NULL" for name in keys},
-                lambda _: "must name the row",
-                connection,
-            )
-        )
-    check_repeated(keys, engine.DuckDB(pattern, connection))
+        _, sort = it.column(name)
+        if not KEY.match(sort):
+            rule = f"{named(name)} must be text or whole numbers, its type is {sort}"
+            raise InputError(f"{it.name}: load.key: {rule}")
 
 
 def check_repeated(keys: Sequence[str], on: Engine) -> None:
@@ -268,29 +211,22 @@ def pairs(keys: Sequence[str], values: Sequence[object]) -> str:
     return ", ".join(f"{name} {value}" for name, value in cells)
 
 
-def complaint(
+def refuse(
     paths: Sequence[Path],
     kinds: Mapping[str, str],
-    tests: Callable[[Source], Mapping[str, str]],
-    rule: Callable[[str], str],
+    test: Callable[[Source, str, str], str],
+    rules: Mapping[str, str],
     connection: "DuckDBPyConnection",
-) -> str:
-    """Say which value is the first that a test of its column finds, and how many rows have one."""
+) -> NoReturn:
+    """Say which value is the first that `test` finds in its column, and how many rows have one."""
     first, total = "", 0
     for path in paths:
         with opened(path, kinds, connection) as it:
-            found = tests(it)
-            numbered = f"SELECT *, row_number() OVER () AS row FROM {with_numbers(it, kinds)}"
-            rows = f"FROM ({numbered}) WHERE {' OR '.join(found.values())}"
-            [(count,)] = connection.execute(f"SELECT count(*) {rows}").fetchall()
-            total += count
+            tests = {name: test(it, name, kind) for name, kind in kinds.items()}
+            rows, bad = with_numbers(it, kinds), " OR ".join(tests.values())
+            [(count,)] = engine.attended(connection, f"SELECT count(*) FROM {rows} WHERE {bad}")
             if count and not first:
-                cells = ", ".join(it.column(name)[0] for name in found)
-                [(row, *values)] = connection.execute(
-                    f"SELECT row, {cells}, {', '.join(found.values())} {rows} ORDER BY row LIMIT 1"
-                ).fetchall()
-                wrong = zip(found, values, values[len(found) :], strict=False)
-                name, value = next((name, value) for name, value, is_wrong in wrong if is_wrong)
-                where = f"{it.name}: {engine.located(row, it.kind)}"
-                first = f"{where}: {named(name)} is {engine.cell(value)}, {rule(name)}"
-    return f"{first} ({plural(total, 'bad row')} in all)"
+                place, name = it.first_bad(rows, bad, tests, connection)
+                first = f"{it.name}: {place}, {rules[str(name)]}"
+            total += count
+    raise InputError(f"{first} ({plural(total, 'bad row')} in all)")

@@ -295,6 +295,8 @@ NUMBER = "must be a finite number, 0 or 1e-100 to 1e+100 in size"
         ("a,price\n1,2\n-inf,3\n", {}, f"a is '-inf', {NUMBER}"),
         ("a,price\n1,2\n1e101,3\n", {}, f"a is '1e101', {NUMBER}"),
         ("a,price\n1,2\n1e-101,3\n", {}, f"a is '1e-101', {NUMBER}"),
+        # 12 is a text in a column of texts
+        ("b,price\n12,1\nx,2\ny,?\n", {}, f"row 3 below the header: price is '?', {NUMBER} (1 bad"),
         # a column's name is no name of DuckDB's for something else
         ("rowid,b,price\n3,5,2\n0,q,4\n", {}, f"row 2 below the header: b is 'q', {NUMBER}"),
         ("a,price\n", {}, "has no rows"),
