@@ -72,7 +72,8 @@ def fit(sums: Sums) -> "Pipeline":
     weights = [solved[k] for k in np.argsort(order)]
 
     scaler = StandardScaler().fit(spread)
-    scaler.mean_, scaler.var_, scaler.scale_ = sums.mean[:-1], sums.var[:-1], sums.std[:-1]
+    scaler.mean_, scaler.scale_ = sums.mean[:-1], sums.std[:-1]
+    scaler.var_ = sums.variances[:-1].astype(float)
     scaler.n_samples_seen_ = sums.n_rows
     columns = list(zip(weights, scaler.scale_, scaler.mean_, sums.means[:-1], strict=True))
     regression.coef_ = np.array([float(w * Fraction(scale)) for w, scale, _, _ in columns])

@@ -73,7 +73,7 @@ def weights_growth(sums: Sums, before: np.ndarray, after: np.ndarray) -> Fractio
 def intercept_error(sums: Sums, codes: Codes) -> Fraction:
     """Return how far the intercept is from the mean of y - X ŵ, exactly."""
     pairs = zip(codes.model.coef.tolist(), sums.means, strict=False)
-    best = sums.means[-1] - sum(Fraction(weight) * mean for weight, mean in pairs)
+    best: Fraction = sums.means[-1] - sum(Fraction(weight) * mean for weight, mean in pairs)
     return codes.intercept * Fraction(2) ** -codes.intercept_exponent - best
 
 
