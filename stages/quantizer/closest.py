@@ -38,19 +38,10 @@ def closest(
     list on a tie, and left once the sum reaches the best one known. That leaves out no better
     point, as terms are never negative; of equally good points the first one visited is kept.
 
-    Parameters
-    ----------
-    factor : ndarray of shape (n, n)
-    target, values : n numbers, n lists
-    bound : float
-    budget : int
-        Nodes to visit at the most; exponentially many in n may be needed.
-
-    Returns
-    -------
-    indices : list of n positions in `values`, or None if no point is below `bound`
-    proven : bool, whether the search came to its end within the budget
-    nodes : int, the values visited
+    `factor` is R, of shape (n, n), `target` has n numbers and `values` n lists. At most `budget`
+    values are visited, of which exponentially many in n may be needed. Return the positions in
+    `values`, or None if no point is below `bound`; whether the search came to its end; and the
+    number of values that it visited.
     """
     n = len(target)
     pivots = np.diag(factor).tolist()

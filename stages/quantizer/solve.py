@@ -70,14 +70,8 @@ class Problem:
 def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
     """Quantize a linear model to 1, 2, … 16 bits a weight, each when asked.
 
-    Parameters
-    ----------
-    coef : ndarray of shape (n_features,)
-        Weights on raw features.
-    sums : Sums
-        Of the training rows.
-    rounding : {'optimal', 'gptq', 'nearest'}
-        With `optimal`, no model is worse than one with fewer bits, or than that of `gptq`.
+    `coef` are the weights on raw features, and `sums` those of the training rows. `rounding` is
+    'optimal', by which no model is worse than one of fewer bits or that of 'gptq', or 'nearest'.
     """
     correlation, (*_, sigma_y) = sums.correlation[:-1, :-1], sums.std
     _, unit = math.frexp(sigma_y)  # losses are squares of 2^unit, so that none underflows
@@ -95,9 +89,8 @@ def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
         tried = windows(sizes, sigma, far, bits)
         problem = Problem(coef[order], sigma[order], factor, far, bits, tried)
         values, proven, nodes = solve(problem, narrower)
-        models = [values]
-        if solve is optimal:  # which a coarser intercept may make worse than these
-            models += known(problem, narrower)
+        # a coarser intercept may make the optimal one worse than these
+        models = [values, *(known(problem, narrower) if solve is optimal else ())]
         coded = []
         for model in models:
             growth = Fraction(problem.loss(model)) * Fraction(4) ** unit
@@ -177,12 +170,11 @@ def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, in
     for k in np.argsort(losses, kind="stable"):
         loss = problem.loss(best)
         values, complete = candidates(problem, problem.windows[k], loss)
-        proven &= complete
+        proven = proven and complete
         if not values:
             continue
         indices, complete, visited = closest(factor, target, values, loss, budget - nodes)
-        nodes += visited
-        proven &= complete
+        nodes, proven = nodes + visited, proven and complete
         if indices is not None:
             found = np.array([of[index] for of, index in zip(values, indices, strict=True)])
             best = min(best, found, key=problem.loss)
