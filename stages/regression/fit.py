@@ -14,7 +14,7 @@ import numpy as np
 
 from stages.project.cli import InputError
 from stages.regression.linear import Floats, LinearModel
-from stages.regression.sums import Sums
+from stages.regression.sums import Integers, Sums, fractions
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -68,23 +68,21 @@ def fit(sums: Sums) -> "Pipeline":
     spread = math.sqrt(len(R) + 1) * helmert(len(R) + 1).T
     explained = solve_triangular(R, sums.correlation[order, -1], trans="T")
     regression = LinearRegression().fit(spread @ R, spread @ explained)
-    solved = refined(regression.coef_, R, sums.of_columns([*order, len(order)]))
-    weights = [solved[k] for k in np.argsort(order)]
+    weights = refined(regression.coef_, R, sums.of_columns([*order, len(order)]))[np.argsort(order)]
 
     scaler = StandardScaler().fit(spread)
     scaler.mean_, scaler.scale_ = sums.mean[:-1], sums.std[:-1]
     scaler.var_ = sums.variances[:-1].astype(float)
     scaler.n_samples_seen_ = sums.n_rows
-    columns = list(zip(weights, scaler.scale_, scaler.mean_, sums.means[:-1], strict=True))
-    regression.coef_ = np.array([float(w * Fraction(scale)) for w, scale, _, _ in columns])
-    offsets = (w * (Fraction(stored) - mean) for w, _, stored, mean in columns)
-    regression.intercept_ = float(sum(offsets, sums.means[-1]))
+    *means, mean_y = sums.means
+    regression.coef_ = (weights * fractions(scaler.scale_)).astype(float)
+    regression.intercept_ = float(mean_y + weights @ (fractions(scaler.mean_) - means))
     regression.rank_ = len(R)
     del regression.singular_  # no prediction needs it, and its last bits depend on the CPU
     return Pipeline([("scaler", scaler), ("regression", regression)])
 
 
-def refined(start: Floats, factor: Floats, sums: Sums) -> list[Fraction]:
+def refined(start: Floats, factor: Floats, sums: Sums) -> Integers:
     """Solve the normal equations, to some 190 bits for weights on standardised features.
 
     `start` is about the solution for standardised features and target, and `factor` is R of the
@@ -110,8 +108,7 @@ def refined(start: Floats, factor: Floats, sums: Sums) -> list[Fraction]:
         X = X + change
         if max(map(abs, change)) <= 1:
             *exponents, exponent_y = sums.exponents - shifts
-            powers = (Fraction(2) ** (exponent_y - exponent - BITS) for exponent in exponents)
-            return [x * power for x, power in zip(X, powers, strict=True)]
+            return np.asarray(X * [Fraction(2) ** (exponent_y - e - BITS) for e in exponents])
     raise InputError("the features depend on one another too closely; leave out one of them")
 
 

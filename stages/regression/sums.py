@@ -37,7 +37,7 @@ from stages.tables.spark import MOST
 from stages.tables.sql import double
 from stages.tables.table import Table
 
-Integers = NDArray[np.object_]  # Python's, of any size
+Integers = NDArray[np.object_]  # Python's, of any size, or fractions of them
 
 DIGIT_BITS = 18
 DIGITS = 3
@@ -146,7 +146,7 @@ class Sums:
 
     def moments(self, constant: float, factors: Sequence[float]) -> tuple[Fraction, Fraction]:
         """Return mean and mean square of constant + Σ factorⱼ · columnⱼ, exactly, as counted."""
-        weights = [Fraction(constant), *([*map(Fraction, factors)] * self.units)]
+        weights = [Fraction(constant), *(fractions(factors) * self.units)]
         places = max(weight.denominator for weight in weights)  # a power of two
         whole = np.array([int(weight * places) for weight in weights], dtype=object)
         sums = whole @ self.products
@@ -157,6 +157,10 @@ class Sums:
         """Return argmin_b Σ (b + x · coef - y)², the mean of y - x · coef, correctly rounded."""
         mean, _ = self.moments(0.0, [*-coef, 1.0])
         return float(mean)
+
+
+def fractions(values: Iterable[float]) -> Integers:
+    return np.array([*map(Fraction, values)], dtype=object)
 
 
 def exponents_of(low: Floats, high: Floats) -> NDArray[np.int64]:
