@@ -21,7 +21,7 @@ arXiv:2507.18553 (2025).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -83,19 +83,22 @@ def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
     far = reach(factor)
     # a weight that is nearly 0 counts as small, or its windows would have no end
     sizes = np.maximum(np.abs(coef), SMALL * math.ldexp(sigma_y, -unit) / sigma)
-    solve = {"optimal": optimal, "gptq": gptq, "nearest": nearest}[rounding]
-    narrower: Floats | None = None
+    narrower: list[Floats] = []
     for bits in range(1, MAX_BITS + 1):
         tried = windows(sizes, sigma, far, bits)
         problem = Problem(coef[order], sigma[order], factor, far, bits, tried)
-        values, proven, nodes = solve(problem, narrower)
-        # a coarser intercept may make the optimal one worse than these
-        models = [values, *(known(problem, narrower) if solve is optimal else ())]
+        proven, nodes = False, 0
+        if rounding == "optimal":
+            best, proven, nodes = optimal(problem, narrower)
+            # of these, as a coarser intercept may make the best one worse than another
+            models = [best, gptq(problem), *narrower]
+        else:
+            models = [gptq(problem) if rounding == "gptq" else nearest(problem)]
         coded = []
         for model in models:
             growth = Fraction(problem.loss(model)) * Fraction(4) ** unit
             coded.append((*assembled(bits, model[place], growth, sums), model))
-        codes, _, narrower = min(coded, key=lambda one: one[1])
+        codes, _, *narrower = min(coded, key=lambda one: one[1])
         yield Quantized(codes, proven, nodes)
 
 
@@ -144,27 +147,25 @@ def planes(problem: Problem) -> tuple[Floats, Floats]:
     return values, losses
 
 
-def gptq(problem: Problem, _: Floats | None) -> tuple[Floats, bool, int]:
+def gptq(problem: Problem) -> Floats:
     """Round by nearest-plane, in the window that it suits best."""
     values, losses = planes(problem)
-    return values[np.argmin(losses)], False, 0
+    return np.asarray(values[np.argmin(losses)])
 
 
-def nearest(problem: Problem, _: Floats | None) -> tuple[Floats, bool, int]:
+def nearest(problem: Problem) -> Floats:
     """Round each weight for itself, as if no features correlated."""
-    return gptq(replace(problem, factor=np.eye(len(problem.factor))), None)
-
-
-def known(problem: Problem, narrower: Floats | None) -> list[Floats]:
-    """List the models that `optimal` must not be worse than."""
-    return [gptq(problem, None)[0], *([] if narrower is None else [narrower])]
+    return gptq(replace(problem, factor=np.eye(len(problem.factor))))
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, int]:
-    """Enumerate window after window, the most promising first."""
+def optimal(problem: Problem, known: Sequence[Floats]) -> tuple[Floats, bool, int]:
+    """Enumerate window after window, the most promising first, for a better model than `known`.
+
+    Return the best, whether that is proven, and the number of nodes visited.
+    """
     _, losses = planes(problem)
-    best = min(known(problem, narrower), key=problem.loss)
+    best = min([gptq(problem), *known], key=problem.loss)
     factor, target = problem.factor * problem.sigma, problem.weights.tolist()
     proven, nodes, budget = True, 0, NODES // len(target)
     for k in np.argsort(losses, kind="stable"):
@@ -173,11 +174,10 @@ def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, in
         proven = proven and complete
         if not values:
             continue
-        indices, complete, visited = closest(factor, target, values, loss, budget - nodes)
+        found, complete, visited = closest(factor, target, values, loss, budget - nodes)
         nodes, proven = nodes + visited, proven and complete
-        if indices is not None:
-            found = np.array([of[index] for of, index in zip(values, indices, strict=True)])
-            best = min(best, found, key=problem.loss)
+        if found:
+            best = min(best, np.array(found), key=problem.loss)
         if nodes >= budget and not proven:
             break
     # behind the last window |R(v - w)| ≥ |Rw| - Σ σ_i |v_i|, as the columns of R have the length 1
