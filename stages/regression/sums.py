@@ -280,10 +280,8 @@ def to_json(sums: Sums, schema: Schema) -> dict[str, Any]:
 def load(path: Path) -> tuple[Schema, Sums]:
     """Read what `save` wrote.
 
-    Raises
-    ------
-    InputError
-        There is no such file, or it is damaged; sums that no table has are found in part.
+    An `InputError` says that there is no such file, or that it is damaged. Sums that no table has
+    are found in part.
     """
     document = files.load_json(path)
     with files.reading(path):

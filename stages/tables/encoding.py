@@ -49,17 +49,9 @@ class Encoding:
 def encoded(found: Gathered, training: str, config: Load) -> Encoding:
     """Decide which inputs there are.
 
-    Parameters
-    ----------
-    found : Gathered
-    training : str
-        The training rows in SQL, beginning with FROM and ending in a condition.
-    config : Load
-
-    Raises
-    ------
-    InputError
-        No column can be an input, or one that `load.features` names cannot, or its name is taken.
+    `training` is the training rows in SQL, beginning with FROM and ending in a condition. An
+    `InputError` says that no column can be an input, that one which `load.features` names cannot,
+    or that its name is taken.
     """
     on, left_out, levels = found.engine, dict(found.left_out), {}
     for name in (name for name, kind in found.kinds.items() if kind == "text"):

@@ -25,11 +25,8 @@ VALUES = {
 def gather(config: Load) -> Gathered:
     """Make the SELECT in the file `config.dataset` the view VIEW, as `raw.gather` does with files.
 
-    Raises
-    ------
-    InputError
-        The server cannot run it, there is no such column, a value is not of the kind of its column,
-        or a key names no single row.
+    An `InputError` says that the server cannot run it, that there is no such column, that a value
+    is not of the kind of its column, or that a key names no single row.
     """
     path, keys = config.dataset, config.keys
     if not keys:

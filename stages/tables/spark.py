@@ -67,10 +67,7 @@ class Spark:
 def connected(dataset: str) -> Spark:
     """Return the server for the file `dataset`.
 
-    Raises
-    ------
-    InputError
-        SPARK_REMOTE is not set, the client is not installed, or no server answers.
+    An `InputError` says that SPARK_REMOTE is not set, the client is missing, or no server answers.
     """
     remote = os.environ.get("SPARK_REMOTE")
     if not remote:

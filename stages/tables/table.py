@@ -73,11 +73,8 @@ class Table:
     def sample(self) -> tuple[list[tuple[Any, ...]], NDArray[np.float64]]:
         """Return the first rows of the split, in its order.
 
-        Returns
-        -------
-        raw : list of tuple
-            The columns that the features come from.
-        values : ndarray of shape (n_rows, n_columns)
+        First the columns that the features come from, a tuple for each row, then features and
+        target, of shape (n_rows, n_columns).
         """
         path, kinds = files.existing(self.folder / SAMPLE), self.schema.kinds
         raw = [_shown(identifier(name), kind) for name, kind in kinds.items()]
@@ -100,8 +97,8 @@ def aggregates(on: Engine, values: Sequence[str], rest: str) -> tuple[int, list[
     """Return the number of rows and these aggregates; `rest` begins with FROM."""
     counts, found = set(), []
     for start in range(0, len(values), on.most):
-        part = values[start : start + on.most]
-        columns = ", ".join(f"{value} AS v{index}" for index, value in enumerate(part))
+        part = enumerate(values[start : start + on.most])
+        columns = ", ".join(f"{value} AS v{index}" for index, value in part)
         [(count, *row)] = on.rows(f"SELECT count(*) AS n, {columns} {rest}")
         counts.add(count)
         found += row
@@ -221,16 +218,8 @@ def copy(
 def read(folder: Path, expected: Schema | None = None) -> Table:
     """Open the table in `folder`.
 
-    Parameters
-    ----------
-    folder : Path
-    expected : Schema, optional
-        What it must be, with the features to read, which need not be all.
-
-    Raises
-    ------
-    InputError
-        There is none, it is damaged, or it is another one.
+    With `expected` it must be this one, with the features to read, which need not be all. An
+    `InputError` says that there is none, that it is damaged, or another one.
     """
     path = folder / NAMES
     document = files.load_json(path)
