@@ -16,6 +16,7 @@ J. Demmel, H. D. Nguyen, "Fast reproducible floating-point summation", IEEE Symp
 Arithmetic (2013), 163-172.
 """
 
+import itertools
 import json
 import math
 from collections import defaultdict
@@ -23,7 +24,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
-from itertools import chain, combinations_with_replacement, product
+from itertools import chain, combinations_with_replacement
 from pathlib import Path
 from typing import Any, Self
 
@@ -198,7 +199,7 @@ def put_together(added: NDArray[np.int64]) -> Integers:
 def symmetric(upper: Sequence[int], n: int) -> Integers:
     """Make a matrix of the shape (n, n) from its upper triangle, row by row."""
     places, matrix = np.triu_indices(n), np.zeros((n, n), dtype=object)
-    matrix[places] = matrix.T[places] = np.array(upper, dtype=object)
+    matrix[places] = matrix.T[places] = np.array(upper, dtype=object).reshape(len(places[0]))
     return matrix
 
 
@@ -238,7 +239,7 @@ def added(
 def of_digits(numbers: tuple[int, ...], n_digits: int) -> list[str]:
     """Return what is added up of a product of numbers, for each of its places."""
     terms = defaultdict(list)
-    for places in product(range(n_digits), repeat=len(numbers)):
+    for places in itertools.product(range(n_digits), repeat=len(numbers)):
         digits = (f"d{a}_{j}" for a, j in zip(places, numbers, strict=True))
         terms[sum(places)].append(" * ".join(digits))
     return [f"sum({' + '.join(terms[place])})" for place in sorted(terms)]
@@ -288,8 +289,8 @@ def load(path: Path) -> tuple[Schema, Sums]:
         columns, schema = document["columns"], Schema.from_json(document["table"])
         low, high = (np.array([column[end] for column in columns], float) for end in ("min", "max"))
         totals = [document["rows"], *(column["sum"] for column in columns)]
-        totals += [int(k) for column in columns for k in column["products"]]
-        products = symmetric(totals, 1 + len(schema.columns))
+        totals += chain(*(column["products"] for column in columns))
+        products = symmetric([*map(int, totals)], 1 + len(schema.columns))
         sums = Sums(low, high, exponents_of(low, high), products)
         if json.dumps(to_json(sums, schema)) != json.dumps(document):
             raise ValueError(f"it is not what this version of {FORMAT} would write")

@@ -94,15 +94,15 @@ def encoded(found: Gathered, training: str, config: Load) -> Encoding:
 
 
 def inputs_of(
-    column: str, kind: str, levels: Sequence[str], empty: float, fill: float | None
+    name: str, kind: str, levels: Sequence[str], empty: float, fill: float | None
 ) -> list[Input]:
     """Return the inputs that a column becomes, `empty` being the share of rows without a value."""
     if empty == 1:
         return []
     each = levels[1:] if kind == "text" else [None]
-    inputs = [Input(column, kind, level, fill=fill) for level in each]
+    inputs = [Input(name, kind, level, fill=fill) for level in each]
     if empty >= WORTH_AN_INPUT:
-        inputs.append(Input(column, kind, missing=True))
+        inputs.append(Input(name, kind, missing=True))
     return inputs
 
 
@@ -165,13 +165,11 @@ def _fills(
     That is the mean, to FILL_DIGITS digits or as many as FILL_ERROR takes. Sums are those of whole
     numbers, multiples of 2^-53 of the largest size, so that no order of the rows can change them.
     """
-    values = [
-        f"CASE WHEN {x} IS NOT NULL THEN 0e0 END"  # the baseline, which is 0 in all inputs
-        if kind == "text"
-        else Input(name, kind).sql(x, on.dialect)
-        for name, kind in kinds.items()
-        for x in [column(on, name)]
-    ]
+    values = []
+    for name, kind in kinds.items():
+        x = column(on, name)
+        baseline = f"CASE WHEN {x} IS NOT NULL THEN 0e0 END"  # which is 0 in all inputs of a text
+        values.append(baseline if kind == "text" else Input(name, kind).sql(x, on.dialect))
     n_rows, *ends = ranges(values, training, on)
     exponents = 53 - np.frexp(np.maximum(-ends[1], ends[2]))[1]
     scales = map(double, np.ldexp(1.0, exponents).tolist())
