@@ -93,7 +93,7 @@ def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
             # of these, as a coarser intercept may make the best one worse than another
             models = [best, gptq(problem), *narrower]
         else:
-            models = [gptq(problem) if rounding == "gptq" else nearest(problem)]
+            models = [{"gptq": gptq, "nearest": nearest}[rounding](problem)]
         coded = []
         for model in models:
             growth = Fraction(problem.loss(model)) * Fraction(4) ** unit

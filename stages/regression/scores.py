@@ -52,8 +52,7 @@ class Tally:
             reach = max(sum(np.abs(m.coef) * farthest, abs(m.intercept)) for m in models)
         if not np.isfinite(reach):
             raise OverflowError("predictions are too large for numbers")
-        _, exponent = np.frexp(2 * reach + largest_y)
-        self.places = HALF - int(exponent)
+        self.places = 2 * HALF - int(np.frexp(2 * reach + largest_y)[1])
         self.n_rows = 0
         self.models = [(model, Seen()) for model in models]
 
@@ -85,7 +84,7 @@ class Tally:
     def _ask(self, table: Table) -> None:
         """Do what `add` does, for rows on a server."""
         *features, y = table.names
-        unit = double(2.0 ** (self.places + HALF - 3 * QUARTER))
+        unit = double(2.0 ** (self.places - 3 * QUARTER))
         first = f"({self.models[0][0].sql(features)})"
         ends, sizes = [], []
         for model, _ in self.models:
@@ -102,10 +101,10 @@ class Tally:
 
     def mean(self, total: int) -> float:
         """Return the mean of what has this sum."""
-        return float(Fraction(total, self.n_rows) / Fraction(2) ** (self.places + HALF))
+        return float(Fraction(total, self.n_rows) / Fraction(2) ** self.places)
 
     def _counted(self, sizes: Floats) -> int:
-        scaled = np.ldexp(sizes, self.places)
+        scaled = np.ldexp(sizes, self.places - HALF)
         upper = np.floor(scaled)
         lower = np.floor((scaled - upper) * 2.0**HALF + 0.5)
         total, rest = (int(half.astype(np.int64).sum()) for half in (upper, lower))

@@ -140,9 +140,9 @@ def check_gaps(found: Encoding, n_rows: int) -> None:
             f"{schema.dataset}: {counted}; load.missing: drop leaves these rows out, and mean puts"
             " the mean of the training rows in, or the most frequent text"
         )
-    without_target = f"dropped {plural(found.dropped, 'row')} without {named(schema.target)}"
     if found.dropped:
-        told = f"{counted}; these are dropped" if schema.missing == "drop" else without_target
+        without = f"dropped {plural(found.dropped, 'row')} without {named(schema.target)}"
+        told = f"{counted}; these are dropped" if schema.missing == "drop" else without
         cli.say(f"load: {schema.dataset}: {told}")
 
 
@@ -170,8 +170,8 @@ def _fills(
         x = column(on, name)
         baseline = f"CASE WHEN {x} IS NOT NULL THEN 0e0 END"  # which is 0 in all inputs of a text
         values.append(baseline if kind == "text" else Input(name, kind).sql(x, on.dialect))
-    n_rows, *ends = ranges(values, training, on)
-    exponents = 53 - np.frexp(np.maximum(-ends[1], ends[2]))[1]
+    n_rows, (counts, low, high) = ranges(values, training, on)
+    exponents = 53 - np.frexp(np.maximum(-low, high))[1]
     scales = map(double, np.ldexp(1.0, exponents).tolist())
     whole = [
         f"sum(CAST(floor({x} * {scale} + 0.5e0) AS DECIMAL(38, 0)))"
@@ -179,12 +179,12 @@ def _fills(
     ]
     _, totals = aggregates(on, whole, training)
     fills = {}
-    columns = zip(kinds, totals, *(end.tolist() for end in (exponents, *ends)), strict=True)
-    for name, total, exponent, count, low, high in columns:
+    numbers = zip(exponents.tolist(), counts.tolist(), low.tolist(), high.tolist(), strict=True)
+    for name, total, (exponent, count, *limits) in zip(kinds, totals, numbers, strict=True):
         fill = None
         if count:
             mean = Fraction(int(total), int(count)) / Fraction(2) ** exponent
-            fill = _shortened(float(mean), low, high)
+            fill = _shortened(float(mean), *limits)
         fills[name] = (n_rows - count) / max(1, n_rows), fill
     return fills
 

@@ -107,14 +107,11 @@ def aggregates(on: Engine, values: Sequence[str], rest: str) -> tuple[int, list[
     return counts.pop(), found
 
 
-def ranges(
-    values: Sequence[str], rest: str, on: Engine
-) -> tuple[int, NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def ranges(values: Sequence[str], rest: str, on: Engine) -> tuple[int, NDArray[np.float64]]:
     """Return the number of rows; of each value how often it is there, its least and greatest."""
     asked = [f"{of}({x})" for of in ("count", "min", "max") for x in values]
     n_rows, found = aggregates(on, asked, rest)
-    count, low, high = np.array(found, float).reshape(3, -1)
-    return n_rows, count, low, high
+    return n_rows, np.array(found, float).reshape(3, -1)
 
 
 def _shown(x: str, kind: str) -> str:
@@ -146,7 +143,7 @@ def write(rest: str, schema: Schema, folder: Path, on: Engine) -> int:
     Features and target are written, or where the rows are on a server, how it finds them.
     """
     values = _values(schema, on)
-    names = stored(schema) if isinstance(on, DuckDB) else numbered(len(values))
+    names = stored(schema) if isinstance(on, DuckDB) else [f"c{j}" for j in range(len(values))]
     columns = ", ".join(f"{x} AS {name}" for x, name in zip(values, names, strict=True))
     query, document = f"SELECT {columns} FROM {VIEW} {rest}", schema.to_json()
     if isinstance(on, DuckDB):
@@ -181,16 +178,11 @@ def write_sample(rest: str, schema: Schema, path: Path, on: Engine) -> None:
             copy(f"FROM {VIEW}", len(columns), path, connection)
 
 
-def numbered(n_columns: int) -> list[str]:
-    """Return what columns are called on a server."""
-    return [f"c{j}" for j in range(n_columns)]
-
-
 def measured(
     names: Sequence[str], source: str, on: Engine
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
     """Return the number of rows and the ranges of columns, which must all hold numbers."""
-    n_rows, count, low, high = ranges(names, f"FROM {source}", on)
+    n_rows, (count, low, high) = ranges(names, f"FROM {source}", on)
     if n_rows and not (np.maximum(-low, high).max() <= LARGEST and count.min() == n_rows):
         raise ValueError("it has values that are too large or no numbers")
     return n_rows, low, high
@@ -232,11 +224,9 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
             raise InputError(f"{folder} is another table than that of {expected.dataset}")
         kept.append(len(schema.inputs))
         if far:
-            names = numbered(len(kept))
-            columns = ", ".join(f"c{j} AS {name}" for j, name in zip(kept, names, strict=True))
             low, high = (np.array(far[end], float)[kept] for end in ("low", "high"))
-            there = f"(SELECT {columns} FROM ({far['select']}) AS t) AS t"
-            return Table(expected or schema, folder, names, far["n_rows"], low, high, there)
+            names, rows = [f"c{j}" for j in kept], f"({far['select']}) AS t"
+            return Table(expected or schema, folder, names, far["n_rows"], low, high, rows)
     path = files.existing(folder / ROWS)
     with engine.connected(_made(path)) as connection, files.reading(path):
         found, names = connection.read_parquet(str(path)), stored(schema)
