@@ -64,15 +64,16 @@ def encoded(found: Gathered, training: str, config: Load) -> Encoding:
             left_out[name] = SAME if n_levels else EMPTY
     kinds = {name: kind for name, kind in found.kinds.items() if name not in left_out}
 
-    present = {name: f"{column(on, name)} IS NOT NULL" for name in (*kinds, found.target)}
-    complete = " AND ".join(present.values())
-    gaps_in = [f"count(*) FILTER (WHERE NOT ({test}))" for test in (complete, *present.values())]
-    _, (gap_rows, *counts) = aggregates(on, gaps_in, f"FROM {VIEW}")
-    gaps = {name: count for name, count in zip(present, counts, strict=True) if count}
+    columns = {name: column(on, name) for name in (*kinds, found.target)}
+    complete = " AND ".join(f"{x} IS NOT NULL" for x in columns.values())
+    empty = [f"count(*) - count({x})" for x in columns.values()]
+    asked = [f"count(*) FILTER (WHERE NOT ({complete}))", *empty]
+    _, (gap_rows, *counts) = aggregates(on, asked, f"FROM {VIEW}")
+    gaps = {name: count for name, count in zip(columns, counts, strict=True) if count}
     kept, dropped = {
         "fail": ("TRUE", 0),
         "drop": (complete, gap_rows),
-        "mean": (present[found.target], gaps.get(found.target, 0)),
+        "mean": (f"{columns[found.target]} IS NOT NULL", gaps.get(found.target, 0)),
     }[config.missing]
     training = f"{training} AND {kept}"
     if dropped:
@@ -82,11 +83,11 @@ def encoded(found: Gathered, training: str, config: Load) -> Encoding:
     fills = _fills(kinds, training, on) if config.missing == "mean" and kinds else {}
     inputs = []
     for name, kind in kinds.items():
-        empty, fill = fills.get(name, (0.0, None))
-        made = inputs_of(name, kind, levels.get(name, ()), empty, fill)
+        share, fill = fills.get(name, (0.0, None))
+        made = inputs_of(name, kind, levels.get(name, ()), share, fill)
         inputs += made
         if not made:
-            left_out[name] = EMPTY if empty == 1 else SAME
+            left_out[name] = EMPTY if share == 1 else SAME
     _check(inputs, found, left_out, config)
     used = {each.column: levels[each.column] for each in inputs if each.kind == "text"}
     head = found.dataset, found.target, found.unit, config.missing
