@@ -30,7 +30,7 @@ import numpy as np
 
 from stages.quantizer.closest import closest, reach
 from stages.quantizer.codes import MAX_BITS, Codes, Integers
-from stages.regression.fit import OWN, pivoted_cholesky
+from stages.regression.fit import cholesky
 from stages.regression.linear import Floats
 from stages.regression.sums import Sums
 
@@ -76,10 +76,10 @@ def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
     correlation, (*_, sigma_y) = sums.correlation[:-1, :-1], sums.std
     _, unit = math.frexp(sigma_y)  # losses are squares of 2^unit, so that none underflows
     sigma = np.ldexp(sums.std[:-1], -unit)
-    _, order = pivoted_cholesky(correlation)
+    _, order = cholesky(correlation)
     order.reverse()  # small pivots last would let an enumeration go far before it costs much
     place = np.argsort(order)
-    factor = cholesky(correlation[np.ix_(order, order)])
+    factor, _ = cholesky(correlation, order)
     far = reach(factor)
     # a weight that is nearly 0 counts as small, or its windows would have no end
     sizes = np.maximum(np.abs(coef), SMALL * math.ldexp(sigma_y, -unit) / sigma)
@@ -241,17 +241,3 @@ def odd(value: float) -> tuple[int, int]:
     numerator, denominator = value.as_integer_ratio()
     twos = (numerator & -numerator).bit_length() - 1
     return numerator >> twos, denominator.bit_length() - 1 - twos
-
-
-def cholesky(correlation: Floats) -> Floats:
-    """Return R, upper triangular with a positive diagonal, with RᵀR = correlation.
-
-    By elementwise products, as the last bits of LAPACK depend on the CPU. A pivot that rounding has
-    made less than those of columns that are kept is raised to theirs.
-    """
-    rest, factor = correlation.copy(), np.zeros_like(correlation)
-    for i in range(len(rest)):
-        factor[i, i] = math.sqrt(max(rest[i, i], OWN))
-        factor[i, i + 1 :] = rest[i, i + 1 :] / factor[i, i]
-        rest[i:, i:] -= factor[i, i:, None] * factor[i, i:]
-    return factor

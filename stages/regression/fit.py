@@ -7,6 +7,7 @@ result is a start. Iterative refinement (Higham, Accuracy and Stability of Numer
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -25,30 +26,38 @@ MORE = 64  # bits of a deviation, which a small one needs
 ROUNDS = 100
 
 
-def pivoted_cholesky(correlation: Floats) -> tuple[Floats, list[int]]:
-    """Factor correlations, largest pivot first, and leave out the columns whose pivot is too small.
+def cholesky(correlation: Floats, order: Sequence[int] = ()) -> tuple[Floats, list[int]]:
+    """Factor correlations in an order, or largest pivot first and as long as pivots are not small.
 
     The pivot of a column is the share of its variance that no combination of the columns before it
     explains; of equal ones the first column is taken. A column is left out if its pivot is at most
     1e-13: rounding makes about 1e-16 a column of a zero, and a condition number of 2e6 leaves
-    pivots of 2e-13. All operations are elementwise, as the last bits of LAPACK depend on the CPU.
+    pivots of 2e-13. In an order that is given, such a pivot is raised to 1e-13. All operations are
+    elementwise, as the last bits of LAPACK depend on the CPU.
 
     Return R, upper triangular, and the columns that are kept; RᵀR are their correlations, in this
     order.
     """
     rest = correlation.copy()
-    rows, order = [], []
-    while (pivot := rest.diagonal().max()) > OWN:
-        i = int(rest.diagonal().argmax())
-        rows.append(rest[i] / math.sqrt(pivot))
-        order.append(i)
-        rest -= rows[-1][:, None] * rows[-1]
-    return np.triu(np.array(rows).reshape(-1, len(rest))[:, order]), order
+    rows, kept = [], []
+    for i in order or _largest_first(rest):
+        root = math.sqrt(max(rest[i, i], OWN))
+        row = rest[i] / root
+        row[i] = root
+        rest -= row[:, None] * row
+        rows.append(row)
+        kept.append(i)
+    return np.triu(np.array(rows).reshape(-1, len(rest))[:, kept]), kept
+
+
+def _largest_first(rest: Floats) -> Iterator[int]:
+    while rest.diagonal().max() > OWN:
+        yield int(rest.diagonal().argmax())
 
 
 def independent(sums: Sums) -> list[int]:
-    """Return the features, in their order, that `pivoted_cholesky` keeps."""
-    _, order = pivoted_cholesky(sums.correlation[:-1, :-1])
+    """Return the features, in their order, that `cholesky` keeps."""
+    _, order = cholesky(sums.correlation[:-1, :-1])
     return sorted(order)
 
 
@@ -63,7 +72,7 @@ def fit(sums: Sums) -> "Pipeline":
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    R, order = pivoted_cholesky(sums.correlation[:-1, :-1])
+    R, order = cholesky(sums.correlation[:-1, :-1])
     # p + 1 rows of mean 0 and deviation 1 whose correlations are RᵀR: helmert is orthogonal
     spread = math.sqrt(len(R) + 1) * helmert(len(R) + 1).T
     explained = solve_triangular(R, sums.correlation[order, -1], trans="T")
