@@ -1,7 +1,6 @@
 """Evaluate the float and the quantized model: metrics, sample predictions and plots."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -97,19 +96,16 @@ def load_model(schema: Schema, train: Sums) -> LinearModel:
 def load_codes(schema: Schema, train: Sums) -> tuple[Codes, dict[str, Any]]:
     """Load the codes, which must be those of the predictor for these rows, and their proof."""
     shipped = document.load(PREDICTOR)
-    inputs, low, high, chosen, exponents = zip(
-        *(vars(feature).values() for feature in shipped.features), strict=True
-    )
-    ranges = tuple(train.low[:-1]), tuple(train.high[:-1])
-    if (shipped.schema, low, high) != (schema, *ranges):
+    ranges = [[feature.min, feature.max] for feature in shipped.features]
+    learned = np.column_stack([train.low, train.high])[:-1].tolist()
+    if (shipped.schema, ranges) != (schema, learned):
         raise InputError(f"{PREDICTOR} is for another table than {SUMS}; {REMEDY}")
     stored = files.load_joblib(QUANT_PARAMS)
     with files.reading(QUANT_PARAMS):
-        codes = unpack(stored["payload"], len(inputs))
+        codes = unpack(stored["payload"], len(ranges))
         proof = {"optimal": bool(stored["optimal"]), "nodes": int(stored["nodes"])}
-    intercept = codes.intercept, codes.intercept_exponent
-    found = codes.bits, intercept, tuple(codes.codes), tuple(codes.exponents)
-    if found != (shipped.bits, astuple(shipped.intercept), chosen, exponents):
+    found = codes.bits, tuple(codes.model.coef), codes.model.intercept
+    if found != (shipped.bits, shipped.coef, shipped.intercept.value):
         raise InputError(f"{QUANT_PARAMS} has another model than {PREDICTOR}; {REMEDY}")
     return codes, proof
 

@@ -1,6 +1,5 @@
 """Load the data set, check it, and split it into a training and a test table."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from stages.project import cli, files, params
@@ -13,9 +12,8 @@ from stages.tables.split import SAMPLED, prepared
 from stages.tables.table import SAMPLE
 
 
-def check(counts: Sequence[int], n_features: int, config: Load) -> None:
+def check(n_train: int, n_test: int, n_features: int, config: Load) -> None:
     """Refuse fewer training rows than coefficients, or fewer test rows than R² needs."""
-    n_train, n_test = counts
     if n_test < 2 or n_train <= n_features:
         chance = "; with a key this is chance, which another load.seed changes"
         raise InputError(
@@ -52,7 +50,7 @@ def main() -> str:
             table.write(f"{rows} AND {kept}", schema, folder, found.engine)
             for rows, folder in ((split.training, train), (split.test, test))
         )
-        check((n_train, n_test), len(schema.features), config)
+        check(n_train, n_test, len(schema.features), config)
         n_rows = n_train + n_test + encoding.dropped
         if n_rows != found.n_rows:
             raise engine.changed(found.engine.name, found.n_rows, n_rows)

@@ -29,42 +29,32 @@ def reach(factor: Floats) -> Floats:
 
 def closest(
     factor: Floats, target: list[float], values: list[list[float]], bound: float, budget: int
-) -> tuple[list[int] | None, bool, int]:
+) -> tuple[list[float] | None, bool, int]:
     """Find argmin |R (v - target)|² over v ∈ values[0] × … × values[n-1], if below `bound`.
 
     R is upper triangular with a positive diagonal, so the last coordinates fix the last terms of
     the sum, and each value of a coordinate adds a square that grows with its distance from one
-    centre. Depth first, the values of a coordinate are visited by that distance, the first in the
-    list on a tie, and left once the sum reaches the best one known. That leaves out no better
+    centre. Depth first, the values of a coordinate are visited by that distance, the lower one
+    on a tie, and left once the sum reaches the best one known. That leaves out no better
     point, as terms are never negative; of equally good points the first one visited is kept.
 
-    Parameters
-    ----------
-    factor : ndarray of shape (n, n)
-    target, values : n numbers, n lists
-    bound : float
-    budget : int
-        Nodes to visit at the most; exponentially many in n may be needed.
-
-    Returns
-    -------
-    indices : list of n positions in `values`, or None if no point is below `bound`
-    proven : bool, whether the search came to its end within the budget
-    nodes : int, the values visited
+    `factor` is R, of shape (n, n), `target` has n numbers and `values` n lists. At most `budget`
+    values are visited, of which exponentially many in n may be needed. Return v, or None if none
+    is below `bound`; whether the search came to its end; and how many values it visited.
     """
     n = len(target)
     pivots = np.diag(factor).tolist()
     ratios = (factor / np.diag(factor)[:, None]).tolist()
-    delta, indices = [0.0] * n, [0] * n
+    delta, point = [0.0] * n, [0.0] * n
     cost = [0.0] * (n + 1)  # cost[i] is that of the coordinates i and beyond
     best, nodes = None, 0
 
-    def visits(i: int) -> list[tuple[float, int]]:
+    def visits(i: int) -> list[tuple[float, float]]:
         """List what is to be visited, the last first."""
         centre = target[i]
         for j in range(i + 1, n):
             centre -= ratios[i][j] * delta[j]
-        return sorted(((abs(v - centre), k) for k, v in enumerate(values[i])), reverse=True)
+        return sorted(((abs(v - centre), v) for v in values[i]), reverse=True)
 
     stack = [visits(n - 1)]
     while stack:
@@ -75,16 +65,16 @@ def closest(
         if nodes == budget:
             return best, False, nodes
         nodes += 1
-        distance, index = stack[-1].pop()
+        distance, point[i] = stack[-1].pop()
         error = pivots[i] * distance
         cost[i] = cost[i + 1] + error * error
         if cost[i] >= bound:
             stack.pop()
             continue
-        indices[i], delta[i] = index, values[i][index] - target[i]
+        delta[i] = point[i] - target[i]
         if i > 0:
             stack.append(visits(i - 1))
         else:
-            best, bound = indices.copy(), cost[0]
+            best, bound = point.copy(), cost[0]
             stack.pop()
     return best, True, nodes

@@ -21,8 +21,8 @@ lowest on, each behind a bit that tells if another group follows.
 """
 
 import math
+import re
 from dataclasses import dataclass
-from io import StringIO
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,7 +34,8 @@ Integers = NDArray[np.int64]
 MAX_BITS = 16
 MAX_WIDTH = 14
 GROUP = 5
-MAX_GROUPS = 3  # exponents from -2^14 to 2^14 are more than doubles have
+NUMBER = "((?:1.{5}){0,2}0.{5})"  # exponents from -2^14 to 2^14 are more than doubles have
+HEAD = re.compile(f"(.{{4}})(.{{4}}){NUMBER}{NUMBER}(.*)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,19 +83,21 @@ def pack(codes: Codes) -> bytes:
 
 def unpack(payload: bytes, n_features: int) -> Codes:
     """Return the model whose payload this is; a `ValueError` says why there is none."""
-    stream = StringIO("".join(f"{byte:08b}" for byte in payload))
-    n = _take(stream, 4) + 1
-    width = _take(stream, 4)
+    head = HEAD.match("".join(f"{byte:08b}" for byte in payload))
+    if not head:
+        raise ValueError("the payload is too short, or an exponent of it too large")
+    n, width = int(head[1], 2) + 1, int(head[2], 2)
     if width > MAX_WIDTH:
         raise ValueError("the payload is of an unknown version")
-    least = _ungrouped(stream)
-    intercept_exponent = least + _ungrouped(stream)
-    pairs = [(_take(stream, n), least + _take(stream, width)) for _ in range(n_features)]
-    sign = _take(stream, 1)
-    rest = stream.read()
-    intercept = int("0" + rest, 2) - (sign << len(rest))
-    codes, exponents = np.array(pairs, dtype=np.int64).T
-    found = Codes(n, codes, exponents, intercept, intercept_exponent)
+    least = _ungrouped(head[3])
+    weights, intercept = head[5][: n_features * (n + width)], head[5][n_features * (n + width) :]
+    if not intercept:
+        raise ValueError("the payload is too short")
+    each = [weights[k : k + n + width] for k in range(0, len(weights), n + width)]
+    codes = np.array([int(bits[:n], 2) for bits in each])
+    exponents = np.array([least + int("0" + bits[n:], 2) for bits in each])
+    number = int(intercept, 2) - (int(intercept[0]) << len(intercept))
+    found = Codes(n, codes, exponents, number, least + _ungrouped(head[4]))
     if pack(found) != payload:
         raise ValueError("the payload is not the shortest one of its model")
     try:
@@ -105,21 +108,10 @@ def unpack(payload: bytes, n_features: int) -> Codes:
     return found
 
 
-def _take(stream: StringIO, width: int) -> int:
-    text = stream.read(width)
-    if len(text) < width:
-        raise ValueError("the payload is too short")
-    return int("0" + text, 2)
-
-
-def _ungrouped(stream: StringIO) -> int:
-    value = 0
-    for group in range(MAX_GROUPS):
-        more = _take(stream, 1)
-        value |= _take(stream, GROUP) << GROUP * group
-        if not more:
-            return ~(value >> 1) if value % 2 else value >> 1
-    raise ValueError("an exponent of the payload is too large")
+def _ungrouped(bits: str) -> int:
+    groups = [bits[k + 1 : k + 1 + GROUP] for k in range(0, len(bits), 1 + GROUP)]
+    value = int("".join(reversed(groups)), 2)
+    return ~(value >> 1) if value % 2 else value >> 1
 
 
 def _grouped(value: int) -> str:

@@ -21,7 +21,7 @@ arXiv:2507.18553 (2025).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -30,7 +30,7 @@ import numpy as np
 
 from stages.quantizer.closest import closest, reach
 from stages.quantizer.codes import MAX_BITS, Codes, Integers
-from stages.regression.fit import OWN, pivoted_cholesky
+from stages.regression.fit import cholesky
 from stages.regression.linear import Floats
 from stages.regression.sums import Sums
 
@@ -70,39 +70,35 @@ class Problem:
 def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
     """Quantize a linear model to 1, 2, … 16 bits a weight, each when asked.
 
-    Parameters
-    ----------
-    coef : ndarray of shape (n_features,)
-        Weights on raw features.
-    sums : Sums
-        Of the training rows.
-    rounding : {'optimal', 'gptq', 'nearest'}
-        With `optimal`, no model is worse than one with fewer bits, or than that of `gptq`.
+    `coef` are the weights on raw features, and `sums` those of the training rows. `rounding` is
+    'optimal', by which no model is worse than one of fewer bits or that of 'gptq', or 'nearest'.
     """
     correlation, (*_, sigma_y) = sums.correlation[:-1, :-1], sums.std
     _, unit = math.frexp(sigma_y)  # losses are squares of 2^unit, so that none underflows
     sigma = np.ldexp(sums.std[:-1], -unit)
-    _, order = pivoted_cholesky(correlation)
+    _, order = cholesky(correlation)
     order.reverse()  # small pivots last would let an enumeration go far before it costs much
     place = np.argsort(order)
-    factor = cholesky(correlation[np.ix_(order, order)])
+    factor, _ = cholesky(correlation, order)
     far = reach(factor)
     # a weight that is nearly 0 counts as small, or its windows would have no end
     sizes = np.maximum(np.abs(coef), SMALL * math.ldexp(sigma_y, -unit) / sigma)
-    solve = {"optimal": optimal, "gptq": gptq, "nearest": nearest}[rounding]
-    narrower: Floats | None = None
+    narrower: list[Floats] = []
     for bits in range(1, MAX_BITS + 1):
         tried = windows(sizes, sigma, far, bits)
         problem = Problem(coef[order], sigma[order], factor, far, bits, tried)
-        values, proven, nodes = solve(problem, narrower)
-        models = [values]
-        if solve is optimal:  # which a coarser intercept may make worse than these
-            models += known(problem, narrower)
+        proven, nodes = False, 0
+        if rounding == "optimal":
+            best, proven, nodes = optimal(problem, narrower)
+            # of these, as a coarser intercept may make the best one worse than another
+            models = [best, gptq(problem), *narrower]
+        else:
+            models = [{"gptq": gptq, "nearest": nearest}[rounding](problem)]
         coded = []
         for model in models:
             growth = Fraction(problem.loss(model)) * Fraction(4) ** unit
             coded.append((*assembled(bits, model[place], growth, sums), model))
-        codes, _, narrower = min(coded, key=lambda one: one[1])
+        codes, _, *narrower = min(coded, key=lambda one: one[1])
         yield Quantized(codes, proven, nodes)
 
 
@@ -151,41 +147,37 @@ def planes(problem: Problem) -> tuple[Floats, Floats]:
     return values, losses
 
 
-def gptq(problem: Problem, _: Floats | None) -> tuple[Floats, bool, int]:
+def gptq(problem: Problem) -> Floats:
     """Round by nearest-plane, in the window that it suits best."""
     values, losses = planes(problem)
-    return values[np.argmin(losses)], False, 0
+    return np.asarray(values[np.argmin(losses)])
 
 
-def nearest(problem: Problem, _: Floats | None) -> tuple[Floats, bool, int]:
+def nearest(problem: Problem) -> Floats:
     """Round each weight for itself, as if no features correlated."""
-    return gptq(replace(problem, factor=np.eye(len(problem.factor))), None)
-
-
-def known(problem: Problem, narrower: Floats | None) -> list[Floats]:
-    """List the models that `optimal` must not be worse than."""
-    return [gptq(problem, None)[0], *([] if narrower is None else [narrower])]
+    return gptq(replace(problem, factor=np.eye(len(problem.factor))))
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def optimal(problem: Problem, narrower: Floats | None) -> tuple[Floats, bool, int]:
-    """Enumerate window after window, the most promising first."""
+def optimal(problem: Problem, known: Sequence[Floats]) -> tuple[Floats, bool, int]:
+    """Enumerate window after window, the most promising first, for a better model than `known`.
+
+    Return the best, whether that is proven, and the number of nodes visited.
+    """
     _, losses = planes(problem)
-    best = min(known(problem, narrower), key=problem.loss)
+    best = min([gptq(problem), *known], key=problem.loss)
     factor, target = problem.factor * problem.sigma, problem.weights.tolist()
     proven, nodes, budget = True, 0, NODES // len(target)
     for k in np.argsort(losses, kind="stable"):
         loss = problem.loss(best)
         values, complete = candidates(problem, problem.windows[k], loss)
-        proven &= complete
+        proven = proven and complete
         if not values:
             continue
-        indices, complete, visited = closest(factor, target, values, loss, budget - nodes)
-        nodes += visited
-        proven &= complete
-        if indices is not None:
-            found = np.array([of[index] for of, index in zip(values, indices, strict=True)])
-            best = min(best, found, key=problem.loss)
+        found, complete, visited = closest(factor, target, values, loss, budget - nodes)
+        nodes, proven = nodes + visited, proven and complete
+        if found:
+            best = min(best, np.array(found), key=problem.loss)
         if nodes >= budget and not proven:
             break
     # behind the last window |R(v - w)| ≥ |Rw| - Σ σ_i |v_i|, as the columns of R have the length 1
@@ -249,17 +241,3 @@ def odd(value: float) -> tuple[int, int]:
     numerator, denominator = value.as_integer_ratio()
     twos = (numerator & -numerator).bit_length() - 1
     return numerator >> twos, denominator.bit_length() - 1 - twos
-
-
-def cholesky(correlation: Floats) -> Floats:
-    """Return R, upper triangular with a positive diagonal, with RᵀR = correlation.
-
-    By elementwise products, as the last bits of LAPACK depend on the CPU. A pivot that rounding has
-    made less than those of columns that are kept is raised to theirs.
-    """
-    rest, factor = correlation.copy(), np.zeros_like(correlation)
-    for i in range(len(rest)):
-        factor[i, i] = math.sqrt(max(rest[i, i], OWN))
-        factor[i, i + 1 :] = rest[i, i + 1 :] / factor[i, i]
-        rest[i:, i:] -= factor[i, i:, None] * factor[i, i:]
-    return factor

@@ -7,6 +7,7 @@ result is a start. Iterative refinement (Higham, Accuracy and Stability of Numer
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 
 from stages.project.cli import InputError
 from stages.regression.linear import Floats, LinearModel
-from stages.regression.sums import Sums
+from stages.regression.sums import Integers, Sums, fractions
 
 if TYPE_CHECKING:
     from sklearn.pipeline import Pipeline
@@ -25,30 +26,38 @@ MORE = 64  # bits of a deviation, which a small one needs
 ROUNDS = 100
 
 
-def pivoted_cholesky(correlation: Floats) -> tuple[Floats, list[int]]:
-    """Factor correlations, largest pivot first, and leave out the columns whose pivot is too small.
+def cholesky(correlation: Floats, order: Sequence[int] = ()) -> tuple[Floats, list[int]]:
+    """Factor correlations in an order, or largest pivot first and as long as pivots are not small.
 
     The pivot of a column is the share of its variance that no combination of the columns before it
     explains; of equal ones the first column is taken. A column is left out if its pivot is at most
     1e-13: rounding makes about 1e-16 a column of a zero, and a condition number of 2e6 leaves
-    pivots of 2e-13. All operations are elementwise, as the last bits of LAPACK depend on the CPU.
+    pivots of 2e-13. In an order that is given, such a pivot is raised to 1e-13. All operations are
+    elementwise, as the last bits of LAPACK depend on the CPU.
 
     Return R, upper triangular, and the columns that are kept; RᵀR are their correlations, in this
     order.
     """
     rest = correlation.copy()
-    rows, order = [], []
-    while (pivot := rest.diagonal().max()) > OWN:
-        i = int(rest.diagonal().argmax())
-        rows.append(rest[i] / math.sqrt(pivot))
-        order.append(i)
-        rest -= rows[-1][:, None] * rows[-1]
-    return np.triu(np.array(rows).reshape(-1, len(rest))[:, order]), order
+    rows, kept = [], []
+    for i in order or _largest_first(rest):
+        root = math.sqrt(max(rest[i, i], OWN))
+        row = rest[i] / root
+        row[i] = root
+        rest -= row[:, None] * row
+        rows.append(row)
+        kept.append(i)
+    return np.triu(np.array(rows).reshape(-1, len(rest))[:, kept]), kept
+
+
+def _largest_first(rest: Floats) -> Iterator[int]:
+    while rest.diagonal().max() > OWN:
+        yield int(rest.diagonal().argmax())
 
 
 def independent(sums: Sums) -> list[int]:
-    """Return the features, in their order, that `pivoted_cholesky` keeps."""
-    _, order = pivoted_cholesky(sums.correlation[:-1, :-1])
+    """Return the features, in their order, that `cholesky` keeps."""
+    _, order = cholesky(sums.correlation[:-1, :-1])
     return sorted(order)
 
 
@@ -63,27 +72,26 @@ def fit(sums: Sums) -> "Pipeline":
     from sklearn.pipeline import Pipeline
     from sklearn.preprocessing import StandardScaler
 
-    R, order = pivoted_cholesky(sums.correlation[:-1, :-1])
+    R, order = cholesky(sums.correlation[:-1, :-1])
     # p + 1 rows of mean 0 and deviation 1 whose correlations are RᵀR: helmert is orthogonal
     spread = math.sqrt(len(R) + 1) * helmert(len(R) + 1).T
     explained = solve_triangular(R, sums.correlation[order, -1], trans="T")
     regression = LinearRegression().fit(spread @ R, spread @ explained)
-    solved = refined(regression.coef_, R, sums.of_columns([*order, len(order)]))
-    weights = [solved[k] for k in np.argsort(order)]
+    weights = refined(regression.coef_, R, sums.of_columns([*order, len(order)]))[np.argsort(order)]
 
     scaler = StandardScaler().fit(spread)
-    scaler.mean_, scaler.var_, scaler.scale_ = sums.mean[:-1], sums.var[:-1], sums.std[:-1]
+    scaler.mean_, scaler.scale_ = sums.mean[:-1], sums.std[:-1]
+    scaler.var_ = sums.variances[:-1].astype(float)
     scaler.n_samples_seen_ = sums.n_rows
-    columns = list(zip(weights, scaler.scale_, scaler.mean_, sums.means[:-1], strict=True))
-    regression.coef_ = np.array([float(w * Fraction(scale)) for w, scale, _, _ in columns])
-    offsets = (w * (Fraction(stored) - mean) for w, _, stored, mean in columns)
-    regression.intercept_ = float(sum(offsets, sums.means[-1]))
+    *means, mean_y = sums.means
+    regression.coef_ = (weights * fractions(scaler.scale_)).astype(float)
+    regression.intercept_ = float(mean_y + weights @ (fractions(scaler.mean_) - means))
     regression.rank_ = len(R)
     del regression.singular_  # no prediction needs it, and its last bits depend on the CPU
     return Pipeline([("scaler", scaler), ("regression", regression)])
 
 
-def refined(start: Floats, factor: Floats, sums: Sums) -> list[Fraction]:
+def refined(start: Floats, factor: Floats, sums: Sums) -> Integers:
     """Solve the normal equations, to some 190 bits for weights on standardised features.
 
     `start` is about the solution for standardised features and target, and `factor` is R of the
@@ -109,8 +117,7 @@ def refined(start: Floats, factor: Floats, sums: Sums) -> list[Fraction]:
         X = X + change
         if max(map(abs, change)) <= 1:
             *exponents, exponent_y = sums.exponents - shifts
-            powers = (Fraction(2) ** (exponent_y - exponent - BITS) for exponent in exponents)
-            return [x * power for x, power in zip(X, powers, strict=True)]
+            return np.asarray(X * [Fraction(2) ** (exponent_y - e - BITS) for e in exponents])
     raise InputError("the features depend on one another too closely; leave out one of them")
 
 

@@ -31,9 +31,9 @@ class Seen:
 
     low: float = np.inf
     high: float = -np.inf
+    largest_difference: float = 0.0
     errors: int = 0
     differences: int = 0
-    largest_difference: float = 0.0
 
 
 class Tally:
@@ -52,8 +52,7 @@ class Tally:
             reach = max(sum(np.abs(m.coef) * farthest, abs(m.intercept)) for m in models)
         if not np.isfinite(reach):
             raise OverflowError("predictions are too large for numbers")
-        _, exponent = np.frexp(2 * reach + largest_y)
-        self.places = HALF - int(exponent)
+        self.places = 2 * HALF - int(np.frexp(2 * reach + largest_y)[1])
         self.n_rows = 0
         self.models = [(model, Seen()) for model in models]
 
@@ -85,30 +84,27 @@ class Tally:
     def _ask(self, table: Table) -> None:
         """Do what `add` does, for rows on a server."""
         *features, y = table.names
-        predicted = [f"({model.sql(features)})" for model, _ in self.models]
-        differences = [f"abs({p} - {predicted[0]})" for p in predicted]
-        ends = [
-            end
-            for p, difference in zip(predicted, differences, strict=True)
-            for end in (f"min({p})", f"max({p})", f"max({difference})")
-        ]
-        extremes = np.array(table.asked(ends, table.rows), float).reshape(-1, 3).tolist()
-        unit = double(2.0 ** (self.places + HALF - 3 * QUARTER))
-        sizes = [f"abs({p} - {y}) * {unit}" for p in predicted]
-        sizes += [f"{difference} * {unit}" for difference in differences]
-        each = [(j,) for j in range(len(sizes))]
-        totals = exact.added(sizes, each, 4, QUARTER, table).reshape(2, -1).T
+        unit = double(2.0 ** (self.places - 3 * QUARTER))
+        first = f"({self.models[0][0].sql(features)})"
+        ends, sizes = [], []
+        for model, _ in self.models:
+            p = f"({model.sql(features)})"
+            difference = f"abs({p} - {first})"
+            ends += [f"min({p})", f"max({p})", f"max({difference})"]
+            sizes += [f"abs({p} - {y}) * {unit}", f"{difference} * {unit}"]
+        found = table.asked(ends, table.rows)
+        totals = exact.added(sizes, [(j,) for j in range(len(sizes))], 4, QUARTER, table)
         self.n_rows = table.n_rows
-        for (_, seen), ends_, found in zip(self.models, extremes, totals, strict=True):
-            seen.low, seen.high, seen.largest_difference = ends_
-            seen.errors, seen.differences = found
+        columns = found[::3], found[1::3], found[2::3], totals[::2], totals[1::2]
+        for k, seen in enumerate(zip(*columns, strict=True)):
+            self.models[k] = self.models[k][0], Seen(*seen)
 
     def mean(self, total: int) -> float:
         """Return the mean of what has this sum."""
-        return float(Fraction(total, self.n_rows) / Fraction(2) ** (self.places + HALF))
+        return float(Fraction(total, self.n_rows) / Fraction(2) ** self.places)
 
     def _counted(self, sizes: Floats) -> int:
-        scaled = np.ldexp(sizes, self.places)
+        scaled = np.ldexp(sizes, self.places - HALF)
         upper = np.floor(scaled)
         lower = np.floor((scaled - upper) * 2.0**HALF + 0.5)
         total, rest = (int(half.astype(np.int64).sum()) for half in (upper, lower))
@@ -168,8 +164,7 @@ def compare(models: Sequence[LinearModel], on: Mapping[str, tuple[Sums, Tally]])
         }
         for k, name in enumerate(("float", "quantized"))
     }
-    model, quantized = models
-    train, tally = on["train"][0], on["test"][1]
+    (model, quantized), (train, _), (_, tally) = models, on["train"], on["test"]
     _, seen = tally.models[1]
     error = np.abs(quantized.coef - model.coef)
     bound = largest_difference(model, quantized, train.low[:-1], train.high[:-1])

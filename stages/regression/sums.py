@@ -16,12 +16,15 @@ J. Demmel, H. D. Nguyen, "Fast reproducible floating-point summation", IEEE Symp
 Arithmetic (2013), 163-172.
 """
 
+import itertools
+import json
 import math
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from functools import cached_property, reduce
-from itertools import combinations_with_replacement
+from itertools import chain, combinations_with_replacement
 from pathlib import Path
 from typing import Any, Self
 
@@ -35,7 +38,7 @@ from stages.tables.spark import MOST
 from stages.tables.sql import double
 from stages.tables.table import Table
 
-Integers = NDArray[np.object_]  # Python's, of any size
+Integers = NDArray[np.object_]  # Python's, of any size, or fractions of them
 
 DIGIT_BITS = 18
 DIGITS = 3
@@ -66,7 +69,7 @@ class Sums:
         """Add up blocks of shape (n_rows, n_columns), whose columns have these ranges."""
         exponents = exponents_of(low, high)
         added = np.zeros((1 + DIGITS * len(low),) * 2, dtype=np.int64)
-        total = cls(low, high, exponents, put_together(added))
+        products = put_together(added)
         for block in blocks:
             if not ((low <= block.min(axis=0)) & (block.max(axis=0) <= high)).all():
                 raise ValueError("a value lies outside the range of its column")
@@ -74,9 +77,9 @@ class Sums:
                 D = digits(block[start : start + ROWS], exponents)
                 added += (D @ D.T).astype(np.int64)
                 if added[0, 0] >= FULL:
-                    total += cls(low, high, exponents, put_together(added))
+                    products += put_together(added)
                     added[:] = 0
-        return total + cls(low, high, exponents, put_together(added))
+        return cls(low, high, exponents, products + put_together(added))
 
     @classmethod
     def of_table(cls, table: Table) -> Self:
@@ -84,14 +87,16 @@ class Sums:
         if not table.rows:
             return cls.of(table.blocks(), table.low, table.high)
         exponents = exponents_of(table.low, table.high)
-        return cls(table.low, table.high, exponents, asked(table, exponents))
-
-    def __add__(self, other: Self) -> Self:
-        """Add the sums of other rows, whose whole numbers must have the same exponents."""
-        if (self.exponents != other.exponents).any():
-            raise ValueError("sums of different exponents cannot be added")
-        low, high = np.minimum(self.low, other.low), np.maximum(self.high, other.high)
-        return replace(self, low=low, high=high, products=self.products + other.products)
+        n_digits = 3  # so short that sums fit 64 bits: 3 for 178 million rows, 4 for 34 billion
+        while n_digits * table.n_rows << 2 * (width := -(-54 // n_digits)) - 2 >= 2**SUM_BITS:
+            n_digits += 1
+        scales = (double(2.0 ** (-e - (n_digits - 1) * width)) for e in exponents.tolist())
+        numbers = [f"{x} * {scale}" for x, scale in zip(table.names, scales, strict=True)]
+        columns = range(len(numbers))
+        pairs = combinations_with_replacement(columns, 2)
+        found = added(numbers, [*((j,) for j in columns), *pairs], n_digits, width, table)
+        products = symmetric([table.n_rows, *found], 1 + len(numbers))
+        return cls(table.low, table.high, exponents, products)
 
     def of_columns(self, columns: Sequence[int]) -> "Sums":
         """Keep the columns at these positions."""
@@ -104,34 +109,33 @@ class Sums:
         return int(self.products[0, 0])
 
     @cached_property
+    def units(self) -> Integers:
+        """Fractions that one of the kⱼ stands for."""
+        return np.array([Fraction(2) ** e for e in self.exponents.tolist()], dtype=object)
+
+    @cached_property
     def covariances(self) -> Integers:
         """n² times the covariances of the kⱼ, of shape (n_columns, n_columns)."""
         first = self.products[0, 1:]
         return np.asarray(self.n_rows * self.products[1:, 1:] - np.outer(first, first))
 
-    # of each column, exactly, and as correctly rounded doubles; variances are of the population
+    # of each column, as fractions, and as correctly rounded doubles; variances of the population
 
     @cached_property
-    def means(self) -> list[Fraction]:
-        pairs = zip(self.products[0, 1:], self.exponents.tolist(), strict=True)
-        return [Fraction(total, self.n_rows) * Fraction(2) ** e for total, e in pairs]
+    def means(self) -> Integers:
+        return np.asarray(self.products[0, 1:] * self.units / self.n_rows)
 
     @cached_property
-    def variances(self) -> list[Fraction]:
-        pairs = zip(self.covariances.diagonal(), self.exponents.tolist(), strict=True)
-        return [Fraction(c, self.n_rows**2) * Fraction(4) ** e for c, e in pairs]
+    def variances(self) -> Integers:
+        return np.asarray(self.covariances.diagonal() * self.units**2 / self.n_rows**2)
 
     @cached_property
     def mean(self) -> Floats:
-        return np.array(self.means, dtype=float)
-
-    @cached_property
-    def var(self) -> Floats:
-        return np.array(self.variances, dtype=float)
+        return self.means.astype(float)
 
     @cached_property
     def std(self) -> Floats:
-        return np.array([root(variance) for variance in self.variances])
+        return np.array([*map(root, self.variances)])
 
     @cached_property
     def correlation(self) -> Floats:
@@ -143,8 +147,7 @@ class Sums:
 
     def moments(self, constant: float, factors: Sequence[float]) -> tuple[Fraction, Fraction]:
         """Return mean and mean square of constant + Σ factorⱼ · columnⱼ, exactly, as counted."""
-        units = (Fraction(2) ** e for e in (0, *self.exponents.tolist()))
-        weights = [Fraction(f) * u for f, u in zip((constant, *factors), units, strict=True)]
+        weights = [Fraction(constant), *(fractions(factors) * self.units)]
         places = max(weight.denominator for weight in weights)  # a power of two
         whole = np.array([int(weight * places) for weight in weights], dtype=object)
         sums = whole @ self.products
@@ -155,6 +158,10 @@ class Sums:
         """Return argmin_b Σ (b + x · coef - y)², the mean of y - x · coef, correctly rounded."""
         mean, _ = self.moments(0.0, [*-coef, 1.0])
         return float(mean)
+
+
+def fractions(values: Iterable[float]) -> Integers:
+    return np.array([*map(Fraction, values)], dtype=object)
 
 
 def exponents_of(low: Floats, high: Floats) -> NDArray[np.int64]:
@@ -189,29 +196,11 @@ def put_together(added: NDArray[np.int64]) -> Integers:
     return rows(rows(added.astype(object)).T)
 
 
-def asked(table: Table, exponents: NDArray[np.int64]) -> Integers:
-    """Return the products of `Sums` for rows on a server.
-
-    Digits are so short that sums over all rows fit 64 bits: 3 of them for 178 million rows, 4 for
-    34 billion.
-    """
-    n_digits = 3
-    while n_digits * table.n_rows << 2 * (width := -(-54 // n_digits)) - 2 >= 2**SUM_BITS:
-        n_digits += 1
-    n_columns = len(exponents)
-    scales = (double(2.0 ** (-e - (n_digits - 1) * width)) for e in exponents.tolist())
-    numbers = [f"{x} * {scale}" for x, scale in zip(table.names, scales, strict=True)]
-    upper = list(combinations_with_replacement(range(n_columns), 2))
-    singles = [(j,) for j in range(n_columns)]
-    first, second = np.split(
-        added(numbers, [*singles, *upper], n_digits, width, table), [n_columns]
-    )
-    products = np.zeros((1 + n_columns,) * 2, dtype=object)
-    products[0] = [table.n_rows, *first]
-    products[1:, 0] = first
-    i, j = 1 + np.array(upper).T
-    products[i, j] = products[j, i] = second
-    return products
+def symmetric(upper: Sequence[int], n: int) -> Integers:
+    """Make a matrix of the shape (n, n) from its upper triangle, row by row."""
+    places, matrix = np.triu_indices(n), np.zeros((n, n), dtype=object)
+    matrix[places] = matrix.T[places] = np.array(upper, dtype=object).reshape(len(places[0]))
+    return matrix
 
 
 def added(
@@ -220,7 +209,7 @@ def added(
     n_digits: int,
     width: int,
     table: Table,
-) -> Integers:
+) -> list[int]:
     """Add up numbers, and products of two, over rows on a server; each number is rounded first.
 
     A number is given in SQL, in units of its highest digit. Its digits d0, d1, … are those that
@@ -241,24 +230,19 @@ def added(
             rows = f"SELECT *, {', '.join(made)} FROM ({rows}) AS t"
         # a row that is not counted tells that the table has changed, and no sum overflows
         fits = " AND ".join(f"abs(r0_{j}) <= {double(2.0 ** (width - 1))}" for j in used)
-        rows = f"{rows} WHERE {fits}"
         sums = [of_digits(product, n_digits) for product in part]
-        found = iter(table.asked([x for of_one in sums for x in of_one], f"({rows}) AS t"))
+        found = iter(table.asked([*chain(*sums)], f"({rows} WHERE {fits}) AS t"))
         totals += [reduce(lambda n, _: (n << width) + int(next(found)), x, 0) for x in sums]
-    return np.array(totals, dtype=object)
+    return totals
 
 
-def of_digits(product: tuple[int, ...], n_digits: int) -> list[str]:
-    """Return what is added up of a number, or of a product of two, for each of its places."""
-    places = range(n_digits)
-    if len(product) == 1:
-        return [f"sum(d{a}_{product[0]})" for a in places]
-    i, j = product
-    terms = [
-        [f"d{a}_{i} * d{c - a}_{j}" for a in places if c - a in places]
-        for c in range(2 * n_digits - 1)
-    ]
-    return [f"sum({' + '.join(each)})" for each in terms]
+def of_digits(numbers: tuple[int, ...], n_digits: int) -> list[str]:
+    """Return what is added up of a product of numbers, for each of its places."""
+    terms = defaultdict(list)
+    for places in itertools.product(range(n_digits), repeat=len(numbers)):
+        digits = (f"d{a}_{j}" for a, j in zip(places, numbers, strict=True))
+        terms[sum(places)].append(" * ".join(digits))
+    return [f"sum({' + '.join(terms[place])})" for place in sorted(terms)]
 
 
 def root(value: Fraction) -> float:
@@ -276,6 +260,10 @@ def root(value: Fraction) -> float:
 
 def save(sums: Sums, schema: Schema, path: Path) -> None:
     """Write the sums as JSON, for each column its products with itself and those behind it."""
+    files.save_json(to_json(sums, schema), path)
+
+
+def to_json(sums: Sums, schema: Schema) -> dict[str, Any]:
     columns = [
         {
             "min": sums.low[j],
@@ -284,45 +272,34 @@ def save(sums: Sums, schema: Schema, path: Path) -> None:
             "sum": sums.products[0, 1 + j],
             "products": sums.products[1 + j, 1 + j :].tolist(),
         }
-        for j in range(len(schema.columns))
+        for j in range(len(sums.low))
     ]
     head = {"format": FORMAT, "version": VERSION, "table": schema.to_json()}
-    files.save_json(head | {"rows": sums.n_rows, "columns": columns}, path)
+    return head | {"rows": sums.n_rows, "columns": columns}
 
 
 def load(path: Path) -> tuple[Schema, Sums]:
     """Read what `save` wrote.
 
-    Raises
-    ------
-    InputError
-        There is no such file, or it is damaged; sums that no table has are found in part.
+    An `InputError` says that there is no such file, or that it is damaged. Sums that no table has
+    are found in part.
     """
     document = files.load_json(path)
     with files.reading(path):
-        if (document["format"], document["version"]) != (FORMAT, VERSION):
-            raise ValueError(f"it must be {FORMAT}, version {VERSION}")
-        columns = document["columns"]
-        schema = Schema.from_json(document["table"])
-        if len(columns) != len(schema.columns):
-            raise ValueError("it has not the columns of its table")
+        columns, schema = document["columns"], Schema.from_json(document["table"])
         low, high = (np.array([column[end] for column in columns], float) for end in ("min", "max"))
-        products = np.zeros((1 + len(columns),) * 2, dtype=object)
-        products[0] = [document["rows"], *(column["sum"] for column in columns)]
-        for j, column in enumerate(columns, 1):
-            products[j, j:] = column["products"]
-        sums = Sums(low, high, exponents_of(low, high), np.triu(products) + np.triu(products, 1).T)
-        exponents = [column["exponent"] for column in columns]
-        _check(sums, exponents)
+        totals = [document["rows"], *(column["sum"] for column in columns)]
+        totals += chain(*(column["products"] for column in columns))
+        products = symmetric([*map(int, totals)], 1 + len(schema.columns))
+        sums = Sums(low, high, exponents_of(low, high), products)
+        if json.dumps(to_json(sums, schema)) != json.dumps(document):
+            raise ValueError(f"it is not what this version of {FORMAT} would write")
+        check(sums)
     return schema, sums
 
 
-def _check(sums: Sums, exponents: Sequence[Any]) -> None:
-    """Refuse what is of the wrong type, and some sums that no table has."""
-    if not all(type(k) is int for k in (*sums.products.ravel(), *exponents)):
-        raise ValueError("a sum or an exponent is not an integer")
-    if not exponents or exponents != sums.exponents.tolist():
-        raise ValueError("its exponents are not those of the ranges")
+def check(sums: Sums) -> None:
+    """Refuse some sums that no table has."""
     if not (np.isfinite([sums.low, sums.high]).all() and (sums.low <= sums.high).all()):
         raise ValueError("a range is empty or not finite")
     if sums.n_rows < 1 or np.abs(sums.products[1:, 1:]).max() > sums.n_rows << 106:

@@ -1,9 +1,10 @@
 """Decide by the training rows which columns become which inputs, and what is done about gaps."""
 
-import math
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+
+import numpy as np
 
 from stages.project import cli
 from stages.project.cli import InputError, plural
@@ -12,7 +13,7 @@ from stages.project.params import Load
 from stages.project.text import named
 from stages.tables.inputs import Input, Schema
 from stages.tables.sql import double
-from stages.tables.table import VIEW, Engine, aggregates
+from stages.tables.table import VIEW, Engine, aggregates, column, ranges
 
 WORTH_AN_INPUT = 0.01  # share of the training rows in which a column is empty
 SAME, EMPTY = "the same text in all training rows", "no values in training rows"
@@ -22,146 +23,107 @@ FILL_ERROR = 0.001  # of the range of a column, which more digits keep to
 
 @dataclass(frozen=True)
 class Gathered:
-    """A data set before it is split: the view VIEW, whose columns have a kind each.
+    """A data set before it is split: the view VIEW, whose columns have a kind each."""
 
-    Attributes
-    ----------
-    engine : Engine
-        What has the view.
-    dataset, target, unit : str
-    kinds : mapping of str to {'number', 'boolean', 'date', 'text'}
-        The columns to predict from.
-    left_out : mapping of str to str
-        Columns that cannot be inputs, and why.
-    n_rows : int
-    """
-
-    engine: Engine
+    engine: Engine  # what has the view
     dataset: str
     target: str
     unit: str
-    kinds: Mapping[str, str]
-    left_out: Mapping[str, str]
+    kinds: Mapping[str, str]  # of the columns to predict from; `inputs` has these kinds
+    left_out: Mapping[str, str]  # columns that cannot be inputs, and why
     n_rows: int
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """What became of the columns.
-
-    Attributes
-    ----------
-    schema : Schema
-    left_out : mapping of str to str
-        Columns that are no inputs, and why.
-    gaps : mapping of str to int
-        In how many rows each column is empty, the target included, if it is in any.
-    gap_rows : int
-        Rows with a gap in any of these.
-    kept : str
-        The condition in SQL that a row is kept.
-    dropped : int
-        Rows that it drops.
-    """
+    """What became of the columns."""
 
     schema: Schema
-    left_out: Mapping[str, str]
-    gaps: Mapping[str, int]
-    gap_rows: int
-    kept: str
-    dropped: int
+    left_out: Mapping[str, str]  # columns that are no inputs, and why
+    gaps: Mapping[str, int]  # rows in which each column is empty, the target included, if any
+    gap_rows: int  # rows with a gap in any of these
+    kept: str  # the condition in SQL that a row is kept
+    dropped: int  # rows that it drops
 
 
 def encoded(found: Gathered, training: str, config: Load) -> Encoding:
     """Decide which inputs there are.
 
-    Parameters
-    ----------
-    found : Gathered
-    training : str
-        The training rows in SQL, beginning with FROM and ending in a condition.
-    config : Load
-
-    Raises
-    ------
-    InputError
-        No column can be an input, or one that `load.features` names cannot, or its name is taken.
+    `training` is the training rows in SQL, beginning with FROM and ending in a condition. An
+    `InputError` says that no column can be an input, that one which `load.features` names cannot,
+    or that its name is taken.
     """
-    left_out = dict(found.left_out)
-    levels = {}
+    on, left_out, levels = found.engine, dict(found.left_out), {}
     for name in (name for name, kind in found.kinds.items() if kind == "text"):
-        n_levels, levels[name] = _levels(name, training, config.levels, found.engine)
+        n_levels, levels[name] = _levels(name, training, config.levels, on)
         if n_levels > config.levels:
             left_out[name] = f"text of {n_levels:,} levels, load.levels is {config.levels}"
         elif odd := [level for level in levels[name] if not level.isprintable()]:
             left_out[name] = f"its level {odd[0]!r} does not print"
         elif n_levels < 2 and config.missing != "mean":  # now, so that its gaps drop no row
             left_out[name] = SAME if n_levels else EMPTY
-    columns = [name for name in found.kinds if name not in left_out]
-    every = [*columns, found.target]
-    complete = " AND ".join(f"{_column(name, found.engine)} IS NOT NULL" for name in every)
-    _, gap_rows, *counts = _counts(every, complete, f"FROM {VIEW}", found.engine)
-    gaps = {name: count for name, count in zip(every, counts, strict=True) if count}
-    kept, dropped = "TRUE", 0
-    if config.missing == "drop" and gaps:
-        kept, dropped = complete, gap_rows
-    elif config.missing == "mean" and found.target in gaps:
-        kept, dropped = f"{_column(found.target, found.engine)} IS NOT NULL", gaps[found.target]
+    kinds = {name: kind for name, kind in found.kinds.items() if name not in left_out}
+
+    columns = {name: column(on, name) for name in (*kinds, found.target)}
+    complete = " AND ".join(f"{x} IS NOT NULL" for x in columns.values())
+    empty = [f"count(*) - count({x})" for x in columns.values()]
+    asked = [f"count(*) FILTER (WHERE NOT ({complete}))", *empty]
+    _, (gap_rows, *counts) = aggregates(on, asked, f"FROM {VIEW}")
+    gaps = {name: count for name, count in zip(columns, counts, strict=True) if count}
+    kept, dropped = {
+        "fail": ("TRUE", 0),
+        "drop": (complete, gap_rows),
+        "mean": (f"{columns[found.target]} IS NOT NULL", gaps.get(found.target, 0)),
+    }[config.missing]
+    training = f"{training} AND {kept}"
     if dropped:
-        training = f"{training} AND {kept}"
-        for name in levels.keys() & {*columns}:
-            _, levels[name] = _levels(name, training, config.levels, found.engine)
-    fills: Mapping[str, float | None] = dict.fromkeys(columns)
-    n_rows = 0
-    if config.missing == "mean":
-        n_rows, _, *counts = _counts(every, complete, training, found.engine)
-    if n_rows:
-        missing = {name: count / n_rows for name, count in zip(every, counts, strict=True)}
-        left_out |= {name: EMPTY for name in columns if missing[name] == 1}
-        columns = [name for name in columns if name not in left_out]
-        numbers = [name for name in columns if found.kinds[name] != "text"]
-        means = _means({name: found.kinds[name] for name in numbers}, training, found.engine)
-        fills = dict.fromkeys(columns, 0.0) | means
+        for name in levels.keys() & kinds.keys():
+            _, levels[name] = _levels(name, training, config.levels, on)
+
+    fills = _fills(kinds, training, on) if config.missing == "mean" and kinds else {}
     inputs = []
-    for name in columns:
-        kind, fill = found.kinds[name], fills[name]
-        if kind == "text":
-            inputs += [Input(name, kind, level, fill=fill) for level in levels[name][1:]]
-        else:
-            inputs.append(Input(name, kind, fill=fill))
-        if fill is not None and missing[name] >= WORTH_AN_INPUT:
-            inputs.append(Input(name, kind, missing=True))
-        elif kind == "text" and len(levels[name]) < 2:
-            left_out[name] = SAME
-    _check({each.column for each in inputs}, found, left_out, config)
-    names = [found.target, *(each.name for each in inputs)]
-    if twice := [name for name in names if names.count(name) > 1]:
-        raise InputError(f"{found.dataset}: two inputs would be called {twice[0]}: rename a column")
-    if not inputs:
-        why = f": {reasons(left_out)}" if left_out else ""
-        raise InputError(f"{found.dataset}: no column but {found.target} can be an input{why}")
-    schema = Schema(
-        found.dataset,
-        found.target,
-        found.unit,
-        config.missing,
-        {name: levels[name] for name in columns if name in levels and name not in left_out},
-        tuple(inputs),
-    )
-    return Encoding(schema, left_out, gaps, gap_rows, kept, dropped)
+    for name, kind in kinds.items():
+        share, fill = fills.get(name, (0.0, None))
+        made = inputs_of(name, kind, levels.get(name, ()), share, fill)
+        inputs += made
+        if not made:
+            left_out[name] = EMPTY if share == 1 else SAME
+    _check(inputs, found, left_out, config)
+    used = {each.column: levels[each.column] for each in inputs if each.kind == "text"}
+    head = found.dataset, found.target, found.unit, config.missing
+    return Encoding(Schema(*head, used, tuple(inputs)), left_out, gaps, gap_rows, kept, dropped)
+
+
+def inputs_of(
+    name: str, kind: str, levels: Sequence[str], empty: float, fill: float | None
+) -> list[Input]:
+    """Return the inputs that a column becomes, `empty` being the share of rows without a value."""
+    if empty == 1:
+        return []
+    each = levels[1:] if kind == "text" else [None]
+    inputs = [Input(name, kind, level, fill=fill) for level in each]
+    if empty >= WORTH_AN_INPUT:
+        inputs.append(Input(name, kind, missing=True))
+    return inputs
 
 
 def _check(
-    columns: Collection[str], found: Gathered, left_out: Mapping[str, str], config: Load
+    inputs: Sequence[Input], found: Gathered, left_out: Mapping[str, str], config: Load
 ) -> None:
     if config.features and left_out:
         raise InputError(f"{found.dataset}: load.features: {reasons(left_out)}")
-    for name in (*SAMPLE_COLUMNS, "prediction"):
-        if name in columns:
-            raise InputError(
-                f"{found.dataset}: no feature can be called {name}, which is a column of the"
-                " output: rename it, or list others in load.features"
-            )
+    columns = {each.column for each in inputs}
+    for name in (name for name in (*SAMPLE_COLUMNS, "prediction") if name in columns):
+        raise InputError(
+            f"{found.dataset}: no feature can be called {name}, which is a column of the"
+            " output: rename it, or list others in load.features"
+        )
+    names = [found.target, *(each.name for each in inputs)]
+    for name in (name for name in names if names.count(name) > 1):
+        raise InputError(f"{found.dataset}: two inputs would be called {name}: rename a column")
+    if not inputs:
+        why = f": {reasons(left_out)}" if left_out else ""
+        raise InputError(f"{found.dataset}: no column but {found.target} can be an input{why}")
 
 
 def reasons(left_out: Mapping[str, str]) -> str:
@@ -179,21 +141,16 @@ def check_gaps(found: Encoding, n_rows: int) -> None:
             f"{schema.dataset}: {counted}; load.missing: drop leaves these rows out, and mean puts"
             " the mean of the training rows in, or the most frequent text"
         )
-    if schema.missing == "drop" and found.gaps:
-        cli.say(f"load: {schema.dataset}: {counted}; these are dropped")
-    if schema.missing == "mean" and found.dropped:
-        dropped = plural(found.dropped, "row")
-        cli.say(f"load: {schema.dataset}: dropped {dropped} without {named(schema.target)}")
+    if found.dropped:
+        without = f"dropped {plural(found.dropped, 'row')} without {named(schema.target)}"
+        told = f"{counted}; these are dropped" if schema.missing == "drop" else without
+        cli.say(f"load: {schema.dataset}: {told}")
 
 
-def _column(name: str, engine: Engine) -> str:
-    return f"{VIEW}.{engine.dialect.identifier(name)}"
-
-
-def _levels(name: str, training: str, most: int, engine: Engine) -> tuple[int, tuple[str, ...]]:
+def _levels(name: str, training: str, most: int, on: Engine) -> tuple[int, tuple[str, ...]]:
     """Return how many levels a text has, and these: the most frequent first, the others sorted."""
-    x = _column(name, engine)
-    rows = engine.rows(
+    x = column(on, name)
+    rows = on.rows(
         f"SELECT {x} AS level, count(*) AS n, count(*) OVER () AS levels {training}"
         f" AND {x} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {most}",
     )
@@ -201,41 +158,36 @@ def _levels(name: str, training: str, most: int, engine: Engine) -> tuple[int, t
     return (rows[0][2] if rows else 0), (first, *sorted(others))
 
 
-def _counts(names: list[str], complete: str, rows: str, engine: Engine) -> tuple[int, ...]:
-    """Count rows, rows with a gap, and those in which each column is empty."""
-    gaps = [f"count(*) - count({_column(name, engine)})" for name in names]
-    n_rows, counts = aggregates(engine, [f"count(*) FILTER (WHERE NOT ({complete}))", *gaps], rows)
-    return n_rows, *counts
+def _fills(
+    kinds: Mapping[str, str], training: str, on: Engine
+) -> dict[str, tuple[float, float | None]]:
+    """Return for each column the share of rows in which it is empty, and what to put in there.
 
-
-def _means(kinds: Mapping[str, str], training: str, engine: Engine) -> dict[str, float]:
-    """Return the mean of each column, to FILL_DIGITS digits or as many as FILL_ERROR takes.
-
-    Sums are those of whole numbers, multiples of 2^-53 of the largest size, so that no order of
-    the rows can change them.
+    That is the mean, to FILL_DIGITS digits or as many as FILL_ERROR takes. Sums are those of whole
+    numbers, multiples of 2^-53 of the largest size, so that no order of the rows can change them.
     """
-    if not kinds:
-        return {}
-    values = [
-        Input(name, kind).sql(_column(name, engine), engine.dialect) for name, kind in kinds.items()
-    ]
-    ranges = [each for x in values for each in (f"min({x})", f"max({x})", f"count({x})")]
-    _, found = aggregates(engine, ranges, training)
-    limits = [*zip(found[::3], found[1::3], strict=True)]
-    exponents = [53 - math.frexp(max(-low, high))[1] for low, high in limits]
+    values = []
+    for name, kind in kinds.items():
+        x = column(on, name)
+        baseline = f"CASE WHEN {x} IS NOT NULL THEN 0e0 END"  # which is 0 in all inputs of a text
+        values.append(baseline if kind == "text" else Input(name, kind).sql(x, on.dialect))
+    n_rows, (counts, low, high) = ranges(values, training, on)
+    exponents = 53 - np.frexp(np.maximum(-low, high))[1]
+    scales = map(double, np.ldexp(1.0, exponents).tolist())
     whole = [
-        f"sum(CAST(floor({x} * {double(2.0**e)} + 0.5e0) AS DECIMAL(38, 0)))"
-        for x, e in zip(values, exponents, strict=True)
+        f"sum(CAST(floor({x} * {scale} + 0.5e0) AS DECIMAL(38, 0)))"
+        for x, scale in zip(values, scales, strict=True)
     ]
-    _, sums = aggregates(engine, whole, training)
-    means = (
-        float(Fraction(int(total), n) / Fraction(2) ** e)
-        for total, n, e in zip(sums, found[2::3], exponents, strict=True)
-    )
-    return {
-        name: _shortened(mean, *limit)
-        for name, mean, limit in zip(kinds, means, limits, strict=True)
-    }
+    _, totals = aggregates(on, whole, training)
+    fills = {}
+    numbers = zip(exponents.tolist(), counts.tolist(), low.tolist(), high.tolist(), strict=True)
+    for name, total, (exponent, count, *limits) in zip(kinds, totals, numbers, strict=True):
+        fill = None
+        if count:
+            mean = Fraction(int(total), int(count)) / Fraction(2) ** exponent
+            fill = _shortened(float(mean), *limits)
+        fills[name] = (n_rows - count) / max(1, n_rows), fill
+    return fills
 
 
 def _shortened(mean: float, low: float, high: float) -> float:

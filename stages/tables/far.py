@@ -26,11 +26,8 @@ VALUES = {
 def gather(config: Load) -> Gathered:
     """Make the SELECT in the file `config.dataset` the view VIEW, as `raw.gather` does with files.
 
-    Raises
-    ------
-    InputError
-        The server cannot run it, there is no such column, a value is not of the kind of its column,
-        or a key names no single row.
+    An `InputError` says that the server cannot run it, that there is no such column, that a value
+    is not of the kind of its column, or that a key names no single row.
     """
     path, keys = config.dataset, config.keys
     if not keys:
@@ -39,56 +36,53 @@ def gather(config: Load) -> Gathered:
     if more:
         raise InputError(f"load.dataset: {path} matches {file} and others, must be one SELECT")
     text = file.read_text(encoding="utf-8", errors="replace").strip().removesuffix(";")
-    spark_ = spark.connected(path)
-    columns, types = spark_.described(f"SELECT * FROM (\n{text}\n) AS t LIMIT 0")
-    it = Source(spark_.name, "sql", columns, types)
+    on = spark.connected(path)
+    columns, types = on.described(f"SELECT * FROM (\n{text}\n) AS t LIMIT 0")
+    it = Source(on.name, "sql", columns, types)
     names, target = raw.chosen(columns, it.name, config)
     source.check(columns, it.name, [*names, target, *keys])
-    kinds = {name: it.kind_of(name) for name in names}
-    left_out = {name: f"its type is {it.column(name)[1]}" for name in names if not kinds[name]}
-    left_out |= {"": "it has no name"} if "" in names else {}
-    stored = {name: kind for name, kind in kinds.items() if kind and name}
     raw.check_key_types(keys, it)
     if it.kind_of(target) != "number":
-        sort = it.column(target)[1]
-        raise InputError(
-            f"{it.name}: {named(target)} must be {MUST_BE['number']}, its type is {sort}"
-        )
-    every = stored | {target: "number"} | dict.fromkeys(keys, "text")
+        must_be = f"must be {MUST_BE['number']}, its type is {it.column(target)[1]}"
+        raise InputError(f"{it.name}: {named(target)} {must_be}")
+    kinds = {name: kind for name in names if (kind := it.kind_of(name)) and name}
+    left_out = {
+        name: f"its type is {it.column(name)[1]}" if name else "it has no name"
+        for name in names
+        if name not in kinds
+    }
+    every = kinds | {target: "number"} | dict.fromkeys(keys, "text")
     values = {name: VALUES[kind].format(it.column(name)[0]) for name, kind in every.items()}
     relation = f"FROM (\n{text}\n) AS t({', '.join(f'c{j}' for j in range(len(columns)))})"
 
     # counts of values that are there, and of those that cannot be used
-    present = [values[name] if stored[name] == "text" else it.column(name)[0] for name in stored]
-    unfit = {
-        name: f"{x} IS NULL"
-        if name in keys
-        else f"{x} <> 0 AND NOT abs({x}) BETWEEN {SMALLEST} AND {LARGEST}"
-        for name, x in values.items()
-        if name in keys or every[name] == "number"
-    }
+    present = [
+        values[name] if kind == "text" else it.column(name)[0] for name, kind in kinds.items()
+    ]
+    too_far = f"{{0}} <> 0 AND NOT abs({{0}}) BETWEEN {SMALLEST} AND {LARGEST}"
+    unfit = {name: too_far.format(values[name]) for name in every if every[name] == "number"}
+    unfit |= {name: f"{values[name]} IS NULL" for name in keys}
     counts = [f"count({x})" for x in present]
     counts += [f"count(*) FILTER (WHERE {test})" for test in unfit.values()]
-    n_rows, found = aggregates(spark_, counts, relation)
+    n_rows, found = aggregates(on, counts, relation)
     if not n_rows:
         raise InputError(f"{it.name} has no rows")
-    for (name, test), bad in zip(unfit.items(), found[len(stored) :], strict=True):
+    for (name, test), bad in zip(unfit.items(), found[len(kinds) :], strict=True):
         if bad:
-            shown = {f"v{i}": values[each] for i, each in enumerate([name, *keys])}
-            cells = ", ".join(f"{x} AS {alias}" for alias, x in shown.items())
-            order = ", ".join([*shown][1:])
-            query = f"SELECT {cells} {relation} WHERE {test} ORDER BY {order} LIMIT 1"
-            [(value, *key)] = spark_.rows(query)
+            cells = ", ".join(f"{values[x]} AS v{i}" for i, x in enumerate([name, *keys]))
+            order = ", ".join(f"v{i}" for i, _ in enumerate(keys, 1))
+            [(value, *key)] = on.rows(
+                f"SELECT {cells} {relation} WHERE {test} ORDER BY {order} LIMIT 1"
+            )
             rule = "must name the row" if name in keys else f"must be {raw.FIT['number']}"
             raise InputError(
                 f"{it.name}: {named(name)} is {engine.cell(value)} where {raw.pairs(keys, key)},"
                 f" {rule} ({plural(bad, 'bad row')} in all)"
             )
-    left_out |= {
-        name: "it has no values" for name, count in zip(stored, found, strict=False) if not count
-    }
-    columns_ = ", ".join(f"{x} AS {spark_.dialect.identifier(n)}" for n, x in values.items())
-    there = replace(spark_, view=f"WITH {VIEW} AS (SELECT {columns_} {relation})\n")
+    empty = [name for name, count in zip(kinds, found, strict=False) if not count]
+    left_out |= dict.fromkeys(empty, "it has no values")
+    kinds = {name: kind for name, kind in kinds.items() if name not in empty}
+    selected = ", ".join(f"{x} AS {on.dialect.identifier(name)}" for name, x in values.items())
+    there = replace(on, view=f"WITH {VIEW} AS (SELECT {selected} {relation})\n")
     raw.check_repeated(keys, there)
-    inputs = {name: kind for name, kind in stored.items() if name not in left_out}
-    return Gathered(there, path, target, config.unit or OWN_UNIT, inputs, left_out, n_rows)
+    return Gathered(there, path, target, config.unit or OWN_UNIT, kinds, left_out, n_rows)

@@ -13,6 +13,7 @@ from typing import Any
 
 from stages.project import cli
 from stages.project.cli import InputError
+from stages.project.text import cut
 from stages.tables.sql import DIALECTS, Dialect
 
 INSTALL = "pip install -r requirements-spark.txt"
@@ -40,10 +41,8 @@ class Spark:
         began = time.monotonic()
 
         def draw(stages: Any, done: bool, **_: object) -> None:
-            tasks, ready = (
-                sum(getattr(stage, count) for stage in stages or ())
-                for count in ("num_tasks", "num_completed_tasks")
-            )
+            tasks = sum(stage.num_tasks for stage in stages or ())
+            ready = sum(stage.num_completed_tasks for stage in stages or ())
             cli.progress(1 if done else ready / max(1, tasks), began)
 
         with explaining(self.name):
@@ -68,10 +67,7 @@ class Spark:
 def connected(dataset: str) -> Spark:
     """Return the server for the file `dataset`.
 
-    Raises
-    ------
-    InputError
-        SPARK_REMOTE is not set, the client is not installed, or no server answers.
+    An `InputError` says that SPARK_REMOTE is not set, the client is missing, or no server answers.
     """
     remote = os.environ.get("SPARK_REMOTE")
     if not remote:
@@ -111,5 +107,4 @@ def explaining(name: str) -> Iterator[None]:
     except (PySparkException, RpcError) as error:
         details = re.search(r'details = "(.*)"', str(error))  # of gRPC
         message = details[1] if details else str(error).strip().partition("\n")[0]
-        short = message if len(message) <= SHOWN else message[:SHOWN] + "…"
-        raise InputError(f"{name}: {short}") from error
+        raise InputError(f"{name}: {cut(message, SHOWN)}") from error

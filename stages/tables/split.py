@@ -3,13 +3,12 @@
 Without load.key the rows are drawn at random, as scikit-learn's train_test_split draws them. With
 it, MD5 of the seed and a row's key says where the row goes. So it stays where it is when the table
 grows, is sorted or cut into files, which a growing table needs: otherwise what was a training row
-of the last model becomes a test row of the next.
+of the last model becomes a test row of the next (Géron, Hands-On Machine Learning, chapter 2).
 """
 
 import math
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -17,7 +16,7 @@ from stages.project.params import Load
 from stages.tables import datasets
 from stages.tables.encoding import Encoding, Gathered, encoded
 from stages.tables.sql import literal
-from stages.tables.table import VIEW, Engine
+from stages.tables.table import VIEW, Engine, column
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -25,22 +24,12 @@ if TYPE_CHECKING:
 SAMPLED = 1000  # test rows that reports may show, in the order of the split
 
 
-@dataclass(frozen=True)
-class Split:
-    """How rows are split, as SQL: what to join, what test rows meet, and the order of these."""
+class Split(NamedTuple):
+    """How rows are split, as SQL."""
 
-    join: str
-    is_test: str
-    order: str
-
-    @property
-    def training(self) -> str:
-        """What follows FROM VIEW for the training rows."""
-        return f"{self.join} WHERE NOT ({self.is_test})"
-
-    @property
-    def test(self) -> str:
-        return f"{self.join} WHERE {self.is_test}"
+    training: str  # what follows FROM VIEW for the training rows
+    test: str
+    order: str  # of the test rows
 
 
 def drawn(n_rows: int, config: Load, connection: "DuckDBPyConnection") -> Split:
@@ -49,24 +38,24 @@ def drawn(n_rows: int, config: Load, connection: "DuckDBPyConnection") -> Split:
     # not default_rng: the numbers of this one never change, and scikit-learn uses it
     np.random.RandomState(config.seed).shuffle(rows)
     test = rows[: math.ceil(config.test_size * n_rows)]
-    training = SAMPLED + 1
-    place = np.full(n_rows, training, dtype=np.uint16)
-    place[test] = SAMPLED
-    place[test[:SAMPLED]] = np.arange(len(test[:SAMPLED]))
+    place = np.full(n_rows, SAMPLED + 1, dtype=np.uint16)
+    place[test] = np.arange(len(test)).clip(max=SAMPLED)
     connection.register("places", {"place": place})
-    return Split("POSITIONAL JOIN places", f"places.place <= {SAMPLED}", "places.place")
+    rest = "POSITIONAL JOIN places WHERE places.place"
+    return Split(f"{rest} > {SAMPLED}", f"{rest} <= {SAMPLED}", "places.place")
 
 
-def keyed(config: Load, engine: Engine) -> Split:
+def keyed(config: Load, on: Engine) -> Split:
     """Split by key: a test row is one whose MD5 is below the share test_size, as hex text.
 
-    Every engine compares text alike. Géron, Hands-On Machine Learning, chapter 2, has the idea.
+    Every engine compares text alike.
     """
-    columns = [f"{VIEW}.{engine.dialect.identifier(name)}" for name in config.keys]
+    columns = [column(on, name) for name in config.keys]
     parts = ", ':', ".join([literal(str(config.seed)), *columns])
-    share = f"{math.floor(config.test_size * 2**32):08x}"
     digest = f"md5(concat({parts}))"
-    return Split("", f"{digest} < {literal(share)}", ", ".join([digest, *columns]))
+    share = literal(f"{math.floor(config.test_size * 2**32):08x}")
+    order = ", ".join([digest, *columns])
+    return Split(f"WHERE {digest} >= {share}", f"WHERE {digest} < {share}", order)
 
 
 def prepared(

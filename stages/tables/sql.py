@@ -30,20 +30,12 @@ def double(value: float) -> str:
 class Dialect:
     """What engines write in ways of their own.
 
-    Attributes
-    ----------
-    name : str
-        That of sqlglot, which knows how to quote names and texts.
-    microseconds : str
-        A date or time in microseconds since 1970 in UTC, as a whole number. SQLite counts
-        milliseconds.
-    cast : str
-        Makes a number a double. Most engines need none, as 115e0 is a double to them, and a decimal
-        by a double is one, too. Postgres, Redshift and Snowflake read 115e0 as a decimal.
+    Most need no cast to make a number a double, as 115e0 is one to them, and so is a decimal by a
+    double. Postgres, Redshift and Snowflake read 115e0 as a decimal.
     """
 
-    name: str
-    microseconds: str
+    name: str  # that of sqlglot, which knows how to quote names and texts
+    microseconds: str  # a date or time in whole ones since 1970 in UTC; SQLite has milliseconds
     cast: str = ""
 
     def identifier(self, name: str) -> str:

@@ -21,7 +21,7 @@ from stages.tables import arrow, engine, spark
 from stages.tables.engine import DuckDB
 from stages.tables.inputs import Schema
 from stages.tables.spark import Spark
-from stages.tables.sql import DUCKDB, Dialect, identifier, literal
+from stages.tables.sql import identifier, literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -38,28 +38,15 @@ WIDE, WIDEST = 101, 300  # columns of a table on a server: queries grow as their
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """Rows to learn from or to be judged by.
-
-    Attributes
-    ----------
-    schema : Schema
-    folder : Path
-    names : list of str
-        Of the columns in Parquet, as SQL has them.
-    n_rows : int
-    low, high : ndarray of shape (n_columns,)
-        Range of each column: the features, then the target.
-    rows : str
-        For rows on a server: what follows FROM to have columns of these names. Else it is empty.
-    """
+    """Rows to learn from or to be judged by; its columns are the features, then the target."""
 
     schema: Schema
     folder: Path
-    names: list[str]
+    names: list[str]  # of the columns, as SQL has them
     n_rows: int
-    low: NDArray[np.float64]
+    low: NDArray[np.float64]  # range of each column, of shape (n_columns,)
     high: NDArray[np.float64]
-    rows: str = ""
+    rows: str = ""  # of a table on a server: what follows FROM to have columns of these names
 
     def asked(self, values: Sequence[str], rows: str) -> list[Any]:
         """Return aggregates over the rows on a server, or over `rows` that SQL makes of them."""
@@ -71,46 +58,47 @@ class Table:
 
     def blocks(self) -> Iterator[NDArray[np.float64]]:
         """Yield all rows, in blocks of shape (n_rows, n_columns)."""
+        path = files.existing(self.folder / ROWS)
+        query = f"SELECT {', '.join(self.names)} FROM {_parquet(path)}"
         began, seen = time.monotonic(), 0
-        for block in _rows(self.folder / ROWS, self.names):
-            cli.progress(seen / self.n_rows, began)
-            seen += len(block)
-            yield block
+        with engine.connected(_made(path)) as connection, engine.unchanged(path):
+            for block in arrow.blocks(connection.sql(query), _made(path)):
+                cli.progress(seen / self.n_rows, began)
+                seen += len(block)
+                yield block
         cli.progress(1, began)
         if seen != self.n_rows:
-            raise InputError(f"{self.folder / ROWS} changed while it was read")
+            raise InputError(f"{path} changed while it was read")
 
     def sample(self) -> tuple[list[tuple[Any, ...]], NDArray[np.float64]]:
         """Return the first rows of the split, in its order.
 
-        Returns
-        -------
-        raw : list of tuple
-            The columns that the features come from.
-        values : ndarray of shape (n_rows, n_columns)
+        First the columns that the features come from, a tuple for each row, then features and
+        target, of shape (n_rows, n_columns).
         """
-        path = files.existing(self.folder / SAMPLE)
-        schema, n_raw = self.schema, len(self.schema.kinds)
-        columns = [
-            *(shown(identifier(name), kind) for name, kind in schema.kinds.items()),
-            *features_of(schema, ""),
-            identifier(schema.target),
-        ]
+        path, kinds = files.existing(self.folder / SAMPLE), self.schema.kinds
+        raw = [_shown(identifier(name), kind) for name, kind in kinds.items()]
         with engine.connected(_made(path)) as connection:
-            source = f"read_parquet({literal(str(path))})"
-            rows = connection.execute(f"SELECT {', '.join(columns)} FROM {source}").fetchall()
-        values = np.array([row[n_raw:] for row in rows], float)
+            on = DuckDB(_made(path), connection)
+            columns = ", ".join([*raw, *_values(self.schema, on)])
+            rows = on.rows(f"SELECT {columns} FROM {_parquet(path)} AS {VIEW}")
+        values = np.array([row[len(raw) :] for row in rows], float)
         if not len(rows) or not np.isfinite(values).all():
             raise InputError(f"{_made(path)}: it has no rows, or values that are not finite")
-        return [row[:n_raw] for row in rows], values
+        return [row[: len(raw)] for row in rows], values
+
+
+def column(on: Engine, name: str) -> str:
+    """Return a column of the view VIEW as SQL."""
+    return f"{VIEW}.{on.dialect.identifier(name)}"
 
 
 def aggregates(on: Engine, values: Sequence[str], rest: str) -> tuple[int, list[Any]]:
     """Return the number of rows and these aggregates; `rest` begins with FROM."""
     counts, found = set(), []
     for start in range(0, len(values), on.most):
-        part = values[start : start + on.most]
-        columns = ", ".join(f"{value} AS v{index}" for index, value in enumerate(part))
+        part = enumerate(values[start : start + on.most])
+        columns = ", ".join(f"{value} AS v{index}" for index, value in part)
         [(count, *row)] = on.rows(f"SELECT count(*) AS n, {columns} {rest}")
         counts.add(count)
         found += row
@@ -119,24 +107,24 @@ def aggregates(on: Engine, values: Sequence[str], rest: str) -> tuple[int, list[
     return counts.pop(), found
 
 
-def shown(x: str, kind: str) -> str:
+def ranges(values: Sequence[str], rest: str, on: Engine) -> tuple[int, NDArray[np.float64]]:
+    """Return the number of rows; of each value how often it is there, its least and greatest."""
+    asked = [f"{of}({x})" for of in ("count", "min", "max") for x in values]
+    n_rows, found = aggregates(on, asked, rest)
+    return n_rows, np.array(found, float).reshape(3, -1)
+
+
+def _shown(x: str, kind: str) -> str:
     """Return a column for people: a moment at midnight as its date, and a number as it is."""
     if kind == "date":
         return f"replace(CAST({x} AS VARCHAR), ' 00:00:00+00', '')"
     return x if kind == "number" else f"CAST({x} AS VARCHAR)"
 
 
-def group_rows(n_columns: int) -> int:
-    """Return how many rows a group has, so that wide tables need no more memory."""
-    return max(1, GROUP // n_columns // VECTOR) * VECTOR
-
-
-def features_of(schema: Schema, prefix: str = f"{VIEW}.", dialect: Dialect = DUCKDB) -> list[str]:
-    """Return the features as SQL."""
-    return [
-        f"CAST({each.sql(prefix + dialect.identifier(each.column), dialect)} AS DOUBLE)"
-        for each in schema.inputs
-    ]
+def _values(schema: Schema, on: Engine) -> list[str]:
+    """Return the features, then the target, as SQL over the view VIEW."""
+    features = (each.sql(column(on, each.column), on.dialect) for each in schema.inputs)
+    return [*(f"CAST({x} AS DOUBLE)" for x in features), column(on, schema.target)]
 
 
 def stored(schema: Schema) -> list[str]:
@@ -154,17 +142,20 @@ def write(rest: str, schema: Schema, folder: Path, on: Engine) -> int:
 
     Features and target are written, or where the rows are on a server, how it finds them.
     """
-    values = [
-        *features_of(schema, dialect=on.dialect),
-        f"{VIEW}.{on.dialect.identifier(schema.target)}",
-    ]
-    names = stored(schema) if isinstance(on, DuckDB) else numbered(len(values))
+    values = _values(schema, on)
+    names = stored(schema) if isinstance(on, DuckDB) else [f"c{j}" for j in range(len(values))]
     columns = ", ".join(f"{x} AS {name}" for x, name in zip(values, names, strict=True))
     query, document = f"SELECT {columns} FROM {VIEW} {rest}", schema.to_json()
     if isinstance(on, DuckDB):
         n_rows = copy(query, len(names), folder / ROWS, on.connection)
     else:
-        _check_width(len(names), on)
+        takes = f"{on.name}: {len(names) - 1} features make {len(names) ** 2 // 24:,} queries"
+        if len(names) > WIDEST:
+            raise InputError(
+                f"{takes} over all rows; name less than {WIDEST} of them in load.features"
+            )
+        if len(names) > WIDE:
+            cli.say(f"load: {takes} over all rows")
         query = on.view + query
         with files.reading(Path(on.name)):
             n_rows, *ends = measured(names, f"({query}) AS t", replace(on, view=""))
@@ -177,7 +168,7 @@ def write(rest: str, schema: Schema, folder: Path, on: Engine) -> int:
 
 def write_sample(rest: str, schema: Schema, path: Path, on: Engine) -> None:
     """Write the columns that the features come from, and the target."""
-    columns = [f"{VIEW}.{on.dialect.identifier(name)}" for name in (*schema.kinds, schema.target)]
+    columns = [column(on, name) for name in (*schema.kinds, schema.target)]
     query = f"SELECT {', '.join(columns)} FROM {VIEW} {rest}"
     if isinstance(on, DuckDB):
         copy(query, len(columns), path, on.connection)
@@ -187,27 +178,11 @@ def write_sample(rest: str, schema: Schema, path: Path, on: Engine) -> None:
             copy(f"FROM {VIEW}", len(columns), path, connection)
 
 
-def numbered(n_columns: int) -> list[str]:
-    """Return what columns are called on a server."""
-    return [f"c{j}" for j in range(n_columns)]
-
-
-def _check_width(n_columns: int, on: Engine) -> None:
-    """Tell of a table whose sums take long, and refuse one whose sums would not end."""
-    takes = f"{on.name}: {n_columns - 1} features make {n_columns**2 // 24:,} queries over all rows"
-    if n_columns > WIDEST:
-        raise InputError(f"{takes}; name less than {WIDEST} of them in load.features")
-    if n_columns > WIDE:
-        cli.say(f"load: {takes}")
-
-
 def measured(
     names: Sequence[str], source: str, on: Engine
 ) -> tuple[int, NDArray[np.float64], NDArray[np.float64]]:
     """Return the number of rows and the ranges of columns, which must all hold numbers."""
-    values = [f"{of}({name})" for of in ("count", "min", "max") for name in names]
-    n_rows, found = aggregates(on, values, f"FROM {source}")
-    count, low, high = np.array(found, float).reshape(3, -1)
+    n_rows, (count, low, high) = ranges(names, f"FROM {source}", on)
     if n_rows and not (np.maximum(-low, high).max() <= LARGEST and count.min() == n_rows):
         raise ValueError("it has values that are too large or no numbers")
     return n_rows, low, high
@@ -224,7 +199,8 @@ def copy(
 
     DuckDB's Snappy, its default, compresses differently on arm64 than on x86-64; its zstd does not.
     """
-    options = f"FORMAT parquet, COMPRESSION {compression}, ROW_GROUP_SIZE {group_rows(n_columns)}"
+    group = max(1, GROUP // n_columns // VECTOR) * VECTOR  # wide tables need no more memory
+    options = f"FORMAT parquet, COMPRESSION {compression}, ROW_GROUP_SIZE {group}"
     [(count,)] = engine.attended(
         connection, f"COPY ({query}) TO {literal(str(path))} ({options}, USE_TMP_FILE false)"
     )
@@ -234,16 +210,8 @@ def copy(
 def read(folder: Path, expected: Schema | None = None) -> Table:
     """Open the table in `folder`.
 
-    Parameters
-    ----------
-    folder : Path
-    expected : Schema, optional
-        What it must be, with the features to read, which need not be all.
-
-    Raises
-    ------
-    InputError
-        There is none, it is damaged, or it is another one.
+    With `expected` it must be this one, with the features to read, which need not be all. An
+    `InputError` says that there is none, that it is damaged, or another one.
     """
     path = folder / NAMES
     document = files.load_json(path)
@@ -256,20 +224,16 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
             raise InputError(f"{folder} is another table than that of {expected.dataset}")
         kept.append(len(schema.inputs))
         if far:
-            names = numbered(len(kept))
-            columns = ", ".join(f"c{j} AS {name}" for j, name in zip(kept, names, strict=True))
             low, high = (np.array(far[end], float)[kept] for end in ("low", "high"))
-            there = f"(SELECT {columns} FROM ({far['select']}) AS t) AS t"
-            return Table(expected or schema, folder, names, far["n_rows"], low, high, there)
-    rows = files.existing(folder / ROWS)
-    with engine.connected(_made(rows)) as connection, files.reading(rows):
-        found = connection.read_parquet(str(rows))
-        names = stored(schema)
+            names, rows = [f"c{j}" for j in kept], f"({far['select']}) AS t"
+            return Table(expected or schema, folder, names, far["n_rows"], low, high, rows)
+    path = files.existing(folder / ROWS)
+    with engine.connected(_made(path)) as connection, files.reading(path):
+        found, names = connection.read_parquet(str(path)), stored(schema)
         if [*map(identifier, found.columns)] != names or {*map(str, found.types)} != {"DOUBLE"}:
             raise ValueError("its columns are not those that were written")
         names = [names[j] for j in kept]
-        source, on = f"read_parquet({literal(str(rows))})", DuckDB(_made(rows), connection)
-        n_rows, low, high = measured(names, source, on)
+        n_rows, low, high = measured(names, _parquet(path), DuckDB(_made(path), connection))
         if not n_rows:
             raise ValueError("it has no rows")
     return Table(expected or schema, folder, names, n_rows, low, high)
@@ -280,8 +244,5 @@ def _made(path: Path) -> str:
     return f"{path}, which `dvc repro` makes"
 
 
-def _rows(path: Path, names: Sequence[str]) -> Iterator[NDArray[np.float64]]:
-    files.existing(path)
-    with engine.connected(_made(path)) as connection, engine.unchanged(path):
-        found = connection.sql(f"SELECT {', '.join(names)} FROM read_parquet({literal(str(path))})")
-        yield from arrow.blocks(found, _made(path))
+def _parquet(path: Path) -> str:
+    return f"read_parquet({literal(str(path))})"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 from sklearn.preprocessing import StandardScaler
 
-from stages.regression.fit import fit, independent, pivoted_cholesky
+from stages.regression.fit import cholesky, fit, independent
 from stages.regression.sums import Sums
 from tests.conftest import Rows, Trained, random_correlation
 
@@ -167,7 +167,7 @@ def test_constant_and_dependent_columns_are_left_out(columns: list[str], kept: l
 @pytest.mark.parametrize("n", [1, 2, 5, 40])
 def test_the_factor_is_a_root_of_the_correlations(n: int) -> None:
     C = random_correlation(np.random.default_rng(n), n)
-    R, order = pivoted_cholesky(C)
+    R, order = cholesky(C)
     assert sorted(order) == list(range(n))
     np.testing.assert_allclose(R.T @ R, C[np.ix_(order, order)], atol=1e-14 * n)
     assert (np.diff(np.diag(R)) <= 1e-15).all()  # the largest pivot first
@@ -177,7 +177,7 @@ def test_the_factor_is_a_root_of_the_correlations(n: int) -> None:
 @pytest.mark.parametrize("rank", [1, 3, 7])
 def test_as_many_columns_are_kept_as_the_rank(rank: int) -> None:
     C = random_correlation(np.random.default_rng(rank), 12, rank)
-    assert len(pivoted_cholesky(C)[1]) == rank
+    assert len(cholesky(C)[1]) == rank
 
 
 @pytest.mark.parametrize("degree", [5, 10, 20, 40])

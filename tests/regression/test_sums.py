@@ -86,9 +86,8 @@ def test_no_order_and_no_blocks_change_a_bit(
     blocks = [block for block in np.split(table[order], cuts) if len(block)]
     assert (sums_of(table, *blocks).products == sums_of(table).products).all()
     parts = [sums_of(table, block) for block in blocks]
-    together = sum(parts[1:], start=parts[0])
-    assert (together.products == sums_of(table).products).all()
-    assert (together.low == table.min(axis=0)).all()
+    added = np.sum([part.products for part in parts], axis=0)
+    assert (added == sums_of(table).products).all()
 
 
 def test_more_rows_than_64_bits_hold(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -149,11 +148,6 @@ def test_a_value_outside_its_range_is_refused(value: float) -> None:
         Sums.of([np.array([[0.5, value]])], np.zeros(2), np.ones(2))
 
 
-def test_sums_in_other_units_are_not_added() -> None:
-    with pytest.raises(ValueError, match="different exponents"):
-        sums_of(np.ones((2, 2))) + sums_of(np.full((2, 2), 4.0))
-
-
 def test_the_largest_exponents_are_no_trouble() -> None:
     table = np.array([[1.7e308, 1.0], [-1.7e308, 2.0], [1e-308, 4.0]])
     assert sums_of(table).mean[0] == 0.0
@@ -168,7 +162,7 @@ def test_mean_variance_and_deviation_are_correctly_rounded(table: np.ndarray) ->
         mean = sum(values) / len(values)
         variance = sum((value - mean) ** 2 for value in values) / len(values)
         assert found.mean[j] == float(mean)
-        assert found.var[j] == float(variance)
+        assert found.variances[j] == variance
         deviation = float(found.std[j])
         # no double is nearer to the root, whose square is between those of both middles
         below = (Fraction(deviation) + Fraction(math.nextafter(deviation, 0))) / 2
@@ -324,4 +318,4 @@ def test_a_damaged_file_is_refused_in_one_line(damage: Any, tmp_path: Path) -> N
 def test_a_sum_that_is_changed_to_what_no_table_has_is_refused() -> None:
     found = sums_of(TABLE)
     with pytest.raises(ValueError, match="no table"):
-        module._check(replace(found, products=found.products * -1), found.exponents.tolist())
+        module.check(replace(found, products=found.products * -1))

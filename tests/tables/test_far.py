@@ -131,7 +131,7 @@ def test_california_gives_the_same_bytes() -> None:
 
 def odd_table(rows: np.ndarray) -> Table:
     """Make a table whose rows are asked for by SQL."""
-    names = table.numbered(rows.shape[1])
+    names = [f"c{j}" for j in range(rows.shape[1])]
     path = Path("rows.parquet")
     with duckdb.connect() as connection:
         connection.register("w", dict(zip(names, rows.T, strict=True)))
