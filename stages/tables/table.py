@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from stages.project import cli, files
 from stages.project.cli import InputError
-from stages.tables import arrow, engine, spark
+from stages.tables import engine, spark
 from stages.tables.engine import DuckDB
 from stages.tables.inputs import Schema
 from stages.tables.spark import Spark
@@ -32,7 +32,7 @@ SMALLEST, LARGEST = 1e-100, 1e100  # sizes of a value, so that products are numb
 OWN_UNIT = "its own unit"  # of a target whose unit nobody has told
 NAMES, ROWS, SAMPLE = "table.json", "rows.parquet", "sample.parquet"
 VECTOR = 2048  # rows, of which DuckDB's groups are multiples
-GROUP = 2**18  # values of a group of rows
+GROUP, BLOCK = 2**18, 2**20  # values of a group of rows, and of a block
 WIDE, WIDEST = 101, 300  # columns of a table on a server: queries grow as their square
 
 
@@ -58,17 +58,19 @@ class Table:
 
     def blocks(self) -> Iterator[NDArray[np.float64]]:
         """Yield all rows, in blocks of shape (n_rows, n_columns)."""
-        path = files.existing(self.folder / ROWS)
-        query = f"SELECT {', '.join(self.names)} FROM {_parquet(path)}"
-        began, seen = time.monotonic(), 0
+        path, began = files.existing(self.folder / ROWS), time.monotonic()
+        query = f"SELECT {', '.join(self.names)} FROM {_parquet(path, 'file_row_number = true')}"
+        step = max(1, BLOCK // len(self.names))
         with engine.connected(_made(path)) as connection, engine.unchanged(path):
-            for block in arrow.blocks(connection.sql(query), _made(path)):
-                cli.progress(seen / self.n_rows, began)
-                seen += len(block)
-                yield block
+            for start in range(0, self.n_rows, step):
+                cli.progress(start / self.n_rows, began)
+                rows = f"file_row_number BETWEEN {start} AND {start + step - 1}"
+                found = [*connection.execute(f"{query} WHERE {rows}").fetchnumpy().values()]
+                whole = len(found[0]) == min(step, self.n_rows - start)
+                if not whole or any(map(np.ma.isMaskedArray, found)):  # where it has NULL
+                    raise InputError(f"{path} changed while it was read")
+                yield np.array(found).T
         cli.progress(1, began)
-        if seen != self.n_rows:
-            raise InputError(f"{path} changed while it was read")
 
     def sample(self) -> tuple[list[tuple[Any, ...]], NDArray[np.float64]]:
         """Return the first rows of the split, in its order.
@@ -244,5 +246,5 @@ def _made(path: Path) -> str:
     return f"{path}, which `dvc repro` makes"
 
 
-def _parquet(path: Path) -> str:
-    return f"read_parquet({literal(str(path))})"
+def _parquet(path: Path, *options: str) -> str:
+    return f"read_parquet({', '.join([literal(str(path)), *options])})"
