@@ -135,7 +135,7 @@ def test_what_it_runs_from_nothing_is_what_ci_runs_first() -> None:
 
 
 def test_the_picture_is_small_and_described() -> None:
-    [(description, path)] = re.findall(r"^!\[(.+)\]\((.+)\)$", README, re.MULTILINE)
+    [(description, path), _] = re.findall(r"^!\[(.+)\]\((.+)\)$", README, re.MULTILINE)
     assert Path(path).stat().st_size <= 120_000
     with PREDICTIONS.open(encoding="utf-8", newline="") as file:
         first = next(csv.DictReader(file))
