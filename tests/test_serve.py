@@ -284,12 +284,13 @@ def test_it_outlives_ten_thousand_broken_requests_and_does_not_grow() -> None:
 
 
 @pytest.mark.slow
-def test_its_description_is_kept(port: int) -> None:
+def test_its_description_is_kept(port: int, tmp_path: Path) -> None:
     program = Path(sys.executable).with_name("schemathesis")
     url = f"http://127.0.0.1:{port}/openapi.json"
     # a schema cannot say that a shape is that of the data, or that a product is no number
     options = ("--max-examples", "300", "--exclude-checks", "positive_data_acceptance")
-    done = subprocess.run([program, "run", url, *options], capture_output=True, text=True)
+    command = [program, "run", url, *options]  # which keeps a cache where it runs
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
     assert done.returncode == 0, done.stdout
     [cases] = re.findall(r"(\d+) generated, \1 passed", done.stdout)
     assert int(cases) > 1000
