@@ -3,7 +3,7 @@
 from typing import Any
 
 from stages.predictor.document import Predictor
-from stages.predictor.protocol import DATATYPES, MODEL, MOST_ROWS, OUTPUT
+from stages.predictor.protocol import ABOUT, DATATYPES, MOST_ROWS, OUTPUT, documents
 from stages.tables.inputs import MOMENT
 
 JSON = "application/json"
@@ -38,7 +38,7 @@ def openapi(model: Predictor) -> Any:
         id=NAME | {"type": ["string", "null"]},
         outputs=_array(_object({"name": {"const": OUTPUT}})) | {"type": ["array", "null"]},
     )
-    about = f"/v2/models/{MODEL}"
+    gets = {path: _get(summary) for path, (summary, _) in documents(kinds).items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -48,12 +48,8 @@ def openapi(model: Predictor) -> Any:
         },
         "paths": {
             "/predict": _post("Predict rows", _one_or_many(row), _one_or_many(answer)),
-            f"{about}/infer": _post("Predict columns, as tensors", infer, {"type": "object"}),
-            about: _get("The columns, as tensors"),
-            f"{about}/ready": _get("Whether the model is loaded"),
-            "/v2": _get("The server"),
-            "/v2/health/live": _get("Whether the server runs"),
-            "/v2/health/ready": _get("Whether it predicts"),
+            f"{ABOUT}/infer": _post("Predict columns, as tensors", infer, {"type": "object"}),
+            **gets,
             "/metrics": _get("Counters for Prometheus", "text/plain"),
             "/openapi.json": _get("This document"),
         },

@@ -7,20 +7,17 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
+from stages.predictor.document import VERSION
 from stages.predictor.rows import Prediction
 from stages.project.cli import InputError
 from stages.project.text import named, shown
 
 MODEL = "predictor"  # the name of the artifact in dvc.yaml
+ABOUT = f"/v2/models/{MODEL}"
 OUTPUT = "prediction"
 MOST_ROWS = 1000  # of a request
 # what tensors may hold a column of a kind: numbers of any width, as JSON writes them alike
-NUMBERS = (
-    "FP64",
-    "FP32",
-    "FP16",
-    *(f"{u}INT{bits}" for u in ("", "U") for bits in (64, 32, 16, 8)),
-)
+NUMBERS = ("FP64", "FP32", "FP16", *(f"{u}INT{n}" for u in ("", "U") for n in (64, 32, 16, 8)))
 DATATYPES = {"number": NUMBERS, "boolean": ("BOOL",), "date": ("BYTES",), "text": ("BYTES",)}
 
 Row = Mapping[str, Any]
@@ -135,14 +132,19 @@ def tensor_answer(predictions: Sequence[Prediction], document: Row) -> Any:
     )
 
 
-def metadata(kinds: Mapping[str, str]) -> Any:
-    """Return what the protocol tells of the model."""
-    return {
+def documents(kinds: Mapping[str, str]) -> Mapping[str, tuple[str, Any]]:
+    """Return what the protocol tells of server and model: by path its summary, and itself."""
+    types = {name: DATATYPES[kind][0] for name, kind in kinds.items()}
+    about = {
         "name": MODEL,
         "platform": "linear-regression",
-        "inputs": [
-            {"name": name, "datatype": DATATYPES[kind][0], "shape": [-1]}
-            for name, kind in kinds.items()
-        ],
+        "inputs": [{"name": name, "datatype": types[name], "shape": [-1]} for name in types],
         "outputs": [{"name": OUTPUT, "datatype": "FP64", "shape": [-1]}],
+    }
+    return {
+        ABOUT: ("The columns, as tensors", about),
+        f"{ABOUT}/ready": ("Whether the model is loaded", {"name": MODEL, "ready": True}),
+        "/v2": ("The server", {"name": MODEL, "version": str(VERSION), "extensions": []}),
+        "/v2/health/live": ("Whether the server runs", {"live": True}),
+        "/v2/health/ready": ("Whether it predicts", {"ready": True}),
     }
