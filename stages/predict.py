@@ -132,8 +132,7 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
 
 def self_test(model: Predictor) -> None:
     """Print the predictions of the sample rows; exit with 1 if they are not those recorded."""
-    with engine.connected(str(PREDICTIONS)) as connection:
-        rows = samples.predict(ROOT / PREDICTIONS, model, connection)
+    rows = samples.predict(ROOT / PREDICTIONS, model)
     with files.reading(ROOT / SCORES):
         print(samples.report(model, rows, files.load_json(ROOT / SCORES)))
     recorded = "those that the pipeline recorded"
