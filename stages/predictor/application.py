@@ -48,7 +48,7 @@ class RefusedError(InputError):
             self.headers.append((b"allow", allow.encode()))
 
 
-TOO_LONG = RefusedError(413, f"the body must be at most {LONGEST_BODY:,} bytes")
+TOO_LONG = 413, f"the body must be at most {LONGEST_BODY:,} bytes"
 
 
 class Application:
@@ -80,13 +80,13 @@ class Application:
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         began = time.perf_counter()
         path = scope["raw_path"].decode()  # so that no %2f of it is a slash
-        path, status, headers = path.rstrip("/") or "/", 200, Headers()
+        path, status, more = path.rstrip("/") or "/", 200, Headers()
         try:
             kind, content = await self.answer(scope["method"], path, scope["headers"], receive)
         except InputError as error:
             status = 400
             if isinstance(error, RefusedError):
-                status, headers = error.status, error.headers
+                status, more = error.status, error.headers
             kind, content = JSON, _encoded({"error": str(error)})
         except ConnectionError:  # the client has gone
             return
@@ -96,10 +96,8 @@ class Application:
         known = path if path in self.paths else "other"
         self.requests.labels(known, status).inc()
         self.seconds.labels(known).observe(time.perf_counter() - began)
-        headers += [
-            (b"content-type", kind.encode()),
-            (b"content-length", str(len(content)).encode()),
-        ]
+        length = str(len(content)).encode()
+        headers = [*more, (b"content-type", kind.encode()), (b"content-length", length)]
         self.held += len(content)
         try:
             await send({"type": "http.response.start", "status": status, "headers": headers})
@@ -136,7 +134,7 @@ class Application:
                 body += chunk
                 self.held += len(chunk)
                 if len(body) > LONGEST_BODY:
-                    raise TOO_LONG
+                    raise RefusedError(*TOO_LONG)
                 if self.held > MOST_HELD:
                     raise RefusedError(503, "too many requests at once, try again")
         finally:
@@ -170,7 +168,7 @@ def check(headers: Mapping[bytes, bytes]) -> None:
     if (coding := headers.get(b"content-encoding", b"identity").decode("latin-1")) != "identity":
         raise RefusedError(415, f"the body must have no content-encoding, got {shown(coding)}")
     if int(headers.get(b"content-length", 0)) > LONGEST_BODY:
-        raise TOO_LONG
+        raise RefusedError(*TOO_LONG)
 
 
 def _encoded(document: Any) -> bytes:

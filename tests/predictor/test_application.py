@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -45,6 +46,7 @@ def asked(app: Application, method: str, path: str, *chunks: bytes, **fields: by
     asyncio.run(app(scope, receive, send))
     start, body = sent
     headers = dict(start["headers"])
+    assert len(headers) == len(start["headers"])
     assert headers[b"content-length"] == b"%d" % len(body["body"])
     return start["status"], headers, body["body"]
 
@@ -197,6 +199,17 @@ def test_a_body_that_is_too_long_is_not_read_to_its_end(monkeypatch: pytest.Monk
     monkeypatch.setattr(application, "MOST_HELD", LONGEST_BODY // 2)
     assert asked(app, "POST", "/predict", half, b" ", b"never read")[0] == 503
     assert app.held == 0
+
+
+def test_refusals_leave_nothing_in_memory() -> None:
+    app, half = Application(CAR), bytes(LONGEST_BODY // 2)
+    asked(app, "POST", "/predict", half, half, b" ", b"never read")
+    tracemalloc.start()
+    for _ in range(5):
+        asked(app, "POST", "/predict", half, half, b" ", b"never read")
+    left, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert left < LONGEST_BODY
 
 
 @pytest.mark.parametrize(
