@@ -40,12 +40,9 @@ Headers = list[tuple[bytes, bytes]]
 class RefusedError(InputError):
     """A request that gets another status than 400; its connection ends, for a body may follow."""
 
-    def __init__(self, status: int, message: str, allow: str = "") -> None:
+    def __init__(self, status: int, message: str, *headers: tuple[bytes, bytes]) -> None:
         super().__init__(message)
-        self.status = status
-        self.headers = [(b"connection", b"close")]
-        if allow:
-            self.headers.append((b"allow", allow.encode()))
+        self.status, self.headers = status, [(b"connection", b"close"), *headers]
 
 
 TOO_LONG = 413, f"the body must be at most {LONGEST_BODY:,} bytes"
@@ -114,7 +111,8 @@ class Application:
             raise RefusedError(404, f"there is no {shown(path)}: {hint}")
         allowed = ("POST",) if path in self.posts else ("GET", "HEAD")
         if method not in allowed:
-            raise RefusedError(405, f"{path} takes {allowed[0]}, got {method}", ", ".join(allowed))
+            allow = b"allow", ", ".join(allowed).encode()
+            raise RefusedError(405, f"{path} takes {allowed[0]}, got {method}", allow)
         if path == "/metrics":
             return TEXT, generate_latest(self.registry)
         if path in self.gets:

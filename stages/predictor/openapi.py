@@ -7,7 +7,7 @@ from stages.predictor.protocol import ABOUT, DATATYPES, MOST_ROWS, OUTPUT, docum
 from stages.tables.inputs import MOMENT
 
 JSON = "application/json"
-NAME = {"type": "string"}
+NAME, OBJECT = {"type": "string"}, {"type": "object"}
 TYPES: dict[str, dict[str, Any]] = {
     "number": {"type": "number"},
     "boolean": {"type": "boolean"},
@@ -48,9 +48,9 @@ def openapi(model: Predictor) -> Any:
         },
         "paths": {
             "/predict": _post("Predict rows", _one_or_many(row), _one_or_many(answer)),
-            f"{ABOUT}/infer": _post("Predict columns, as tensors", infer, {"type": "object"}),
+            f"{ABOUT}/infer": _post("Predict columns, as tensors", infer, OBJECT),
             **gets,
-            "/metrics": _get("Counters for Prometheus", "text/plain"),
+            "/metrics": _get("Counters for Prometheus", {"type": "string"}, "text/plain"),
             "/openapi.json": _get("This document"),
         },
     }
@@ -78,18 +78,16 @@ def _array(items: Any, **limits: int) -> Any:
     return {"type": "array", "items": items} | limits
 
 
-def _content(schema: Any, kind: str = JSON) -> Any:
-    return {"content": {kind: {"schema": schema}}}
+def _answer(description: str, schema: Any, kind: str = JSON) -> Any:
+    return {"description": description, "content": {kind: {"schema": schema}}}
 
 
-def _get(summary: str, kind: str = JSON) -> Any:
-    schema = {"type": "object" if kind == JSON else "string"}
-    responses = {"200": {"description": summary} | _content(schema, kind)}
-    return {"get": {"summary": summary, "responses": responses}}
+def _get(summary: str, schema: Any = OBJECT, kind: str = JSON) -> Any:
+    return {"get": {"summary": summary, "responses": {"200": _answer(summary, schema, kind)}}}
 
 
 def _post(summary: str, asked: Any, answered: Any) -> Any:
-    refused = {"description": "One line says why"} | _content(_object({"error": NAME}))
-    responses = {"200": {"description": summary} | _content(answered), "4XX": refused}
-    body = {"required": True} | _content(asked)
+    refused = _answer("One line says why", _object({"error": NAME}))
+    responses = {"200": _answer(summary, answered), "4XX": refused}
+    body = {"required": True, "content": {JSON: {"schema": asked}}}
     return {"post": {"summary": summary, "requestBody": body, "responses": responses}}

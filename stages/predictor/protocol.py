@@ -100,20 +100,20 @@ def tensor_rows(document: Any, kinds: Mapping[str, str]) -> Sequence[Row]:
 
 def _data(tensor: Row, name: str, kind: str) -> list[Any]:
     """Return the values of a column from a tensor of shape [n] or [n, 1]."""
-    shape, data, allowed = tensor.get("shape"), tensor.get("data"), DATATYPES[kind]
-    if tensor.get("datatype") not in allowed:
-        what = f"must be {' or '.join(allowed)}, got {shown(tensor.get('datatype'))}"
-        raise InputError(f"{named(name)}: datatype {what}")
-    if not isinstance(data, list):
-        raise InputError(f"{named(name)}: data must be an array, got {shown(data)}")
-    if "base64" in str(tensor.get("parameters")):  # as MLServer's codec has it
-        raise InputError(f"{named(name)}: texts must be texts, not base64")
-    if shape == [len(data), 1]:
-        data = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in data]
-    elif shape != [len(data)]:
-        n = len(data)
-        raise InputError(f"{named(name)}: shape must be [{n}] or [{n}, 1], got {shown(shape)}")
-    return data
+    datatype, shape, data = (tensor.get(key) for key in ("datatype", "shape", "data"))
+    if datatype not in DATATYPES[kind]:
+        mistake = f"datatype must be {' or '.join(DATATYPES[kind])}, got {shown(datatype)}"
+    elif not isinstance(data, list):
+        mistake = f"data must be an array, got {shown(data)}"
+    elif "base64" in str(tensor.get("parameters")):  # as MLServer's codec has it
+        mistake = "texts must be texts, not base64"
+    elif shape not in ([n := len(data)], [n, 1]):
+        mistake = f"shape must be [{n}] or [{n}, 1], got {shown(shape)}"
+    elif shape == [n]:
+        return data
+    else:
+        return [each[0] if isinstance(each, list) and len(each) == 1 else each for each in data]
+    raise InputError(f"{named(name)}: {mistake}")
 
 
 def tensor_answer(predictions: Sequence[Prediction], document: Row) -> Any:
