@@ -19,7 +19,7 @@ TYPES: dict[str, dict[str, Any]] = {
 def openapi(model: Predictor) -> Any:
     """Return the document, whose schemas allow no more than dates and sizes that do not exist."""
     kinds = model.schema.kinds
-    values = {name: _values(model, name) for name in kinds}
+    values = {name: _value(kind, model.missing == "mean") for name, kind in kinds.items()}
     row = _object(values)
     answer = _object({OUTPUT: {"type": "number"}}, warnings=_array(NAME))
     tensors = [
@@ -56,11 +56,10 @@ def openapi(model: Predictor) -> Any:
     }
 
 
-def _values(model: Predictor, column: str) -> Any:
-    """Return the schema of a value; where gaps have a filling, it may be null, or an empty text."""
-    inputs = [each for each in model.schema.inputs if each.column == column]
-    schema = TYPES[inputs[0].kind]
-    if any(each.fill is None and not each.missing for each in inputs):
+def _value(kind: str, filled: bool) -> Any:
+    """Return the schema of a value; where gaps are filled, it may be null, or an empty text."""
+    schema = TYPES[kind]
+    if not filled:
         return schema
     allowed = {key: value for key, value in schema.items() if key != "minLength"}
     return allowed | {"type": [schema["type"], "null"]}

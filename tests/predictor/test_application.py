@@ -282,7 +282,7 @@ def test_the_description_allows_what_the_server_takes_and_nothing_else(gaps: boo
     features = [f for f in CAR.features if gaps or not f.input.missing]
     if not gaps:
         features = [replace(f, input=replace(f.input, fill=None)) for f in features]
-    model = replace(CAR, features=tuple(features))
+    model = replace(CAR, missing="mean" if gaps else "fail", features=tuple(features))
     paths = openapi(model)["paths"]
     cases = [("/predict", body) for body in BODIES]
     cases += [(INFER, tensors(1, data=data)) for data in ([True, False], [None, [False]], [[], 1])]
