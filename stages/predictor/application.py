@@ -66,7 +66,10 @@ class Application:
         self.unlike = counter("predictor_inputs_outside_training", unlike, ["column"])
         for name in self.scorer.kinds:  # so that its first event is an increase
             self.unlike.labels(name)
-        self.posts = {"/predict": self.predict, f"{ABOUT}/infer": self.infer}
+        self.posts: Mapping[str, Callable[..., Any]] = {
+            "/predict": protocol.plain,
+            f"{ABOUT}/infer": partial(protocol.tensors, kinds=self.scorer.kinds),
+        }
         found = {path: told for path, (_, told) in protocol.documents(self.scorer.kinds).items()}
         found["/openapi.json"] = openapi(model)
         self.gets = {path: (JSON, _encoded(told)) for path, told in found.items()}
@@ -118,7 +121,8 @@ class Application:
         if path in self.gets:
             return self.gets[path]
         check(dict(headers))
-        return JSON, _encoded(self.posts[path](protocol.loads(await self.body(receive))))
+        document = protocol.loads(await self.body(receive))
+        return JSON, _encoded(self.posts[path](document, self.scored))
 
     async def body(self, receive: Receive) -> bytes:
         """Read the body of a request."""
@@ -138,14 +142,6 @@ class Application:
         finally:
             self.held -= len(body)
         return body
-
-    def predict(self, found: Any) -> Any:
-        return protocol.plain_answer(self.scored(protocol.plain_rows(found)), found)
-
-    def infer(self, found: Any) -> Any:
-        return protocol.tensor_answer(
-            self.scored(protocol.tensor_rows(found, self.scorer.kinds)), found
-        )
 
     def scored(self, rows: Sequence[protocol.Row]) -> list[Prediction]:
         """Return the predictions of some rows, and count them."""

@@ -4,7 +4,7 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protoc
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
 from stages.predictor.document import VERSION
@@ -21,6 +21,7 @@ NUMBERS = ("FP64", "FP32", "FP16", *(f"{u}INT{n}" for u in ("", "U") for n in (6
 DATATYPES = {"number": NUMBERS, "boolean": ("BOOL",), "date": ("BYTES",), "text": ("BYTES",)}
 
 Row = Mapping[str, Any]
+Scored = Callable[[Sequence[Row]], Sequence[Prediction]]
 
 
 def loads(body: bytes) -> Any:
@@ -53,26 +54,21 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse, object_pairs_hook=_unique)
 
 
-def plain_rows(document: Any) -> Sequence[Row]:
-    """Return the rows of an object, or of an array of objects."""
+def plain(document: Any, scored: Scored) -> Any:
+    """Answer a row, which is an object of columns, with an object, and an array with an array."""
     rows = document if isinstance(document, list) else [document]
     for index, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise InputError(f"row {index} is {shown(row)}, must be an object of columns")
-    return rows
-
-
-def plain_answer(predictions: Sequence[Prediction], document: Any) -> Any:
-    """Return what answers `plain_rows`: an object for an object, an array for an array."""
     answers = [
         {OUTPUT: each.value} | ({"warnings": [*each.warnings.values()]} if each.warnings else {})
-        for each in predictions
+        for each in scored(rows)
     ]
     return answers if isinstance(document, list) else answers[0]
 
 
-def tensor_rows(document: Any, kinds: Mapping[str, str]) -> Sequence[Row]:
-    """Return the rows of an inference request, which has a tensor for each column."""
+def _rows(document: Any, kinds: Mapping[str, str]) -> Sequence[Row]:
+    """Return the rows of an inference request."""
     if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
         raise InputError("the body must be an object with an array of inputs")
     if type(document.get("id")) not in (str, type(None)):
@@ -116,8 +112,9 @@ def _data(tensor: Row, name: str, kind: str) -> list[Any]:
     raise InputError(f"{named(name)}: {mistake}")
 
 
-def tensor_answer(predictions: Sequence[Prediction], document: Row) -> Any:
-    """Return what answers `tensor_rows`."""
+def tensors(document: Any, scored: Scored, kinds: Mapping[str, str]) -> Any:
+    """Answer an inference request, which has a tensor for each column."""
+    predictions = scored(_rows(document, kinds))
     data = [each.value for each in predictions]
     output = {"name": OUTPUT, "datatype": "FP64", "shape": [len(data)], "data": data}
     warnings = [
