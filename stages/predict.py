@@ -32,7 +32,7 @@ from pathlib import Path
 from stages.predictor import document, expression, samples
 from stages.predictor.card import card
 from stages.predictor.document import Predictor
-from stages.predictor.scoring import Request, Tally
+from stages.predictor.scoring import Request
 from stages.project import cli, files
 from stages.project.cli import InputError
 from stages.project.files import PREDICTIONS, PREDICTOR, SCORES
@@ -41,6 +41,7 @@ from stages.tables.pipes import pumped
 from stages.tables.source import opened
 
 ROOT = Path(__file__).parent.parent  # files of the user lie in the working directory
+OWNED = '; in a container, `--user "$(id -u):$(id -g)"` makes you its owner'
 FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "json", ".ndjson": "json"}
 
 
@@ -86,28 +87,26 @@ def destination(output: Path) -> tuple[Path, str]:
     return path, form
 
 
-def predict(request: Request, output: Path | None) -> Tally:
-    """Write the predictions to `output`, or as CSV to standard output."""
+def predict(request: Request, output: Path | None) -> list[str]:
+    """Write the predictions to `output`, or as CSV to standard output, and return remarks."""
     if output is None:
         outputs, options = selection(request, "csv")
-        tally = request.tally()
+        good, remarks = request.tally()
         with pumped(sys.stdout.fileno()) as pipe:
-            request.copy(outputs, pipe, options, tally)
-        return tally
+            request.copy(outputs, pipe, options, good)
+        return remarks
 
     path, form = destination(output)
     outputs, options = selection(request, form)
     try:
         with files.replacing(path) as part, part.open("wb") as file:
-            tally = request.tally()
+            good, remarks = request.tally()
             target = f"/dev/fd/{file.fileno()}"  # a name that SQL can say, whatever the path is
-            request.copy(outputs, target, f"{options}, USE_TMP_FILE false", tally)
+            request.copy(outputs, target, f"{options}, USE_TMP_FILE false", good)
     except OSError as error:
-        hint = ""
-        if isinstance(error, PermissionError):
-            hint = '; in a container, `--user "$(id -u):$(id -g)"` makes you its owner'
+        hint = OWNED if isinstance(error, PermissionError) else ""
         raise InputError(f"{output} cannot be written: {error.strerror}{hint}") from error
-    return tally
+    return remarks
 
 
 def predict_file(model: Predictor, args: argparse.Namespace) -> None:
@@ -125,15 +124,14 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
         if source.decimal == ",":
             cli.say(f"predict: {name}: read with decimal commas")
         request = Request(source, model, args.on_error == "skip", args.only, connection)
-        tally = predict(request, args.output)
-    for remark in tally.remarks:
+        remarks = predict(request, args.output)
+    for remark in remarks:
         cli.say(f"predict: {name}: {remark}")
 
 
 def self_test(model: Predictor) -> None:
     """Print the predictions of the sample rows; exit with 1 if they are not those recorded."""
-    with engine.connected(str(PREDICTIONS)) as connection:
-        rows = samples.predict(ROOT / PREDICTIONS, model, connection)
+    rows = samples.predict(ROOT / PREDICTIONS, model)
     with files.reading(ROOT / SCORES):
         print(samples.report(model, rows, files.load_json(ROOT / SCORES)))
     recorded = "those that the pipeline recorded"

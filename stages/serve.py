@@ -93,6 +93,7 @@ class Connection(HttpToolsProtocol):
     def on_response_complete(self) -> None:
         super().on_response_complete()
         self.wait()
+        self.in_head = not self.cycle.more_body  # of the next request, whose head may have come
 
     def end_if_slow(self) -> None:
         now = self.loop.time()

@@ -850,7 +850,7 @@ def test_a_file_that_changes_between_the_passes(run: Run, monkeypatch: pytest.Mo
     Path("table").write_bytes(THIRD)
     tally = scoring.Request.tally
 
-    def then_change(request: scoring.Request) -> scoring.Tally:
+    def then_change(request: scoring.Request) -> tuple[int, list[str]]:
         found = tally(request)
         Path("table").write_bytes(SECOND)
         return found

@@ -94,6 +94,18 @@ def test_connections_stay_open_for_more_requests(port: int) -> None:
         assert connection.recv(1) == b""  # after a refusal
 
 
+def test_a_body_may_begin_before_the_answer_to_the_request_ahead(port: int) -> None:
+    many = json.dumps([ROW] * 500).encode()
+    assert len(many) > serve.LONGEST_HEAD
+    with connected(port) as connection:
+        connection.sendall(WHOLE + POST % len(many) + many[:9])
+        answer = b""
+        while not answer.endswith(b"}\n"):
+            answer += connection.recv(1 << 16)
+        connection.sendall(many[9:])
+        assert connection.recv(1 << 16).startswith(b"HTTP/1.1 200 OK")
+
+
 def test_heads_and_what_follows_a_body_have_a_limit(port: int) -> None:
     begin = b"GET / HTTP/1.1\r\n"
     chunked = b"POST /predict HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n7\r\n0\r\n"

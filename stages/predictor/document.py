@@ -14,7 +14,7 @@ from typing import Any
 
 from stages.project import files
 from stages.project.cli import InputError
-from stages.project.text import listed, named, shown
+from stages.project.text import named, shown
 from stages.tables.inputs import Input, Schema
 
 FORMAT = "regression predictor"
@@ -159,24 +159,18 @@ def _feature(document: Any, index: int) -> Feature:
 
 def _rules(predictor: Predictor) -> Iterator[tuple[bool, str]]:
     """Yield what must hold, and what to say if it does not."""
-    inputs = [feature.input for feature in predictor.features]
-    yield bool(inputs), "features must not be empty"
-    missing, bits = predictor.missing, predictor.bits
+    schema, missing, bits = predictor.schema, predictor.missing, predictor.bits
     is_known = missing in ("fail", "drop", "mean")
     yield is_known, f"missing must be fail, drop or mean, got {shown(missing)}"
-    names = [each.name for each in inputs]
-    kinds = {(each.column, each.kind) for each in inputs}
-    differ = len({*names, predictor.target}) > len(names) and len(dict(kinds)) == len(kinds)
-    yield differ, f"features must have names of their own, got {listed(names)}"
-    for each in inputs:
+    for each in schema.inputs:
         has_fill = each.missing or each.fill is not None
         rule = f"fill of {named(each.name)} does not go with missing, which is {missing}"
         yield has_fill == (missing == "mean"), rule
-        levels = predictor.levels.get(each.column, ())
+        levels = schema.levels.get(each.column, ())
         known = bool(levels) and each.level in (None, *levels[1:])
         yield each.kind != "text" or known, f"{named(each.name)} is none of the levels"
-    texts = predictor.dataset, predictor.target, predictor.unit, *names
-    for text in chain(texts, *predictor.levels.values()):
+    names = schema.dataset, schema.unit, *schema.columns
+    for text in chain(names, *schema.levels.values()):
         yield text.isprintable(), f"{shown(text)} does not print"
     yield 1 <= bits <= 16, f"bits must be from 1 to 16, got {shown(bits)}"
     last = 2**bits - 1

@@ -3,11 +3,11 @@
 from typing import Any
 
 from stages.predictor.document import Predictor
-from stages.predictor.protocol import DATATYPES, MODEL, MOST_ROWS, OUTPUT
+from stages.predictor.protocol import ABOUT, DATATYPES, MOST_ROWS, OUTPUT, documents
 from stages.tables.inputs import MOMENT
 
 JSON = "application/json"
-NAME = {"type": "string"}
+NAME, OBJECT = {"type": "string"}, {"type": "object"}
 TYPES: dict[str, dict[str, Any]] = {
     "number": {"type": "number"},
     "boolean": {"type": "boolean"},
@@ -19,7 +19,7 @@ TYPES: dict[str, dict[str, Any]] = {
 def openapi(model: Predictor) -> Any:
     """Return the document, whose schemas allow no more than dates and sizes that do not exist."""
     kinds = model.schema.kinds
-    values = {name: _values(model, name) for name in kinds}
+    values = {name: _value(kind, model.missing == "mean") for name, kind in kinds.items()}
     row = _object(values)
     answer = _object({OUTPUT: {"type": "number"}}, warnings=_array(NAME))
     tensors = [
@@ -38,7 +38,7 @@ def openapi(model: Predictor) -> Any:
         id=NAME | {"type": ["string", "null"]},
         outputs=_array(_object({"name": {"const": OUTPUT}})) | {"type": ["array", "null"]},
     )
-    about = f"/v2/models/{MODEL}"
+    gets = {path: _get(summary) for path, (summary, _) in documents(kinds).items()}
     return {
         "openapi": "3.1.0",
         "info": {
@@ -48,23 +48,18 @@ def openapi(model: Predictor) -> Any:
         },
         "paths": {
             "/predict": _post("Predict rows", _one_or_many(row), _one_or_many(answer)),
-            f"{about}/infer": _post("Predict columns, as tensors", infer, {"type": "object"}),
-            about: _get("The columns, as tensors"),
-            f"{about}/ready": _get("Whether the model is loaded"),
-            "/v2": _get("The server"),
-            "/v2/health/live": _get("Whether the server runs"),
-            "/v2/health/ready": _get("Whether it predicts"),
-            "/metrics": _get("Counters for Prometheus", "text/plain"),
+            f"{ABOUT}/infer": _post("Predict columns, as tensors", infer, OBJECT),
+            **gets,
+            "/metrics": _get("Counters for Prometheus", {"type": "string"}, "text/plain"),
             "/openapi.json": _get("This document"),
         },
     }
 
 
-def _values(model: Predictor, column: str) -> Any:
-    """Return the schema of a value; where gaps have a filling, it may be null, or an empty text."""
-    inputs = [each for each in model.schema.inputs if each.column == column]
-    schema = TYPES[inputs[0].kind]
-    if any(each.fill is None and not each.missing for each in inputs):
+def _value(kind: str, filled: bool) -> Any:
+    """Return the schema of a value; where gaps are filled, it may be null, or an empty text."""
+    schema = TYPES[kind]
+    if not filled:
         return schema
     allowed = {key: value for key, value in schema.items() if key != "minLength"}
     return allowed | {"type": [schema["type"], "null"]}
@@ -82,18 +77,16 @@ def _array(items: Any, **limits: int) -> Any:
     return {"type": "array", "items": items} | limits
 
 
-def _content(schema: Any, kind: str = JSON) -> Any:
-    return {"content": {kind: {"schema": schema}}}
+def _answer(description: str, schema: Any, kind: str = JSON) -> Any:
+    return {"description": description, "content": {kind: {"schema": schema}}}
 
 
-def _get(summary: str, kind: str = JSON) -> Any:
-    schema = {"type": "object" if kind == JSON else "string"}
-    responses = {"200": {"description": summary} | _content(schema, kind)}
-    return {"get": {"summary": summary, "responses": responses}}
+def _get(summary: str, schema: Any = OBJECT, kind: str = JSON) -> Any:
+    return {"get": {"summary": summary, "responses": {"200": _answer(summary, schema, kind)}}}
 
 
 def _post(summary: str, asked: Any, answered: Any) -> Any:
-    refused = {"description": "One line says why"} | _content(_object({"error": NAME}))
-    responses = {"200": {"description": summary} | _content(answered), "4XX": refused}
-    body = {"required": True} | _content(asked)
+    refused = _answer("One line says why", _object({"error": NAME}))
+    responses = {"200": _answer(summary, answered), "4XX": refused}
+    body = {"required": True, "content": {JSON: {"schema": asked}}}
     return {"post": {"summary": summary, "requestBody": body, "responses": responses}}

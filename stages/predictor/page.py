@@ -4,7 +4,6 @@ import json
 import re
 from base64 import b64encode
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from html import escape
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 from stages.predictor.card import GAPS
 from stages.predictor.document import parse
 from stages.project.cli import plural
-from stages.tables.inputs import EPOCH
+from stages.tables.inputs import parsed
 
 MODELS = ("float", "quantized")
 RATED = {"r2": "R²", "mae": "mean absolute error", "rmse": "root mean squared error"}
@@ -103,9 +102,6 @@ def _rows(rows: Iterable[Iterable[object]]) -> str:
 
 def _value(cell: str, kind: str) -> float | str | None:
     """Return what a cell holds, a date as days since 1970; None is a gap."""
-    if kind == "date" and cell:
-        moment = datetime.fromisoformat(cell)
-        return (moment.replace(tzinfo=moment.tzinfo or UTC) - EPOCH) / timedelta(days=1)
     if kind == "boolean" and cell:
         return cell == "true"
-    return float(cell) if cell and kind == "number" else cell or None
+    return parsed(float(cell) if kind == "number" and cell else cell or None, kind)

@@ -4,26 +4,24 @@ https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protoc
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from stages.predictor.document import VERSION
 from stages.predictor.rows import Prediction
 from stages.project.cli import InputError
 from stages.project.text import named, shown
 
 MODEL = "predictor"  # the name of the artifact in dvc.yaml
+ABOUT = f"/v2/models/{MODEL}"
 OUTPUT = "prediction"
 MOST_ROWS = 1000  # of a request
 # what tensors may hold a column of a kind: numbers of any width, as JSON writes them alike
-NUMBERS = (
-    "FP64",
-    "FP32",
-    "FP16",
-    *(f"{u}INT{bits}" for u in ("", "U") for bits in (64, 32, 16, 8)),
-)
+NUMBERS = ("FP64", "FP32", "FP16", *(f"{u}INT{n}" for u in ("", "U") for n in (64, 32, 16, 8)))
 DATATYPES = {"number": NUMBERS, "boolean": ("BOOL",), "date": ("BYTES",), "text": ("BYTES",)}
 
 Row = Mapping[str, Any]
+Scored = Callable[[Sequence[Row]], Sequence[Prediction]]
 
 
 def loads(body: bytes) -> Any:
@@ -56,26 +54,21 @@ def _unique(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
 _DECODER = json.JSONDecoder(parse_int=_integer, parse_constant=_refuse, object_pairs_hook=_unique)
 
 
-def plain_rows(document: Any) -> Sequence[Row]:
-    """Return the rows of an object, or of an array of objects."""
+def plain(document: Any, scored: Scored) -> Any:
+    """Answer a row, which is an object of columns, with an object, and an array with an array."""
     rows = document if isinstance(document, list) else [document]
     for index, row in enumerate(rows, 1):
         if not isinstance(row, dict):
             raise InputError(f"row {index} is {shown(row)}, must be an object of columns")
-    return rows
-
-
-def plain_answer(predictions: Sequence[Prediction], document: Any) -> Any:
-    """Return what answers `plain_rows`: an object for an object, an array for an array."""
     answers = [
         {OUTPUT: each.value} | ({"warnings": [*each.warnings.values()]} if each.warnings else {})
-        for each in predictions
+        for each in scored(rows)
     ]
     return answers if isinstance(document, list) else answers[0]
 
 
-def tensor_rows(document: Any, kinds: Mapping[str, str]) -> Sequence[Row]:
-    """Return the rows of an inference request, which has a tensor for each column."""
+def _rows(document: Any, kinds: Mapping[str, str]) -> Sequence[Row]:
+    """Return the rows of an inference request."""
     if not isinstance(document, dict) or not isinstance(document.get("inputs"), list):
         raise InputError("the body must be an object with an array of inputs")
     if type(document.get("id")) not in (str, type(None)):
@@ -103,24 +96,25 @@ def tensor_rows(document: Any, kinds: Mapping[str, str]) -> Sequence[Row]:
 
 def _data(tensor: Row, name: str, kind: str) -> list[Any]:
     """Return the values of a column from a tensor of shape [n] or [n, 1]."""
-    shape, data, allowed = tensor.get("shape"), tensor.get("data"), DATATYPES[kind]
-    if tensor.get("datatype") not in allowed:
-        what = f"must be {' or '.join(allowed)}, got {shown(tensor.get('datatype'))}"
-        raise InputError(f"{named(name)}: datatype {what}")
-    if not isinstance(data, list):
-        raise InputError(f"{named(name)}: data must be an array, got {shown(data)}")
-    if "base64" in str(tensor.get("parameters")):  # as MLServer's codec has it
-        raise InputError(f"{named(name)}: texts must be texts, not base64")
-    if shape == [len(data), 1]:
-        data = [each[0] if isinstance(each, list) and len(each) == 1 else each for each in data]
-    elif shape != [len(data)]:
-        n = len(data)
-        raise InputError(f"{named(name)}: shape must be [{n}] or [{n}, 1], got {shown(shape)}")
-    return data
+    datatype, shape, data = (tensor.get(key) for key in ("datatype", "shape", "data"))
+    if datatype not in DATATYPES[kind]:
+        mistake = f"datatype must be {' or '.join(DATATYPES[kind])}, got {shown(datatype)}"
+    elif not isinstance(data, list):
+        mistake = f"data must be an array, got {shown(data)}"
+    elif "base64" in str(tensor.get("parameters")):  # as MLServer's codec has it
+        mistake = "texts must be texts, not base64"
+    elif shape not in ([n := len(data)], [n, 1]):
+        mistake = f"shape must be [{n}] or [{n}, 1], got {shown(shape)}"
+    elif shape == [n]:
+        return data
+    else:
+        return [each[0] if isinstance(each, list) and len(each) == 1 else each for each in data]
+    raise InputError(f"{named(name)}: {mistake}")
 
 
-def tensor_answer(predictions: Sequence[Prediction], document: Row) -> Any:
-    """Return what answers `tensor_rows`."""
+def tensors(document: Any, scored: Scored, kinds: Mapping[str, str]) -> Any:
+    """Answer an inference request, which has a tensor for each column."""
+    predictions = scored(_rows(document, kinds))
     data = [each.value for each in predictions]
     output = {"name": OUTPUT, "datatype": "FP64", "shape": [len(data)], "data": data}
     warnings = [
@@ -135,14 +129,19 @@ def tensor_answer(predictions: Sequence[Prediction], document: Row) -> Any:
     )
 
 
-def metadata(kinds: Mapping[str, str]) -> Any:
-    """Return what the protocol tells of the model."""
-    return {
+def documents(kinds: Mapping[str, str]) -> Mapping[str, tuple[str, Any]]:
+    """Return what the protocol tells of server and model: by path its summary, and itself."""
+    types = {name: DATATYPES[kind][0] for name, kind in kinds.items()}
+    about = {
         "name": MODEL,
         "platform": "linear-regression",
-        "inputs": [
-            {"name": name, "datatype": DATATYPES[kind][0], "shape": [-1]}
-            for name, kind in kinds.items()
-        ],
+        "inputs": [{"name": name, "datatype": types[name], "shape": [-1]} for name in types],
         "outputs": [{"name": OUTPUT, "datatype": "FP64", "shape": [-1]}],
+    }
+    return {
+        ABOUT: ("The columns, as tensors", about),
+        f"{ABOUT}/ready": ("Whether the model is loaded", {"name": MODEL, "ready": True}),
+        "/v2": ("The server", {"name": MODEL, "version": str(VERSION), "extensions": []}),
+        "/v2/health/live": ("Whether the server runs", {"live": True}),
+        "/v2/health/ready": ("Whether it predicts", {"ready": True}),
     }

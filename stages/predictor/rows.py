@@ -33,11 +33,8 @@ class Scorer:
     def predict(self, row: Mapping[str, Any], place: str) -> Prediction:
         """Return the prediction of one row, whose values are those of JSON by column.
 
-        Raises
-        ------
-        InputError
-            A value is not of the kind of its column, or a gap or a size allows no prediction. The
-            message begins with `place`.
+        An `InputError`, which begins with `place`, says that a value is not of the kind of its
+        column, or that a gap or a size allows no prediction.
         """
         values, warnings = {}, {}
         for name, kind in self.kinds.items():

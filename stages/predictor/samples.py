@@ -1,31 +1,28 @@
 """The predictor's test of itself, on sample rows whose predictions the pipeline recorded."""
 
-import statistics
 from collections.abc import Mapping, Sequence
 from math import isfinite
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from statistics import fmean, pstdev
+from typing import Any
 
 from stages.predictor.document import Predictor
 from stages.predictor.scoring import Request
 from stages.project.cli import InputError
 from stages.project.files import SAMPLE_COLUMNS, existing
+from stages.tables import engine
 from stages.tables.source import opened
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 HALF = 0.5e-6  # of the last decimal that was recorded
 LOST = 1e-14  # by doubles, as a share of their size
 
 
-def predict(
-    path: Path, model: Predictor, connection: "DuckDBPyConnection"
-) -> list[tuple[Any, ...]]:
+def predict(path: Path, model: Predictor) -> list[tuple[Any, ...]]:
     """Return for each row at `path` its prediction, the columns read, and what was recorded."""
     kinds = {**model.schema.kinds, **dict.fromkeys(SAMPLE_COLUMNS, "number")}
     with (
         existing(path).open("rb") as file,
+        engine.connected(str(path)) as connection,
         opened(file.fileno(), str(path), kinds, connection) as source,
     ):
         query = Request(source, model, skip=False, only=True, connection=connection).rows()
@@ -50,26 +47,21 @@ def differing(rows: Sequence[tuple[Any, ...]]) -> int:
 
 def report(model: Predictor, rows: Sequence[tuple[Any, ...]], scores: Mapping[str, Any]) -> str:
     """Return the rows as a table, and the statistics of the predictions."""
-    predictions = [row[0] for row in rows]
+    y = [row[0] for row in rows]
     table = [[*model.schema.kinds, *SAMPLE_COLUMNS]]
     for p, *cells, actual, unquantized, _, _ in rows:
         numbers = (actual, unquantized, p, p - actual)
         table.append([*map(_cell, cells), *map("{:.6f}".format, numbers)])
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
-        f"Sample predictions: [{', '.join(map('{:.3f}'.format, predictions[:5]))}]",
+        f"Sample predictions: [{', '.join(map('{:.3f}'.format, y[:5]))}]",
         f"{model.target}, in {model.unit}:",
         *("  ".join(map(str.rjust, cells, widths)) for cells in table),
     ]
-    here = {
-        "mean": statistics.fmean(predictions),
-        "std": statistics.pstdev(predictions),
-        "min": min(predictions),
-        "max": max(predictions),
-    }
+    here = {"mean": fmean(y), "std": pstdev(y), "min": min(y), "max": max(y)}
     recorded = scores["quantized"]["test"]
-    of = {f"these {len(rows)} predictions": here, "all test rows, as recorded": recorded}
-    for what, found in of.items():
+    both = {f"these {len(rows)} predictions": here, "all test rows, as recorded": recorded}
+    for what, found in both.items():
         lines.append(f"{what}: " + ", ".join(f"{name} {found[name]:.4f}" for name in here))
     return "\n".join(lines)
 

@@ -5,7 +5,7 @@ numbers, booleans, moments and texts, the features x0, x1, …, and the predicti
 if p is finite: a gap or a value that is not of its kind makes it NULL, unless gaps have a filling.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -19,14 +19,6 @@ from stages.tables.source import REJECTS, Source
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
-
-
-@dataclass(frozen=True)
-class Tally:
-    """How many rows of a table can be predicted, and what people should know of it."""
-
-    good: int
-    remarks: Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -86,8 +78,8 @@ class Request:
                 low, high = map(each.shown, (feature.min, feature.max))
                 yield f"{named(each.column)}, {low} to {high}", f"x{index} BETWEEN {limits}"
 
-    def tally(self) -> Tally:
-        """Count the rows; an `InputError` says what the first bad one has, or that none is good."""
+    def tally(self) -> tuple[int, list[str]]:
+        """Count the good rows, and remark on others; an `InputError` tells of the first bad one."""
         name = self.source.name
         seen = dict(self.ranges()) or {"": "TRUE"}
         tests = (" AND ".join(seen.values()), *seen.values())
@@ -118,7 +110,7 @@ class Request:
             _, most = max(zip(each, seen, strict=False), key=lambda pair: int(pair[0]))
             rows = f"{outside:,} of {good:,} rows outside the training range"
             remarks.append(f"{rows}, most often in {most}")
-        return Tally(good, remarks)
+        return good, remarks
 
     def malformed(self) -> tuple[int, bool]:
         """Return how many lines of CSV were no rows, and whether these are all."""
@@ -149,12 +141,12 @@ class Request:
             return f"{place}: the prediction is too large for a number"
         return f"{place}, must be {MUST_BE[self.kinds[wrong]]}"
 
-    def copy(self, outputs: str, target: str, options: str, tally: Tally) -> None:
-        """Write `outputs` of the good rows to `target`; they must be those that were counted."""
+    def copy(self, outputs: str, target: str, options: str, good: int) -> None:
+        """Write `outputs` of the good rows to `target`; there must be as many as were counted."""
         [(written,)] = engine.attended(
             self.connection,
             f"COPY (SELECT {outputs} FROM ({self.rows()}) WHERE isfinite(p))"
             f" TO {sql.literal(target)} ({options})",
         )
-        if written != tally.good:
+        if written != good:
             raise InputError(f"{self.source.name} changed while it was read")

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite, nan
 from typing import Any, Self
 
+from stages.project.text import listed
 from stages.tables.sql import DUCKDB, Dialect, double
 
 KINDS = ("number", "boolean", "date", "text")
@@ -151,11 +152,13 @@ class Schema:
     inputs: tuple[Input, ...]
 
     def __post_init__(self) -> None:
-        texts = (self.dataset, self.unit, *self.columns)
-        if not self.inputs or not all(isinstance(text, str) for text in texts):
+        if not all(isinstance(text, str) for text in (self.dataset, self.unit, *self.columns)):
             raise TypeError("its names must be texts")
-        if len({*self.columns}) < len(self.columns):
-            raise ValueError("two columns or inputs have the same name")
+        if not self.inputs:
+            raise ValueError("features must not be empty")
+        columns = {(each.column, each.kind) for each in self.inputs}
+        if len({*self.columns}) < len(self.columns) or len(self.kinds) < len(columns):
+            raise ValueError(f"features must have names of their own, got {listed(self.features)}")
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import tracemalloc
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -45,6 +46,7 @@ def asked(app: Application, method: str, path: str, *chunks: bytes, **fields: by
     asyncio.run(app(scope, receive, send))
     start, body = sent
     headers = dict(start["headers"])
+    assert len(headers) == len(start["headers"])
     assert headers[b"content-length"] == b"%d" % len(body["body"])
     return start["status"], headers, body["body"]
 
@@ -199,6 +201,17 @@ def test_a_body_that_is_too_long_is_not_read_to_its_end(monkeypatch: pytest.Monk
     assert app.held == 0
 
 
+def test_refusals_leave_nothing_in_memory() -> None:
+    app, half = Application(CAR), bytes(LONGEST_BODY // 2)
+    asked(app, "POST", "/predict", half, half, b" ", b"never read")
+    tracemalloc.start()
+    for _ in range(5):
+        asked(app, "POST", "/predict", half, half, b" ", b"never read")
+    left, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert left < LONGEST_BODY
+
+
 @pytest.mark.parametrize(
     ("fields", "status", "message"),
     [
@@ -269,7 +282,7 @@ def test_the_description_allows_what_the_server_takes_and_nothing_else(gaps: boo
     features = [f for f in CAR.features if gaps or not f.input.missing]
     if not gaps:
         features = [replace(f, input=replace(f.input, fill=None)) for f in features]
-    model = replace(CAR, features=tuple(features))
+    model = replace(CAR, missing="mean" if gaps else "fail", features=tuple(features))
     paths = openapi(model)["paths"]
     cases = [("/predict", body) for body in BODIES]
     cases += [(INFER, tensors(1, data=data)) for data in ([True, False], [None, [False]], [[], 1])]
