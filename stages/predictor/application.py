@@ -159,7 +159,8 @@ def check(headers: Mapping[bytes, bytes]) -> None:
     """Refuse a body of which its head tells that it cannot be read."""
     if b"inference-header-content-length" in headers:
         raise RefusedError(400, "tensors must be JSON: set binary_data=False in the client")
-    if (coding := headers.get(b"content-encoding", b"identity").decode("latin-1")) != "identity":
+    coding = headers.get(b"content-encoding", b"identity").decode("latin-1")
+    if coding.lower() != "identity":
         raise RefusedError(415, f"the body must have no content-encoding, got {shown(coding)}")
     if int(headers.get(b"content-length", 0)) > LONGEST_BODY:
         raise RefusedError(*TOO_LONG)

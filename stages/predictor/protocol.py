@@ -97,11 +97,12 @@ def _rows(document: Any, kinds: Mapping[str, str]) -> Sequence[Row]:
 def _data(tensor: Row, name: str, kind: str) -> list[Any]:
     """Return the values of a column from a tensor of shape [n] or [n, 1]."""
     datatype, shape, data = (tensor.get(key) for key in ("datatype", "shape", "data"))
+    parameters = tensor.get("parameters")
     if datatype not in DATATYPES[kind]:
         mistake = f"datatype must be {' or '.join(DATATYPES[kind])}, got {shown(datatype)}"
     elif not isinstance(data, list):
         mistake = f"data must be an array, got {shown(data)}"
-    elif "base64" in str(tensor.get("parameters")):  # as MLServer's codec has it
+    elif isinstance(parameters, dict) and parameters.get("content_type") == "base64":  # MLServer's
         mistake = "texts must be texts, not base64"
     elif shape not in ([n := len(data)], [n, 1]):
         mistake = f"shape must be [{n}] or [{n}, 1], got {shown(shape)}"
