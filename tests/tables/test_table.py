@@ -49,6 +49,16 @@ def test_a_table_comes_back_as_it_was_written(folder: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("rows", [100, 2048, 2500, 4999, 5000, 5001])
+def test_blocks_are_all_rows_in_their_order(
+    rows: int, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table, "BLOCK", rows * VALUES.shape[1])
+    blocks = [*table.read(folder).blocks()]
+    assert {len(block) for block in blocks[:-1]} <= {rows}
+    assert (np.vstack(blocks) == VALUES).all()
+
+
 def test_some_features_can_be_read(folder: Path) -> None:
     found = table.read(folder, SCHEMA.of([1]))
     assert (np.vstack(list(found.blocks())) == VALUES[:, 1:]).all()
@@ -111,7 +121,7 @@ def test_a_table_that_something_else_has_rewritten_is_refused(query: str, folder
 def test_a_table_that_changes_while_it_is_read_is_refused(
     rows: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(table, "GROUP", 1)
+    monkeypatch.setattr(table, "BLOCK", 100 * VALUES.shape[1])
     blocks = table.read(folder).blocks()
     next(blocks)
     old = shutil.copy(folder / "rows.parquet", folder / "old.parquet")
