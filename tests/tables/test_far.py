@@ -312,8 +312,8 @@ def test_many_columns_are_told_of_and_too_many_refused(
 
 
 @pytest.mark.slow
-def test_a_hundred_features_come_to_an_end() -> None:
-    columns = ", ".join(f"sin(i * {j + 1}) AS x{j}" for j in range(100))
+def test_fifty_features_come_to_an_end() -> None:
+    columns = ", ".join(f"sin(i * {j + 1}) AS x{j}" for j in range(50))
     write(f"SELECT i AS id, {columns}, cos(i) AS y FROM range(2000) AS t(i)")
     sums_of = {}
     for name in (NEAR, FAR):
