@@ -46,8 +46,8 @@ def page(
         "std": train["std"],
     }
     rated = (
-        [f"{name} on {part} rows", *(f"{scores[kind][part][score]:.6f}" for kind in MODELS)]
-        for part in ("test", "train")
+        [f"{name} on {which}", *(f"{scores[kind][part][score]:.6f}" for kind in MODELS)]
+        for part, which in (("test", "test rows"), ("train", "training rows"))
         for score, name in RATED.items()
     )
     rows = (

@@ -171,7 +171,7 @@ def test_it_says_what_the_scores_say() -> None:
         assert words in body
     rows = [[text_of(cell) for cell in row] for row in root.iter("tr")]
     assert ["R² on test rows", "0.421875", "0.421875"] in rows
-    assert ["R² on train rows", "0.500000", "0.500000"] in rows
+    assert ["R² on training rows", "0.500000", "0.500000"] in rows
     assert ["a", "0", "1", "2", "1", "0.5", "0.6"] in rows
     assert ['b "é"', "-1.5", "2", "1", "-2", "-4", "-3.9"] in rows
     assert [text_of(node) for node in root.iter("pre")] == ["01 ab"]
