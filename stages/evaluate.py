@@ -145,6 +145,7 @@ def main() -> str:
     scored, swept = measured(models, learned, train, test)
     scored["quantization"] |= proof | {"payload_bits": 8 * len(pack(codes))}
     scored["intercept"] = {"float": model.intercept, "quantized": codes.model.intercept}
+    scored["predictor"] = document.digest(PREDICTOR)
     made = files.MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR
     scored["bytes"] = {path.name.replace(".", "_"): path.stat().st_size for path in made}
     told = headline(scored)

@@ -133,7 +133,7 @@ def self_test(model: Predictor) -> None:
     """Print the predictions of the sample rows; exit with 1 if they are not those recorded."""
     rows = samples.predict(ROOT / PREDICTIONS, model)
     with files.reading(ROOT / SCORES):
-        print(samples.report(model, rows, files.load_json(ROOT / SCORES)))
+        print(samples.report(model, rows, document.load_scores(ROOT)))
     recorded = "those that the pipeline recorded"
     if differing := samples.differing(rows):
         sys.stdout.flush()
@@ -194,7 +194,7 @@ def main() -> None:
         print(expression.select(model, args.sql, args.dialect or "duckdb"))
     elif args.card:
         with files.reading(ROOT / SCORES):
-            print(card(model, files.load_json(ROOT / SCORES)))
+            print(card(model, document.load_scores(ROOT)))
     elif args.c:
         from stages.predictor import c  # here, as predicting does not need it
 

@@ -77,7 +77,7 @@ def written(drawn: Mapping[str, str]) -> str:
         with files.existing(path).open(encoding="utf-8", newline="") as file:
             return [*csv.DictReader(file)]
 
-    model, scores = document.load(files.PREDICTOR), files.load_json(files.SCORES)
+    model, scores = document.load(files.PREDICTOR), document.load_scores()
     codes = np.array([(feature.code, feature.exponent) for feature in model.features]).T
     payload = pack(Codes(model.bits, *codes, *astuple(model.intercept)))
     found = [row for row in rows(files.PLOTS / "weights.csv") if row["model"] == "float"]

@@ -2,7 +2,7 @@
 
 POST /predict takes an object of columns, or an array of them, as rows of the table have them; null
 is a gap. POST /v2/models/predictor/infer is that of the Open Inference Protocol, version 2.
-/openapi.json describes all paths, /metrics is for Prometheus, and / is the page that
+/openapi.json describes these, /metrics is for Prometheus, and / is the page that
 `python -m stages.report` makes. SIGTERM ends the server once it has answered its requests.
 """
 
@@ -14,7 +14,6 @@ if __name__ == "__main__":  # until main listens; the first process of a contain
         signal.signal(signum, lambda *_: os._exit(0))
 
 import argparse
-import hashlib
 import math
 import re
 import socket
@@ -43,19 +42,19 @@ UPGRADE = re.compile(rb"\nupgrade(?=[ \t]*:)", re.IGNORECASE)
 class Connection(HttpToolsProtocol):
     """A connection of uvicorn, which by itself waits for ever, and reads without a limit.
 
-    An error within the parser makes it stop, and uvicorn answer 400.
+    What is raised in a callback makes the parser stop, and uvicorn answer 400.
     """
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
         self.ending = False
-        self.wait()
+        self.now_waiting()
         if len(self.connections) > MOST_CONNECTIONS:  # the one that has waited longest goes
             oldest = min(self.connections, key=lambda each: getattr(each, "since", math.inf))
             self.connections.discard(oldest)
             oldest.transport.abort()
 
-    def wait(self) -> None:
+    def now_waiting(self) -> None:
         self.since = self.loop.time()  # when it began to wait for the client
         self.received = self.head = 0  # bytes since then
         self.in_head = True
@@ -64,7 +63,7 @@ class Connection(HttpToolsProtocol):
         if len(self.pipeline) >= MOST_AHEAD:
             raise OverflowError
         super().on_message_begin()
-        self.wait()
+        self.now_waiting()
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.head += len(name) + len(value) + 32
@@ -92,7 +91,7 @@ class Connection(HttpToolsProtocol):
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
-        self.wait()
+        self.now_waiting()
         self.in_head = not self.cycle.more_body  # of the next request, whose head may have come
 
     def end_if_slow(self) -> None:
@@ -107,10 +106,10 @@ class Connection(HttpToolsProtocol):
         self.loop.call_later(LINGER, super().shutdown)  # what was sent by now is answered
 
 
-def page_of(predictor: bytes) -> bytes | None:
-    """Return the page, if there is one, and it shows this predictor."""
+def page_of(digest: str) -> bytes | None:
+    """Return the page, if there is one, and it shows the predictor of this SHA-256."""
     page = (ROOT / PAGE).read_bytes() if (ROOT / PAGE).is_file() else b""
-    if hashlib.sha256(predictor).hexdigest().encode() in page:
+    if f'<meta name="predictor" content="{digest}">'.encode() in page:
         return page
     cli.say(f"serve: there is no {PAGE} of this model: `python -m stages.report` makes it")
     return None
@@ -141,7 +140,7 @@ def listening(host: str, port: int) -> socket.socket:
 def main() -> None:
     args = parse()
     model = document.load(ROOT / PREDICTOR)
-    application = Application(model, page_of((ROOT / PREDICTOR).read_bytes()))
+    application = Application(model, page_of(document.digest(ROOT / PREDICTOR)))
 
     async def end_slow() -> None:
         for connection in [*server.server_state.connections]:

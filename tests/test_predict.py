@@ -4,6 +4,7 @@ import io
 import json
 import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -12,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,12 @@ SCORES = {
         "optimal": True,
     },
 }
+
+
+def scores(root: Path) -> str:
+    return json.dumps(SCORES | {"predictor": document.digest(root / "models/predictor.json")})
+
+
 HUGE = json.dumps(SCORES).replace("1.0", "1" + "0" * 400)
 COEF = (0.5, -0.8125, 12.0)
 ROWS = [[1.5, 10.0, -3.25], [0.1, 0.2, 0.3], [-9.75, 99.5, 1e5]]
@@ -117,7 +124,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "reports").mkdir()
     header = (*NAMES, "actual", "float", "quantized", "error")
     (root / "reports/predictions.csv").write_text(as_csv(rows, header))
-    (root / "reports/scores.json").write_text(json.dumps(SCORES))
+    (root / "reports/scores.json").write_text(scores(root))
     return root
 
 
@@ -598,7 +605,7 @@ def test_a_difference_from_what_was_recorded_exits_1(
     other = Path("other")
     document.save(MODEL, other / "models/predictor.json")
     (other / "reports").mkdir()
-    (other / "reports/scores.json").write_text(json.dumps(SCORES))
+    (other / "reports/scores.json").write_text(scores(other))
     rows = list(csv.reader((root / "reports/predictions.csv").open()))
     rows[2][column] = f"{float(rows[2][column]) + 1e-6:.6f}"  # the last decimal that is recorded
     (other / "reports/predictions.csv").write_text(as_csv(rows[1:], rows[0]))
@@ -627,6 +634,16 @@ def test_a_predictor_that_cannot_be_used(
         Path("other/models/predictor.json").write_text(text)
     for args in ([], ["--card"], ["--sql", "t"]):
         refused(run(*args), "predictor.json", message)
+
+
+def test_scores_of_another_model_are_refused(
+    run: Run, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(root, "other")
+    monkeypatch.setattr(predict, "ROOT", Path("other"))
+    document.save(replace(MODEL, unit="others"), Path("other/models/predictor.json"))
+    for args in ([], ["--card"]):
+        refused(run(*args), "scores.json is of another model than models/predictor.json")
 
 
 def test_the_card_says_what_the_predictor_does(run: Run) -> None:

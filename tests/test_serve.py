@@ -184,11 +184,12 @@ def test_the_page_is_that_of_the_predictor(
     monkeypatch.setattr(serve, "ROOT", tmp_path)
     (tmp_path / "reports").mkdir()
     page = tmp_path / PAGE
-    assert serve.page_of(b"a model") is None
-    page.write_text("of e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855")
-    assert serve.page_of(b"") == page.read_bytes()
+    assert serve.page_of("0" * 64) is None
+    digest = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+    page.write_text(f'<meta name="predictor" content="{digest}">')
+    assert serve.page_of(digest) == page.read_bytes()
     capsys.readouterr()
-    assert serve.page_of(b"another model") is None
+    assert serve.page_of("1" * 64) is None
     assert capsys.readouterr().err == (
         "serve: there is no reports/model.html of this model: `python -m stages.report` makes it\n"
     )

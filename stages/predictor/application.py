@@ -1,6 +1,6 @@
 """The model behind HTTP, as an application of ASGI: https://asgi.readthedocs.io.
 
-There is no framework: ten paths need no more than two mappings, and a request half the time.
+There is no framework: ten paths need two mappings, and a request half the time.
 """
 
 import json

@@ -4,6 +4,7 @@ Plain JSON, so that nobody has to unpickle a model, and read with the standard l
 that it costs nothing to start. The document has the fields of `Predictor`, in their order.
 """
 
+import hashlib
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
@@ -14,6 +15,7 @@ from typing import Any
 
 from stages.project import files
 from stages.project.cli import InputError
+from stages.project.files import PREDICTOR, SCORES
 from stages.project.text import named, shown
 from stages.tables.inputs import Input, Schema
 
@@ -93,6 +95,20 @@ def save(predictor: Predictor, path: Path) -> None:
 def load(path: Path) -> Predictor:
     """Read the predictor at `path`; an `InputError` names the field that is wrong or missing."""
     return parse(files.load_json(path), str(path))
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of the file at `path`, by which scores and a page name their predictor."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def load_scores(root: Path = Path()) -> Any:
+    """Read the scores below `root`; an `InputError` says that they are not of the predictor."""
+    scores = files.load_json(root / SCORES)
+    with files.reading(root / SCORES):
+        if scores["predictor"] != digest(root / PREDICTOR):
+            raise InputError(f"{SCORES} is of another model than {PREDICTOR}: run `dvc repro`")
+    return scores
 
 
 def parse(document: Any, name: str) -> Predictor:

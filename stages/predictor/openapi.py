@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from stages.predictor.document import Predictor
+from stages.predictor.document import VERSION, Predictor
 from stages.predictor.protocol import ABOUT, DATATYPES, MOST_ROWS, OUTPUT, documents
 from stages.tables.inputs import MOMENT
 
@@ -17,7 +17,11 @@ TYPES: dict[str, dict[str, Any]] = {
 
 
 def openapi(model: Predictor) -> Any:
-    """Return the document, whose schemas allow no more than dates and sizes that do not exist."""
+    """Return the document.
+
+    Its schemas allow all that the server takes, and else only dates that do not exist, numbers
+    without an end, and tensors whose shape is not that of their data.
+    """
     kinds = model.schema.kinds
     values = {name: _value(kind, model.missing == "mean") for name, kind in kinds.items()}
     row = _object(values)
@@ -44,7 +48,7 @@ def openapi(model: Predictor) -> Any:
         "info": {
             "title": f"{model.target}: linear regression, {model.bits}-bit weights",
             "description": f"Trained on {model.dataset}; predicts {model.target}, in {model.unit}.",
-            "version": "2",
+            "version": str(VERSION),
         },
         "paths": {
             "/predict": _post("Predict rows", _one_or_many(row), _one_or_many(answer)),

@@ -74,7 +74,7 @@ def page(
         "policy": _policy(template),
     }
     drawn = (
-        f"<figure>\n<figcaption>{escape(title)}</figcaption>\n{svg}\n</figure>\n"
+        f'<figure tabindex="0">\n<figcaption>{escape(title)}</figcaption>\n{svg}\n</figure>\n'
         for title, svg in plots.items()
     )
     escaped = {key: escape(str(value)) for key, value in texts.items()}

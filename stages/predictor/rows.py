@@ -55,8 +55,10 @@ class Scorer:
                 raise InputError(f"{place}: {what}")
             y += multiplier * (x / scale)
             if not low <= x <= high:
-                seen = f"training has {each.shown(low)} to {each.shown(high)}"
-                warnings[each.column] = f"{named(each.column)} is {each.shown(x)}, {seen}"
+                # in so many digits that what is outside does not look like an end of the range
+                text = "{:.15g}".format if each.kind == "number" else each.shown
+                seen = f"training has {text(low)} to {text(high)}"
+                warnings[each.column] = f"{named(each.column)} is {text(x)}, {seen}"
         if not isfinite(y):
             raise InputError(f"{place}: the prediction is too large for a number")
         return Prediction(y, warnings)

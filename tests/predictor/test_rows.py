@@ -62,6 +62,8 @@ def test_what_training_has_not_seen_is_told_by_column() -> None:
         "km": "km is 3, training has 0.5 to 2",
     }
     assert not Scorer(CAR).predict(ROW, "row 1").warnings
+    near = Scorer(CAR).predict(ROW | {"km": 2.000000001}, "row 1").warnings
+    assert near == {"km": "km is 2.000000001, training has 0.5 to 2"}
 
 
 @pytest.mark.parametrize(
