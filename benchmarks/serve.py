@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 from stages.predictor import document
 from stages.project.files import MODEL, PREDICTOR
+from stages.tables.inputs import Input
 
 FASTAPI = """
 import sys
@@ -97,10 +98,10 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=4, help="of each round and server")
     args = parser.parse_args()
     features = document.load(PREDICTOR).features
-    if any(feature.name != feature.input.column for feature in features):
+    names, port = [feature.name for feature in features], str(free_port())
+    if any(feature.input != Input(feature.name) for feature in features):
         print("nothing to compare: the model takes more than numbers, scikit-learn's has features")
         return
-    names, port = [feature.name for feature in features], str(free_port())
     commands = {
         "serve": [sys.executable, "-m", "stages.serve", "--port", port],
         "FastAPI and scikit-learn": [sys.executable, "-c", FASTAPI, str(MODEL), port, *names],

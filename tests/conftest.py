@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -303,9 +303,11 @@ def sail() -> Iterator[str]:
 SERVED = re.compile(r"serve: http://127\.0\.0\.1:(\d+)\n")
 
 
-def started(*args: str, cwd: Path = Path()) -> tuple[subprocess.Popen[str], int]:
+def started(
+    program: Sequence[str] = ("-m", "stages.serve"), port: int = 0, cwd: Path = Path()
+) -> tuple[subprocess.Popen[str], int]:
     """Start our server, at a free port if none is given, and wait until it listens."""
-    command = [sys.executable, "-m", "stages.serve", *(args or ("--port", "0"))]
+    command = [sys.executable, *program, "--port", str(port)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, cwd=cwd)
     assert process.stderr
     while line := process.stderr.readline():

@@ -19,7 +19,7 @@ import pytest
 from stages import serve
 from stages.predictor import document
 from stages.project.files import PAGE, PREDICTOR
-from tests.conftest import SERVED, ended, started
+from tests.conftest import ended, started
 
 FEATURES = document.load(PREDICTOR).features
 VALUES: dict[str, Callable[[Any], Any]] = {  # of any project's predictor
@@ -230,10 +230,7 @@ def test_sigterm_resets_no_connection_that_is_busy() -> None:
 @pytest.mark.slow
 def test_a_client_that_is_slow_is_let_go() -> None:
     code = "import stages.serve as s; s.PATIENCE = 2; s.cli.finish(s.main, 'serve')"
-    command = [sys.executable, "-c", code, "--port", "0"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    assert process.stderr
-    port = next(int(m[1]) for m in map(SERVED.fullmatch, process.stderr) if m)
+    process, port = started(("-c", code))
     beginnings = (b"", b"\r\n", b"GET / HT", WHOLE[:-1], WHOLE + b"\r\n")
     began = time.monotonic()
     connections = [connected(port) for _ in beginnings]

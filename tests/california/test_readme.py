@@ -159,7 +159,7 @@ def test_every_file_that_is_linked_exists() -> None:
 
 @pytest.mark.slow
 def test_the_commands_print_what_is_shown(checkout: Path) -> None:
-    server, _ = started("--port", "8080", cwd=checkout)
+    server, _ = started(port=8080, cwd=checkout)
     try:
         for block in blocks("console"):
             for shown in block.removeprefix("$ ").split("\n$ "):
