@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from stages.columns.inputs import Input
 from stages.predictor import document
 from stages.project.files import MODEL, PREDICTOR, TEST
-from stages.tables.inputs import Input
 from stages.tables.table import SAMPLE
 
 MAKE = """

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from stages.columns.inputs import Input
 from stages.predictor import document
 from stages.project.files import MODEL, PREDICTOR
-from stages.tables.inputs import Input
 
 FASTAPI = """
 import sys

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from stages.columns.inputs import Schema
 from stages.predictor import document
 from stages.project import cli, files, params
 from stages.project.cli import InputError
@@ -17,7 +18,6 @@ from stages.regression.linear import Floats, LinearModel
 from stages.regression.scores import Tally
 from stages.regression.sums import Sums
 from stages.tables import table
-from stages.tables.inputs import Schema
 from stages.tables.table import Table
 
 REMEDY = "`dvc repro` makes both"

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+from stages.columns import engine
 from stages.project import cli, files, params
 from stages.project.cli import InputError
 from stages.project.files import TEST, TRAIN
 from stages.project.params import Load
-from stages.tables import engine, table
+from stages.tables import table
 from stages.tables.encoding import check_gaps, reasons
 from stages.tables.split import SAMPLED, prepared
 from stages.tables.table import SAMPLE

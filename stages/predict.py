@@ -29,6 +29,9 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
+from stages.columns import engine, sql
+from stages.columns.pipes import pumped
+from stages.columns.source import opened
 from stages.predictor import document, expression, samples
 from stages.predictor.card import card
 from stages.predictor.document import Predictor
@@ -36,9 +39,6 @@ from stages.predictor.scoring import Request
 from stages.project import cli, files
 from stages.project.cli import InputError
 from stages.project.files import PREDICTIONS, PREDICTOR, SCORES
-from stages.tables import engine, sql
-from stages.tables.pipes import pumped
-from stages.tables.source import opened
 
 ROOT = Path(__file__).parent.parent  # files of the user lie in the working directory
 OWNED = '; in a container, `--user "$(id -u):$(id -g)"` makes you its owner'

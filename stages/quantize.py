@@ -5,6 +5,7 @@ from itertools import islice
 
 import numpy as np
 
+from stages.columns.inputs import Schema
 from stages.predictor import document
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project import cli, files, params
@@ -15,7 +16,6 @@ from stages.quantizer.solve import Quantized, quantize
 from stages.regression import sums
 from stages.regression.fit import fold
 from stages.regression.sums import Sums
-from stages.tables.inputs import Schema
 
 
 def to_predictor(codes: Codes, schema: Schema, train: Sums) -> Predictor:

@@ -13,12 +13,12 @@ from shlex import quote
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
+from stages.columns import engine
 from stages.project import cli, files, params
 from stages.project.cli import InputError, plural
 from stages.project.files import TRAIN
 from stages.project.params import Load
 from stages.project.text import listed, named
-from stages.tables import engine
 from stages.tables.encoding import Encoding
 from stages.tables.split import prepared
 from stages.tables.table import VIEW

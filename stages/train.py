@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from stages.columns.inputs import Schema
 from stages.project import cli, files
 from stages.project.cli import InputError
 from stages.project.files import DECIMALS, MODEL, SUMS, TRAIN
@@ -10,7 +11,6 @@ from stages.regression import scores, sums
 from stages.regression.fit import fit, fold, independent
 from stages.regression.sums import Sums
 from stages.tables import table
-from stages.tables.inputs import Schema
 
 SMALL_STD = 0.01  # of a target
 

@@ -21,13 +21,13 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
+from stages.columns.inputs import Input, Schema
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
 from stages.tables import datasets, raw, spark
 from stages.tables.datasets import DataSet
-from stages.tables.inputs import Input, Schema
 
 
 def csv_of(*rows: Iterable[object], **dialect: Any) -> str:

@@ -26,11 +26,11 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from stages import evaluate, load, quantize, train
+from stages.columns.sql import literal
 from stages.predictor import document
 from stages.predictor.rows import Scorer
 from stages.project.cli import InputError
 from stages.project.files import PLOTS, PREDICTOR, SCORES, UNQUANT_PARAMS
-from stages.tables.sql import literal
 from tests.cars import HEADER, RAW, SEED, TABLE, Row, cars, checkout, write
 from tests.conftest import output_of_c
 

@@ -22,11 +22,11 @@ from urllib.request import urlopen
 import duckdb
 import pytest
 
+from stages.columns import pipes
+from stages.columns.sql import identifier
 from stages.predictor import document
 from stages.predictor.expression import expression
 from stages.project.files import PAGE, PREDICTIONS, PREDICTOR, SAMPLE_COLUMNS
-from stages.tables import pipes
-from stages.tables.sql import identifier
 from tests.conftest import csv_of
 
 pytestmark = pytest.mark.container

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from stages import evaluate
+from stages.columns.inputs import Input
 from stages.evaluate import effects, headline, judge, load_codes, scored_sweep, sweep
 from stages.predictor import document
 from stages.predictor.document import Feature
@@ -14,7 +15,6 @@ from stages.quantizer.codes import Codes, pack
 from stages.regression import scores
 from stages.regression.linear import LinearModel
 from stages.regression.scores import Tally
-from stages.tables.inputs import Input
 from tests.conftest import EXAMPLE, Rows, schema_of
 
 MODEL = LinearModel(np.array([0.5, -3.0]), 3.0)

@@ -26,14 +26,14 @@ from hypothesis import strategies as st
 from sklearn.datasets import load_diabetes
 
 from stages import predict, quantize
+from stages.columns import pipes, source, sql
+from stages.columns.inputs import Input
 from stages.predictor import document, scoring
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project import cli
 from stages.quantizer import solve
 from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel, largest_difference
-from stages.tables import pipes, source, sql
-from stages.tables.inputs import Input
 from tests.conftest import Rows, all_imported, csv_of, schema_of
 
 PIPED = [False, pytest.param(True, marks=pytest.mark.slow)]

@@ -12,9 +12,9 @@ from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from operator import add
 
+from stages.columns.inputs import Input, Schema
 from stages.predictor.document import Predictor
 from stages.project.cli import InputError
-from stages.tables.inputs import Input, Schema
 
 HEAD_ROOM = 30  # bits of the largest number in the training range, where an int32_t has 31
 LIMIT = 2**62  # of the sum, so that rounding it stays below 2^63

@@ -13,11 +13,11 @@ from pathlib import Path
 from sys import float_info
 from typing import Any
 
+from stages.columns.inputs import Input, Schema
 from stages.project import files
 from stages.project.cli import InputError
 from stages.project.files import PREDICTOR, SCORES
 from stages.project.text import named, shown
-from stages.tables.inputs import Input, Schema
 
 FORMAT = "regression predictor"
 VERSION = 4

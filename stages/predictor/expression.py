@@ -6,8 +6,8 @@ engines which keep IEEE 754 agree to the last bit.
 
 from collections.abc import Sequence
 
+from stages.columns import sql
 from stages.predictor.document import Predictor
-from stages.tables import sql
 
 
 def expression(

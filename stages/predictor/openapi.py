@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from stages.columns.inputs import MOMENT
 from stages.predictor.document import VERSION, Predictor
 from stages.predictor.protocol import ABOUT, DATATYPES, MOST_ROWS, OUTPUT, documents
-from stages.tables.inputs import MOMENT
 
 JSON = "application/json"
 NAME, OBJECT = {"type": "string"}, {"type": "object"}

@@ -10,10 +10,10 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from stages.columns.inputs import parsed
 from stages.predictor.card import GAPS
 from stages.predictor.document import parse
 from stages.project.cli import plural
-from stages.tables.inputs import parsed
 
 MODELS = ("float", "quantized")
 RATED = {"r2": "R²", "mae": "mean absolute error", "rmse": "root mean squared error"}

@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from math import isfinite, isnan
 from typing import Any
 
+from stages.columns.inputs import MUST_BE, parsed
 from stages.predictor.document import Predictor
 from stages.project.cli import InputError
 from stages.project.text import named, shown
-from stages.tables.inputs import MUST_BE, parsed
 
 
 @dataclass(frozen=True)

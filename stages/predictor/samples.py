@@ -6,12 +6,12 @@ from pathlib import Path
 from statistics import fmean, pstdev
 from typing import Any
 
+from stages.columns import engine
+from stages.columns.source import opened
 from stages.predictor.document import Predictor
 from stages.predictor.scoring import Request
 from stages.project.cli import InputError
 from stages.project.files import SAMPLE_COLUMNS, existing
-from stages.tables import engine
-from stages.tables.source import opened
 
 HALF = 0.5e-6  # of the last decimal that was recorded
 LOST = 1e-14  # by doubles, as a share of their size

@@ -9,13 +9,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stages.columns import engine, sql
+from stages.columns.inputs import MUST_BE
+from stages.columns.source import REJECTS, Source
 from stages.predictor.document import Predictor
 from stages.predictor.expression import expression
 from stages.project.cli import InputError, plural
 from stages.project.text import named
-from stages.tables import engine, sql
-from stages.tables.inputs import MUST_BE
-from stages.tables.source import REJECTS, Source
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.tables.sql import double
+from stages.columns.sql import double
 
 Floats = NDArray[np.float64]
 

@@ -13,11 +13,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from stages.columns.sql import double
 from stages.project.files import DECIMALS
 from stages.regression import sums as exact
 from stages.regression.linear import Floats, LinearModel, largest_difference
 from stages.regression.sums import Sums, root
-from stages.tables.sql import double
 from stages.tables.table import Table
 
 HALF = 43  # bits, of which 2^19 rows make 62

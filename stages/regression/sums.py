@@ -31,11 +31,11 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.columns.inputs import Schema
+from stages.columns.sql import double
 from stages.project import files
 from stages.regression.linear import Floats
-from stages.tables.inputs import Schema
 from stages.tables.spark import MOST
-from stages.tables.sql import double
 from stages.tables.table import Table
 
 Integers = NDArray[np.object_]  # Python's, of any size, or fractions of them

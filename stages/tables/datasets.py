@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.columns import engine
 from stages.project.cli import InputError
 from stages.project.params import Load
-from stages.tables import engine, far, raw, table
+from stages.tables import far, raw, table
 from stages.tables.encoding import Gathered
 from stages.tables.table import VIEW
 

@@ -6,13 +6,13 @@ from fractions import Fraction
 
 import numpy as np
 
+from stages.columns.inputs import Input, Schema
+from stages.columns.sql import double
 from stages.project import cli
 from stages.project.cli import InputError, plural
 from stages.project.files import SAMPLE_COLUMNS
 from stages.project.params import Load
 from stages.project.text import named
-from stages.tables.inputs import Input, Schema
-from stages.tables.sql import double
 from stages.tables.table import VIEW, Engine, aggregates, column, ranges
 
 WORTH_AN_INPUT = 0.01  # share of the training rows in which a column is empty

@@ -6,13 +6,14 @@ must say where each goes.
 
 from dataclasses import replace
 
+from stages.columns import engine, source
+from stages.columns.inputs import MUST_BE
+from stages.columns.source import Source
 from stages.project.cli import InputError, plural
 from stages.project.params import Load
 from stages.project.text import named
-from stages.tables import engine, raw, source, spark
+from stages.tables import raw, spark
 from stages.tables.encoding import Gathered
-from stages.tables.inputs import MUST_BE
-from stages.tables.source import Source
 from stages.tables.table import LARGEST, OWN_UNIT, SMALLEST, VIEW, aggregates
 
 VALUES = {

@@ -12,14 +12,15 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
+from stages.columns import engine, source, sql
+from stages.columns.inputs import KINDS, MUST_BE
+from stages.columns.source import Source
 from stages.project import cli
 from stages.project.cli import InputError, plural
 from stages.project.params import Load
 from stages.project.text import listed, named
-from stages.tables import engine, source, sql, table
+from stages.tables import table
 from stages.tables.encoding import Gathered
-from stages.tables.inputs import KINDS, MUST_BE
-from stages.tables.source import Source
 from stages.tables.table import LARGEST, SMALLEST, VIEW, Engine
 
 if TYPE_CHECKING:

@@ -11,10 +11,10 @@ from functools import lru_cache
 from importlib.util import find_spec
 from typing import Any
 
+from stages.columns.sql import DIALECTS, Dialect
 from stages.project import cli
 from stages.project.cli import InputError
 from stages.project.text import cut
-from stages.tables.sql import DIALECTS, Dialect
 
 INSTALL = "pip install -r requirements-spark.txt"
 SETTINGS = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"}

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from stages.columns.sql import literal
 from stages.project.params import Load
 from stages.tables import datasets
 from stages.tables.encoding import Encoding, Gathered, encoded
-from stages.tables.sql import literal
 from stages.tables.table import VIEW, Engine, column
 
 if TYPE_CHECKING:

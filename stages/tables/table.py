@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from stages.columns import engine
+from stages.columns.engine import DuckDB
+from stages.columns.inputs import Schema
+from stages.columns.sql import identifier, literal
 from stages.project import cli, files
 from stages.project.cli import InputError
-from stages.tables import engine, spark
-from stages.tables.engine import DuckDB
-from stages.tables.inputs import Schema
+from stages.tables import spark
 from stages.tables.spark import Spark
-from stages.tables.sql import identifier, literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stages.columns.pipes import IN_MEMORY
 from stages.predictor import c, document
 from stages.project.files import PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
 from stages.quantizer.codes import Codes, pack
-from stages.tables.pipes import IN_MEMORY
 from tests.conftest import run, started
 
 README = Path("README.md").read_text(encoding="utf-8")

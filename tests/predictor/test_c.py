@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 
 from stages import predict
+from stages.columns.inputs import Input
 from stages.predictor import c, document
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project.cli import InputError
 from stages.regression.linear import LinearModel
-from stages.tables.inputs import Input
 from tests.conftest import EXAMPLE, modelled
 
 COMMITTED = document.load(Path("models/predictor.json"))

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.columns.inputs import Input
 from stages.predictor import document
 from stages.predictor.document import Feature, Intercept
 from stages.project.cli import InputError
 from stages.quantizer.codes import Codes
-from stages.tables.inputs import Input
 from tests.conftest import EXAMPLE
 
 TEXT = """\

@@ -13,14 +13,14 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from stages.columns.inputs import Input
+from stages.columns.sql import DIALECTS, identifier
 from stages.predictor import document
 from stages.predictor.expression import select
 from stages.project.cli import InputError
 from stages.project.files import PREDICTOR
 from stages.regression.linear import Floats, LinearModel
 from stages.tables import spark
-from stages.tables.inputs import Input
-from stages.tables.sql import DIALECTS, identifier
 from tests.conftest import modelled
 
 NAMES = ('é "q", x + y - z', "a `b` [c]", "back\\slash 'd'", "select", "Größe 日本", "{}%s;--")

@@ -18,14 +18,14 @@ import numpy as np
 import pytest
 
 from stages import evaluate, load, quantize, report, train
+from stages.columns.inputs import Input
+from stages.columns.sql import identifier
 from stages.predictor import document
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.predictor.expression import select
 from stages.predictor.page import page
 from stages.project.files import PAGE, PLOTS, PREDICTOR, SCORES
 from stages.regression.linear import LinearModel
-from stages.tables.inputs import Input
-from stages.tables.sql import identifier
 from tests.browser import Browser, browser
 from tests.cars import cars, checkout, write
 from tests.conftest import EXAMPLE, modelled

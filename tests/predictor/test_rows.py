@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from stages.columns.inputs import Input, parsed
 from stages.predictor.document import Predictor
 from stages.predictor.rows import Scorer
 from stages.project.cli import InputError
 from stages.regression.linear import LinearModel
-from stages.tables.inputs import Input, parsed
 from tests.conftest import CAR, EXAMPLE, ROW, modelled
 
 

@@ -9,11 +9,11 @@ import duckdb
 import numpy as np
 import pytest
 
+from stages.columns.engine import DuckDB
+from stages.columns.inputs import Input
 from stages.project.cli import InputError
 from stages.project.params import Load
 from stages.tables.encoding import Encoding, Gathered, check_gaps, encoded
-from stages.tables.engine import DuckDB
-from stages.tables.inputs import Input
 from stages.tables.table import VIEW
 
 TYPES = {"number": "DOUBLE", "boolean": "BOOLEAN", "date": "TIMESTAMPTZ", "text": "VARCHAR"}

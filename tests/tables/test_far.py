@@ -14,6 +14,8 @@ import pytest
 import yaml
 
 from stages import evaluate, load, quantize, start, train
+from stages.columns import engine
+from stages.columns.engine import DuckDB
 from stages.predictor import document
 from stages.project import params
 from stages.project.cli import InputError
@@ -22,8 +24,7 @@ from stages.regression import sums
 from stages.regression.linear import LinearModel
 from stages.regression.scores import Tally
 from stages.regression.sums import Sums
-from stages.tables import datasets, engine, raw, spark, table
-from stages.tables.engine import DuckDB
+from stages.tables import datasets, raw, spark, table
 from stages.tables.table import Table
 from tests.cars import HEADER, cars
 from tests.conftest import schema_of, served

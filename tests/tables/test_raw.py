@@ -22,13 +22,14 @@ import yaml
 from sklearn.model_selection import train_test_split
 
 from stages import evaluate, load, predict, quantize, train
+from stages.columns import engine
+from stages.columns.inputs import Schema
 from stages.project.cli import InputError
 from stages.project.files import MODEL, SCORES, SUMS, TEST, TRAIN
 from stages.project.params import Load
 from stages.quantizer import solve
-from stages.tables import datasets, engine, raw, table
+from stages.tables import datasets, raw, table
 from stages.tables.encoding import check_gaps, encoded
-from stages.tables.inputs import Schema
 from tests.conftest import csv_of, rows_of, schema_of
 
 Row = Sequence[object]

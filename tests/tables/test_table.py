@@ -7,9 +7,10 @@ import duckdb
 import numpy as np
 import pytest
 
+from stages.columns import engine
+from stages.columns.inputs import Input, Schema
 from stages.project.cli import InputError
-from stages.tables import engine, table
-from stages.tables.inputs import Input, Schema
+from stages.tables import table
 from tests.conftest import schema_of
 
 SCHEMA = schema_of("toy", "ü", "apples", ('a "quoted" name', "select"))

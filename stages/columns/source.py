@@ -17,12 +17,12 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from stages.columns import engine
+from stages.columns.inputs import MUST_BE
+from stages.columns.pipes import stored
+from stages.columns.sql import literal
 from stages.project.cli import InputError
 from stages.project.text import listed, named
-from stages.tables import engine
-from stages.tables.inputs import MUST_BE
-from stages.tables.pipes import stored
-from stages.tables.sql import literal
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection

@@ -13,10 +13,10 @@ import pytest
 import sqlglot
 from sqlglot import exp
 
+from stages.columns.inputs import EPOCH, Input
+from stages.columns.sql import DIALECTS, Dialect, literal
 from stages.predictor import c
 from stages.predictor.document import Feature, Intercept, Predictor
-from stages.tables.inputs import EPOCH, Input
-from stages.tables.sql import DIALECTS, Dialect, literal
 from tests.conftest import output_of_c
 
 LEVELS = (

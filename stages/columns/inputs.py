@@ -13,8 +13,8 @@ from datetime import UTC, datetime, timedelta
 from math import isfinite, nan
 from typing import Any, Self
 
+from stages.columns.sql import DUCKDB, Dialect, double
 from stages.project.text import listed
-from stages.tables.sql import DUCKDB, Dialect, double
 
 KINDS = ("number", "boolean", "date", "text")
 MUST_BE = {

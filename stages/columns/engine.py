@@ -10,10 +10,10 @@ from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from stages.columns.sql import DUCKDB, Dialect
 from stages.project import cli
 from stages.project.cli import InputError
 from stages.project.text import cut, shown
-from stages.tables.sql import DUCKDB, Dialect
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
