@@ -9,13 +9,6 @@ from tests.conftest import imported
 COMMANDS = {"load", "train", "quantize", "evaluate", "predict", "serve", "gate", "report", "start"}
 # each may use those before
 ROOMS = ("project", "columns", "tables", "regression", "quantizer", "predictor")
-    "project",
-    "columns",
-    "tables",
-    "regression",
-    "quantizer",
-    "predictor",
-)  # each may use those before
 
 
 def test_files_are_commands_and_folders_are_rooms() -> None:
