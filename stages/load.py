@@ -1,37 +1,31 @@
 """Load the data set, check it, and split it into a training and a test table."""
 
-from pathlib import Path
-
 from stages.columns import engine
 from stages.project import cli, files, params
 from stages.project.cli import InputError
 from stages.project.files import TEST, TRAIN
 from stages.project.params import Load
 from stages.tables import table
-from stages.tables.encoding import check_gaps, reasons
-from stages.tables.split import SAMPLED, prepared
-from stages.tables.table import SAMPLE
+from stages.tables.encoding import check_gaps, list_reasons
+from stages.tables.relation import check_unchanged
+from stages.tables.split import SAMPLED, prepare
+from stages.tables.table import SAMPLE, Document
 
 
-def check(n_train: int, n_test: int, n_features: int, config: Load) -> None:
-    """Refuse fewer training rows than coefficients, or fewer test rows than R² needs."""
-    if n_test < 2 or n_train <= n_features:
+def check(train: Document, test: Document, config: Load) -> None:
+    """Refuse fewer training rows than coefficients, fewer test rows than R² needs, or no spread."""
+    schema = train.schema
+    if test.n_rows < 2 or train.n_rows <= len(schema.features):
         chance = "; with a key this is chance, which another load.seed changes"
         raise InputError(
-            f"load.test_size {config.test_size} leaves {n_train} rows for training and {n_test}"
-            f" for the test; at least {n_features + 1} and 2 are needed"
+            f"load.test_size {config.test_size} leaves {train.n_rows} rows for training and"
+            f" {test.n_rows} for the test; at least {len(schema.features) + 1} and 2 are needed"
             + (chance if config.keys else "")
         )
-
-
-def check_target(folder: Path, part: str) -> None:
-    """Refuse a part in which the target is constant."""
-    found = table.read(folder)
-    if found.low[-1] == found.high[-1]:
-        raise InputError(
-            f"{found.schema.dataset}: {found.schema.target} is {found.low[-1]} in all {part} rows,"
-            " so that R² is undefined"
-        )
+    for part, which in ((train, "training"), (test, "test")):
+        if part.low[-1] == part.high[-1]:
+            same = f"{schema.target} is {part.low[-1]} in all {which} rows"
+            raise InputError(f"{schema.dataset}: {same}, so that R² is undefined")
 
 
 def main() -> str:
@@ -40,27 +34,23 @@ def main() -> str:
         files.replacing_folder(TRAIN) as train,
         files.replacing_folder(TEST) as test,
         files.temporary_folder(TRAIN.parent) as scratch,
-        engine.connected(config.dataset) as connection,
+        engine.connect(config.dataset) as connection,
     ):
-        found, split, encoding = prepared(config, scratch, connection)
+        found, split, encoding = prepare(config, scratch, connection)
         if encoding.left_out:
-            cli.say(f"load: {found.dataset}: left out: {reasons(encoding.left_out)}")
+            cli.say(f"load: {found.dataset}: left out: {list_reasons(encoding.left_out)}")
         check_gaps(encoding, found.n_rows)
-        schema, kept = encoding.schema, encoding.kept
-        n_train, n_test = (
-            table.write(f"{rows} AND {kept}", schema, folder, found.engine)
-            for rows, folder in ((split.training, train), (split.test, test))
-        )
-        check(n_train, n_test, len(schema.features), config)
-        n_rows = n_train + n_test + encoding.dropped
-        if n_rows != found.n_rows:
-            raise engine.changed(found.engine.name, found.n_rows, n_rows)
-        first = f"{split.test} AND {kept} ORDER BY {split.order} LIMIT {SAMPLED}"
-        table.write_sample(first, schema, test / SAMPLE, found.engine)
-        for folder, part in ((train, "training"), (test, "test")):
-            check_target(folder, part)
-    rows = f"{n_train:,} training rows and {n_test:,} test rows"
-    return f"{rows}, {len(schema.features)} features"
+        schema = encoding.schema
+        rows, test_rows = (part.only(encoding.kept) for part in (split.training, split.test))
+        learned = table.write(rows, schema, train, found.on)
+        held_out = table.write(test_rows, schema, test, found.on)
+        check(learned, held_out, config)
+        n_rows = learned.n_rows + held_out.n_rows + encoding.dropped
+        check_unchanged(found.on.name, found.n_rows, n_rows)
+        first = f"ORDER BY {split.order} LIMIT {SAMPLED}"
+        table.write_sample(test_rows, first, schema, test / SAMPLE, found)
+    counts = f"{learned.n_rows:,} training rows and {held_out.n_rows:,} test rows"
+    return f"{counts}, {len(schema.features)} features"
 
 
 if __name__ == "__main__":

@@ -20,8 +20,8 @@ from stages.project.files import TRAIN
 from stages.project.params import Load
 from stages.project.text import listed, named
 from stages.tables.encoding import Encoding
-from stages.tables.split import prepared
-from stages.tables.table import VIEW
+from stages.tables.relation import aggregate
+from stages.tables.split import prepare
 
 PARAMS = Path("params.yaml")
 
@@ -29,20 +29,20 @@ PARAMS = Path("params.yaml")
 def survey(config: Load) -> tuple[Load, Encoding, Mapping[str, str]]:
     """Look at the table, choose what is done about gaps, and say what each feature holds."""
     name = config.dataset
-    with files.temporary_folder(TRAIN.parent) as scratch, engine.connected(name) as connection:
-        found, _, encoding = prepared(config, scratch, connection)
+    with files.temporary_folder(TRAIN.parent) as scratch, engine.connect(name) as connection:
+        found, _, encoding = prepare(config, scratch, connection)
         schema = encoding.schema
         columns = dict(schema.kinds)
+        numbers = [name for name, kind in columns.items() if kind == "number"]
         for name, levels in schema.levels.items():
             n_levels = plural(len(levels), "level")
             columns[name] += f" of {n_levels}, {named(levels[0])} is the baseline"
-        for name, count in encoding.gaps.items():
-            if name in columns:
-                columns[name] += f", {plural(count, 'gap')}"
-        for name in (name for name, kind in schema.kinds.items() if kind == "number"):
-            x = found.engine.dialect.identifier(name)
-            counts = f"bool_and({x} = floor({x})) AS whole, count(DISTINCT {x}) AS n"
-            [(whole, different)] = found.engine.rows(f"SELECT {counts} FROM {VIEW}")
+        for name in encoding.gaps.keys() & columns.keys():
+            columns[name] += f", {plural(encoding.gaps[name], 'gap')}"
+        for name in numbers:
+            x = found.column(name)
+            asked = [f"bool_and({x} = floor({x}))", f"count(DISTINCT {x})"]
+            _, (whole, different) = aggregate(asked, found.rows, found.on)
             if whole and different == found.n_rows:
                 columns[name] += ", another in each row: if it only names the row, make it the key"
     return config if encoding.gaps else replace(config, missing="fail"), encoding, columns

@@ -3,6 +3,7 @@
 import ast
 import csv
 import io
+import json
 import os
 import re
 import shlex
@@ -17,16 +18,20 @@ from pathlib import Path
 from typing import Any
 from urllib.error import URLError
 
+import duckdb
 import numpy as np
 import pytest
+import yaml
 from sklearn.model_selection import train_test_split
 
+from stages import evaluate, load, quantize, train
 from stages.columns.inputs import Input, Schema
 from stages.predictor.document import Feature, Intercept, Predictor
+from stages.project.files import SCORES
 from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
-from stages.tables import datasets, raw, spark
+from stages.tables import datasets, gather, spark
 from stages.tables.datasets import DataSet
 
 
@@ -65,14 +70,45 @@ def random_correlation(rng: np.random.Generator, n: int, rank: int | None = None
     return np.asarray(C / np.outer(deviation, deviation))
 
 
-# of every clone, whatever the checkout's params.yaml says
-PARAMETERS = """\
-load: {{dataset: {dataset}, target: null, features: null, unit: null, key: null, missing: fail,
-  levels: 50, test_size: 0.2, seed: 42}}
-quantize: {{bits: 8, rounding: optimal}}
-evaluate: {{samples: 10}}
-gate: {{min_r2: null, max_r2_drop: 0.001}}
-"""
+def write_parameters(folder: Path = Path(), **load: Any) -> None:
+    """Write parameters that do not depend on the checkout's; `load` are some of that section."""
+    section = {"dataset": "data/raw/t.csv", "target": None, "features": None, "unit": None}
+    section |= {"key": None, "missing": "fail", "levels": 50, "test_size": 0.2, "seed": 42} | load
+    parameters = {
+        "load": section,
+        "quantize": {"bits": 8, "rounding": "optimal"},
+        "evaluate": {"samples": 10},
+        "gate": {"min_r2": None, "max_r2_drop": 0.001},
+    }
+    (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+
+
+@pytest.fixture
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Work in an empty folder for a table of one's own, where `python -m stages.NAME` runs."""
+    monkeypatch.chdir(tmp_path)
+    gather.FOLDER.mkdir(parents=True)
+    (tmp_path / "stages").symlink_to(Path(load.__file__).parent)
+    return tmp_path
+
+
+def write_csv(
+    rows: Iterable[Iterable[object]], header: Iterable[str], name: str = "t.csv", **dialect: str
+) -> None:
+    """Write a table of one's own."""
+    (gather.FOLDER / name).write_text(csv_of(header, *rows, **dialect), encoding="utf-8")
+
+
+def write_parquet(query: str, name: str = "t.parquet") -> None:
+    duckdb.execute(f"COPY ({query}) TO '{gather.FOLDER / name}' (FORMAT parquet)")
+
+
+def run_stages(*stages: Any, **load_parameters: Any) -> Any:
+    """Run some stages, by default all four, and return the scores if there are any."""
+    write_parameters(**load_parameters)
+    for stage in stages or (load, train, quantize, evaluate):
+        stage.main()
+    return json.loads(SCORES.read_text(encoding="utf-8")) if SCORES.exists() else None
 
 
 def schema_of(dataset: str, target: str, unit: str, names: Iterable[str]) -> Schema:
@@ -234,7 +270,7 @@ def change(checkout: Path, before: str, after: str) -> None:
 
 def copied(folder: Path) -> Path:
     """Copy what git would clone, and California Housing, if it is here."""
-    fresh = ("--others", "--exclude-standard", f":!{raw.FOLDER}")  # but tables nobody has added
+    fresh = ("--others", "--exclude-standard", f":!{gather.FOLDER}")  # but tables nobody has added
     for options in (("--cached",), fresh):
         for name in run("git", "ls-files", "-z", *options, cwd=Path()).stdout.split("\0")[:-1]:
             if Path(name).exists():
@@ -273,10 +309,10 @@ def restore(folder: Path) -> None:
 def cloned(folder: Path, dataset: str) -> Path:
     """Copy the project without its own tables, run it on this data set, and commit all."""
     copied(folder)
-    shutil.rmtree(folder / raw.FOLDER)
-    (folder / raw.FOLDER).mkdir()
-    (folder / raw.FOLDER / ".gitkeep").touch()
-    (folder / "params.yaml").write_text(PARAMETERS.format(dataset=dataset), encoding="utf-8")
+    shutil.rmtree(folder / gather.FOLDER)
+    (folder / gather.FOLDER).mkdir()
+    (folder / gather.FOLDER / ".gitkeep").touch()
+    write_parameters(folder, dataset=dataset)
     reproduce(folder)
     commit(folder)
     return folder

@@ -11,7 +11,7 @@ import joblib
 import pytest
 import yaml
 
-from stages.tables import raw
+from stages.tables import gather
 from tests.conftest import change, commit, copied, reproduce, restore, run
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Copy this checkout with the table and the parameters that it has, and run it."""
     folder = copied(tmp_path_factory.mktemp("own"))
     commit(folder)
-    for pointer in raw.FOLDER.rglob("*.dvc"):
+    for pointer in gather.FOLDER.rglob("*.dvc"):
         table = pointer.with_suffix("")
         if not table.exists():
             pytest.skip(f"{table} is not here, dvc pull may bring it")

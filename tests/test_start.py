@@ -7,7 +7,7 @@ import pytest
 from stages import load, start
 from stages.project import params
 from stages.project.cli import InputError
-from stages.tables import raw
+from stages.tables import gather
 from tests.cars import HEADER, cars
 from tests.conftest import csv_of
 
@@ -35,12 +35,12 @@ gate:
 @pytest.fixture(autouse=True)
 def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    raw.FOLDER.mkdir(parents=True)
+    gather.FOLDER.mkdir(parents=True)
     Path("params.yaml").write_text(PARAMETERS, encoding="utf-8")
 
 
 def write(name: str, header: tuple[str, ...], *rows: tuple[object, ...]) -> str:
-    path = raw.FOLDER / name
+    path = gather.FOLDER / name
     path.write_text(csv_of(header, *rows), encoding="utf-8")
     return str(path)
 

@@ -1,4 +1,4 @@
-"""The data sets that `load.dataset` names, each as a view of DuckDB, checked."""
+"""The data sets of scikit-learn that `load.dataset` names, checked."""
 
 import hashlib
 import os
@@ -6,20 +6,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from stages.columns import engine
 from stages.project.cli import InputError
-from stages.project.params import Load
-from stages.tables import far, raw, table
-from stages.tables.encoding import Gathered
-from stages.tables.table import VIEW
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 CACHE = "cal_housing_py3.pkz"
 ARCHIVE_URL = "https://ndownloader.figshare.com/files/5976036"
@@ -114,36 +105,3 @@ SOURCES: Mapping[str, Callable[[], DataSet]] = {
     "california_housing": california_housing,
     "diabetes": diabetes,
 }
-
-
-def gather(config: Load, scratch: Path, connection: "DuckDBPyConnection") -> Gathered:
-    """Make the data set that `config` names the view VIEW, with the columns that it asks for.
-
-    Where `config` says null: the target and the unit of the data set, all columns but the target.
-
-    Raises
-    ------
-    InputError
-        The data set cannot be read, it has no such columns, a value is not of the kind of its
-        column, or a key names no single row.
-    """
-    name = config.dataset
-    if raw.FOLDER in Path(os.path.normpath(name)).parents:
-        far_away = Path(name).suffix == ".sql"
-        return far.gather(config) if far_away else raw.gather(config, scratch, connection)
-    if name not in SOURCES:
-        raise InputError(
-            f"load.dataset must be {', '.join(SOURCES)} or files below {raw.FOLDER}, which may"
-            f" have wildcards, got {name!r}"
-        )
-    whole = SOURCES[name]()
-    features, target = raw.chosen([*whole.columns], name, config, whole.target)
-    if config.keys:
-        raise InputError(f"load.key must be null for {name}: no column names its rows")
-    for column in (*features, target):
-        if column not in whole.columns:
-            raise InputError(f"{name} has no column {column}, only {', '.join(whole.columns)}")
-    unit = config.unit or (whole.unit if target == whole.target else table.OWN_UNIT)
-    connection.register(VIEW, {column: whole.columns[column] for column in (*features, target)})
-    kinds, on = dict.fromkeys(features, "number"), engine.DuckDB(name, connection)
-    return Gathered(on, name, target, unit, kinds, {}, len(whole.columns[target]))

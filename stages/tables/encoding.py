@@ -13,25 +13,12 @@ from stages.project.cli import InputError, plural
 from stages.project.files import SAMPLE_COLUMNS
 from stages.project.params import Load
 from stages.project.text import named
-from stages.tables.table import VIEW, Engine, aggregates, column, ranges
+from stages.tables.relation import Relation, Rows, aggregate, measure
 
 WORTH_AN_INPUT = 0.01  # share of the training rows in which a column is empty
 SAME, EMPTY = "the same text in all training rows", "no values in training rows"
 FILL_DIGITS = 6  # a short number, which every engine reads right
 FILL_ERROR = 0.001  # of the range of a column, which more digits keep to
-
-
-@dataclass(frozen=True)
-class Gathered:
-    """A data set before it is split: the view VIEW, whose columns have a kind each."""
-
-    engine: Engine  # what has the view
-    dataset: str
-    target: str
-    unit: str
-    kinds: Mapping[str, str]  # of the columns to predict from; `inputs` has these kinds
-    left_out: Mapping[str, str]  # columns that cannot be inputs, and why
-    n_rows: int
 
 
 @dataclass(frozen=True)
@@ -46,16 +33,15 @@ class Encoding:
     dropped: int  # rows that it drops
 
 
-def encoded(found: Gathered, training: str, config: Load) -> Encoding:
+def encode(found: Relation, training: Rows, config: Load) -> Encoding:
     """Decide which inputs there are.
 
-    `training` is the training rows in SQL, beginning with FROM and ending in a condition. An
-    `InputError` says that no column can be an input, that one which `load.features` names cannot,
-    or that its name is taken.
+    An `InputError` says that no column can be an input, that one which `load.features` names
+    cannot, or that its name is taken.
     """
-    on, left_out, levels = found.engine, dict(found.left_out), {}
+    left_out, levels = dict(found.left_out), {}
     for name in (name for name, kind in found.kinds.items() if kind == "text"):
-        n_levels, levels[name] = _levels(name, training, config.levels, on)
+        n_levels, levels[name] = _levels(name, training, config.levels, found)
         if n_levels > config.levels:
             left_out[name] = f"text of {n_levels:,} levels, load.levels is {config.levels}"
         elif odd := [level for level in levels[name] if not level.isprintable()]:
@@ -64,23 +50,16 @@ def encoded(found: Gathered, training: str, config: Load) -> Encoding:
             left_out[name] = SAME if n_levels else EMPTY
     kinds = {name: kind for name, kind in found.kinds.items() if name not in left_out}
 
-    columns = {name: column(on, name) for name in (*kinds, found.target)}
-    complete = " AND ".join(f"{x} IS NOT NULL" for x in columns.values())
-    empty = [f"count(*) - count({x})" for x in columns.values()]
-    asked = [f"count(*) FILTER (WHERE NOT ({complete}))", *empty]
-    _, (gap_rows, *counts) = aggregates(on, asked, f"FROM {VIEW}")
-    gaps = {name: count for name, count in zip(columns, counts, strict=True) if count}
-    kept, dropped = {
-        "fail": ("TRUE", 0),
-        "drop": (complete, gap_rows),
-        "mean": (f"{columns[found.target]} IS NOT NULL", gaps.get(found.target, 0)),
-    }[config.missing]
-    training = f"{training} AND {kept}"
+    gap_rows, gaps = _gaps([*kinds, found.target], found)
+    needed = {"fail": [], "drop": [*kinds, found.target], "mean": [found.target]}[config.missing]
+    kept = _complete(needed, found)
+    dropped = {"fail": 0, "drop": gap_rows, "mean": gaps.get(found.target, 0)}[config.missing]
+    training = training.only(kept)
     if dropped:
         for name in levels.keys() & kinds.keys():
-            _, levels[name] = _levels(name, training, config.levels, on)
+            _, levels[name] = _levels(name, training, config.levels, found)
 
-    fills = _fills(kinds, training, on) if config.missing == "mean" and kinds else {}
+    fills = _fills(kinds, training, found) if config.missing == "mean" and kinds else {}
     inputs = []
     for name, kind in kinds.items():
         share, fill = fills.get(name, (0.0, None))
@@ -108,10 +87,10 @@ def inputs_of(
 
 
 def _check(
-    inputs: Sequence[Input], found: Gathered, left_out: Mapping[str, str], config: Load
+    inputs: Sequence[Input], found: Relation, left_out: Mapping[str, str], config: Load
 ) -> None:
     if config.features and left_out:
-        raise InputError(f"{found.dataset}: load.features: {reasons(left_out)}")
+        raise InputError(f"{found.dataset}: load.features: {list_reasons(left_out)}")
     columns = {each.column for each in inputs}
     for name in (name for name in (*SAMPLE_COLUMNS, "prediction") if name in columns):
         raise InputError(
@@ -122,11 +101,11 @@ def _check(
     for name in (name for name in names if names.count(name) > 1):
         raise InputError(f"{found.dataset}: two inputs would be called {name}: rename a column")
     if not inputs:
-        why = f": {reasons(left_out)}" if left_out else ""
+        why = f": {list_reasons(left_out)}" if left_out else ""
         raise InputError(f"{found.dataset}: no column but {found.target} can be an input{why}")
 
 
-def reasons(left_out: Mapping[str, str]) -> str:
+def list_reasons(left_out: Mapping[str, str]) -> str:
     """List columns, and why each is left out."""
     return "; ".join(f"{named(name)}: {why}" for name, why in left_out.items())
 
@@ -147,19 +126,31 @@ def check_gaps(found: Encoding, n_rows: int) -> None:
         cli.say(f"load: {schema.dataset}: {told}")
 
 
-def _levels(name: str, training: str, most: int, on: Engine) -> tuple[int, tuple[str, ...]]:
+def _complete(names: Sequence[str], found: Relation) -> str:
+    """Return the condition that columns have values."""
+    return " AND ".join(f"{found.column(name)} IS NOT NULL" for name in names) or "TRUE"
+
+
+def _gaps(names: Sequence[str], found: Relation) -> tuple[int, dict[str, int]]:
+    """Count the rows with a gap in any of the columns, and in each that has one."""
+    asked = [f"count(*) FILTER (WHERE NOT ({_complete(names, found)}))"]
+    asked += [f"count(*) - count({found.column(name)})" for name in names]
+    _, (rows, *counts) = aggregate(asked, found.rows, found.on)
+    return rows, {name: count for name, count in zip(names, counts, strict=True) if count}
+
+
+def _levels(name: str, rows: Rows, most: int, found: Relation) -> tuple[int, tuple[str, ...]]:
     """Return how many levels a text has, and these: the most frequent first, the others sorted."""
-    x = column(on, name)
-    rows = on.rows(
-        f"SELECT {x} AS level, count(*) AS n, count(*) OVER () AS levels {training}"
-        f" AND {x} IS NOT NULL GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {most}",
-    )
-    first, *others = [level for level, _, _ in rows] or [""]
-    return (rows[0][2] if rows else 0), (first, *sorted(others))
+    x = found.column(name)
+    columns = [f"{x} AS level", "count(*) AS n", "count(*) OVER () AS levels"]
+    query = rows.only(f"{x} IS NOT NULL").select(columns)
+    counted = found.on.rows(f"{query} GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {most}")
+    first, *others = [level for level, _, _ in counted] or [""]
+    return (counted[0][2] if counted else 0), (first, *sorted(others))
 
 
 def _fills(
-    kinds: Mapping[str, str], training: str, on: Engine
+    kinds: Mapping[str, str], training: Rows, found: Relation
 ) -> dict[str, tuple[float, float | None]]:
     """Return for each column the share of rows in which it is empty, and what to put in there.
 
@@ -168,29 +159,29 @@ def _fills(
     """
     values = []
     for name, kind in kinds.items():
-        x = column(on, name)
+        x = found.column(name)
         baseline = f"CASE WHEN {x} IS NOT NULL THEN 0e0 END"  # which is 0 in all inputs of a text
-        values.append(baseline if kind == "text" else Input(name, kind).sql(x, on.dialect))
-    n_rows, (counts, low, high) = ranges(values, training, on)
+        values.append(baseline if kind == "text" else Input(name, kind).sql(x, found.on.dialect))
+    n_rows, counts, low, high = measure(values, training, found.on)
     exponents = 53 - np.frexp(np.maximum(-low, high))[1]
     scales = map(double, np.ldexp(1.0, exponents).tolist())
     whole = [
         f"sum(CAST(floor({x} * {scale} + 0.5e0) AS DECIMAL(38, 0)))"
         for x, scale in zip(values, scales, strict=True)
     ]
-    _, totals = aggregates(on, whole, training)
+    _, totals = aggregate(whole, training, found.on)
     fills = {}
-    numbers = zip(exponents.tolist(), counts.tolist(), low.tolist(), high.tolist(), strict=True)
-    for name, total, (exponent, count, *limits) in zip(kinds, totals, numbers, strict=True):
+    numbers = zip(kinds, totals, counts, exponents.tolist(), low, high, strict=True)
+    for name, total, count, exponent, least, most in numbers:
         fill = None
         if count:
-            mean = Fraction(int(total), int(count)) / Fraction(2) ** exponent
-            fill = _shortened(float(mean), *limits)
+            mean = Fraction(int(total), count) / Fraction(2) ** exponent
+            fill = _shorten(float(mean), float(least), float(most))
         fills[name] = (n_rows - count) / max(1, n_rows), fill
     return fills
 
 
-def _shortened(mean: float, low: float, high: float) -> float:
+def _shorten(mean: float, low: float, high: float) -> float:
     """Round a mean to the fewest digits that keep it in its range, and off by FILL_ERROR of it."""
     rounded = (float(f"{mean:.{digits}g}") for digits in range(FILL_DIGITS, 17))
     most = FILL_ERROR * (high - low)

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from stages.columns.sql import DIALECTS, Dialect
@@ -25,11 +26,10 @@ SHOWN = 240  # characters of a message of Spark
 
 @dataclass(frozen=True)
 class Spark:
-    """A server as an engine; `view` goes before each query: WITH and the view of a data set."""
+    """A server as an engine; it has all that `relation.DuckDB` has."""
 
-    name: str
+    name: str  # what messages call the data set
     session: Any
-    view: str = ""
     dialect: Dialect = DIALECTS["spark"]
     most: int = MOST
 
@@ -45,26 +45,34 @@ class Spark:
             ready = sum(stage.num_completed_tasks for stage in stages or ())
             cli.progress(1 if done else ready / max(1, tasks), began)
 
-        with explaining(self.name):
+        with translate_errors(self.name):
             self.session.registerProgressHandler(draw)
             try:
-                return self.session.sql(self.view + query).toArrow()
-            except Exception:  # the server may be gone: do not try to say goodbye at exit
+                return self.session.sql(query).toArrow()
+            except Exception:  # the server may be gone: skip closing the session at exit
                 self.session.release_session_on_close = False
                 raise
             finally:
                 self.session.removeProgressHandler(draw)
                 cli.progress(1, began)
 
-    def described(self, query: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def copy(self, query: str, n_columns: int, path: Path) -> int:
+        """Write what `query` selects as Parquet, and return the number of rows."""
+        from pyarrow import parquet
+
+        table = self.arrow(query)
+        parquet.write_table(table, path)
+        return len(table)
+
+    def describe(self, query: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the names of the columns of a query, and their types."""
-        with explaining(self.name):
+        with translate_errors(self.name):
             fields = self.session.sql(query).schema.fields
         types = tuple(field.dataType.simpleString().upper() for field in fields)
         return tuple(field.name for field in fields), types
 
 
-def connected(dataset: str) -> Spark:
+def connect(dataset: str) -> Spark:
     """Return the server for the file `dataset`.
 
     An `InputError` says that SPARK_REMOTE is not set, the client is missing, or no server answers.
@@ -79,7 +87,7 @@ def connected(dataset: str) -> Spark:
         raise InputError(f"{dataset}: Spark's client is missing: `{INSTALL}` installs it")
     warnings.filterwarnings("ignore", module="pyspark")  # of a pandas that is new, and of retries
     name = f"{dataset} on {remote.partition(';')[0].rstrip('/')}"  # no token behind the semicolon
-    with explaining(name):
+    with translate_errors(name):
         return Spark(name, _session(remote))
 
 
@@ -97,7 +105,7 @@ def _session(remote: str) -> Any:
 
 
 @contextmanager
-def explaining(name: str) -> Iterator[None]:
+def translate_errors(name: str) -> Iterator[None]:
     """Make what Spark cannot do a user's mistake, in one line."""
     from grpc import RpcError
     from pyspark.errors import PySparkException

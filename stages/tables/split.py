@@ -14,9 +14,9 @@ import numpy as np
 
 from stages.columns.sql import literal
 from stages.project.params import Load
-from stages.tables import datasets
-from stages.tables.encoding import Encoding, Gathered, encoded
-from stages.tables.table import VIEW, Engine, column
+from stages.tables.encoding import Encoding, encode
+from stages.tables.gather import gather
+from stages.tables.relation import DuckDB, Relation, Rows
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -25,44 +25,49 @@ SAMPLED = 1000  # test rows that reports may show, in the order of the split
 
 
 class Split(NamedTuple):
-    """How rows are split, as SQL."""
-
-    training: str  # what follows FROM VIEW for the training rows
-    test: str
-    order: str  # of the test rows
+    training: Rows
+    test: Rows
+    order: str  # of the test rows, as SQL
 
 
-def drawn(n_rows: int, config: Load, connection: "DuckDBPyConnection") -> Split:
+def split(found: Relation, config: Load) -> Split:
+    """Split by key where there is one, else at random."""
+    if isinstance(found.on, DuckDB) and not config.keys:
+        return draw(found, config, found.on.connection)
+    return hash_keys(found, config)
+
+
+def draw(found: Relation, config: Load, connection: "DuckDBPyConnection") -> Split:
     """Split at random, as scikit-learn's train_test_split does."""
-    rows = np.arange(n_rows, dtype=np.uint32)
+    rows = np.arange(found.n_rows, dtype=np.uint32)
     # not default_rng: the numbers of this one never change, and scikit-learn uses it
     np.random.RandomState(config.seed).shuffle(rows)
-    test = rows[: math.ceil(config.test_size * n_rows)]
-    place = np.full(n_rows, SAMPLED + 1, dtype=np.uint16)
+    test = rows[: math.ceil(config.test_size * found.n_rows)]
+    place = np.full(found.n_rows, SAMPLED + 1, dtype=np.uint16)
     place[test] = np.arange(len(test)).clip(max=SAMPLED)
     connection.register("places", {"place": place})
-    rest = "POSITIONAL JOIN places WHERE places.place"
-    return Split(f"{rest} > {SAMPLED}", f"{rest} <= {SAMPLED}", "places.place")
+    source = f"{found.rows.source} POSITIONAL JOIN places"
+    training, test_rows = (Rows(source, f"places.place {test} {SAMPLED}") for test in (">", "<="))
+    return Split(training, test_rows, "places.place")
 
 
-def keyed(config: Load, on: Engine) -> Split:
+def hash_keys(found: Relation, config: Load) -> Split:
     """Split by key: a test row is one whose MD5 is below the share test_size, as hex text.
 
     Every engine compares text alike.
     """
-    columns = [column(on, name) for name in config.keys]
+    columns = [*map(found.column, config.keys)]
     parts = ", ':', ".join([literal(str(config.seed)), *columns])
     digest = f"md5(concat({parts}))"
     share = literal(f"{math.floor(config.test_size * 2**32):08x}")
-    order = ", ".join([digest, *columns])
-    return Split(f"WHERE {digest} >= {share}", f"WHERE {digest} < {share}", order)
+    training, test = (found.rows.only(f"{digest} {side} {share}") for side in (">=", "<"))
+    return Split(training, test, ", ".join([digest, *columns]))
 
 
-def prepared(
+def prepare(
     config: Load, scratch: Path, connection: "DuckDBPyConnection"
-) -> tuple[Gathered, Split, Encoding]:
+) -> tuple[Relation, Split, Encoding]:
     """Gather the data set, split it, and decide what becomes of its columns."""
-    found = datasets.gather(config, scratch, connection)
-    keys, n_rows = config.keys, found.n_rows
-    split = keyed(config, found.engine) if keys else drawn(n_rows, config, connection)
-    return found, split, encoded(found, f"FROM {VIEW} {split.training}", config)
+    found = gather(config, scratch, connection)
+    parts = split(found, config)
+    return found, parts, encode(found, parts.training, config)

@@ -9,12 +9,12 @@ import duckdb
 import numpy as np
 import pytest
 
-from stages.columns.engine import DuckDB
 from stages.columns.inputs import Input
 from stages.project.cli import InputError
 from stages.project.params import Load
-from stages.tables.encoding import Encoding, Gathered, check_gaps, encoded
-from stages.tables.table import VIEW
+from stages.tables import encoding
+from stages.tables.encoding import Encoding, check_gaps
+from stages.tables.relation import DuckDB, Relation, Rows
 
 TYPES = {"number": "DOUBLE", "boolean": "BOOLEAN", "date": "TIMESTAMPTZ", "text": "VARCHAR"}
 
@@ -33,15 +33,16 @@ def encode(
     with duckdb.connect() as connection:
         types = {"n": "INTEGER", "y": "DOUBLE"} | {name: TYPES[of] for name, of in kinds.items()}
         fields = ", ".join(f'"{name}" {sort}' for name, sort in types.items())
-        connection.execute(f"CREATE TABLE {VIEW} ({fields})")
+        connection.execute(f"CREATE TABLE t ({fields})")
         rows = [list(row) for row in zip(*(columns[name] for name in types), strict=True)]
         marks = ", ".join("?" * len(types))
-        connection.executemany(f"INSERT INTO {VIEW} VALUES ({marks})", rows)
-        found = Gathered(DuckDB("toy", connection), "toy", "y", "apples", kinds, {}, n_rows)
-        training = f"FROM {VIEW} WHERE {VIEW}.n < {n_rows if n_train is None else n_train}"
-        encoding = encoded(found, training, config)
-        check_gaps(encoding, n_rows)
-        return encoding
+        connection.executemany(f"INSERT INTO t VALUES ({marks})", rows)
+        on, rows = DuckDB("toy", connection), Rows("t")
+        found = Relation(on, rows, "toy", "y", "apples", kinds, {}, n_rows)
+        training = rows.only(f"t.n < {n_rows if n_train is None else n_train}")
+        made = encoding.encode(found, training, config)
+        check_gaps(made, n_rows)
+        return made
 
 
 # levels
@@ -181,13 +182,13 @@ def test_a_mean_is_exact_in_six_digits_and_knows_no_order(scale: float) -> None:
     expected = Input("x", fill=float(Context(prec=6).divide(*ratio)))
     for order in (values, rng.permutation(values)):
         with duckdb.connect() as connection:
-            connection.register(VIEW, {"x": np.array(order), "y": np.array(order)})
-            found = Gathered(
-                DuckDB("toy", connection), "toy", "y", "apples", {"x": "number"}, {}, len(values)
-            )
+            connection.register("t", {"x": np.array(order), "y": np.array(order)})
+            on, rows = DuckDB("toy", connection), Rows("t")
+            kinds = {"x": "number"}
+            found = Relation(on, rows, "toy", "y", "apples", kinds, {}, len(values))
             config = Load("toy", "y", None, None, None, "mean", 50, 0.2, 0)
-            encoding = encoded(found, f"FROM {VIEW} WHERE TRUE", config)
-        assert encoding.schema.inputs == (expected,)
+            made = encoding.encode(found, rows, config)
+        assert made.schema.inputs == (expected,)
 
 
 @pytest.mark.parametrize(

@@ -11,11 +11,9 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
-import yaml
 
-from stages import evaluate, load, quantize, start, train
+from stages import load, start, train
 from stages.columns import engine
-from stages.columns.engine import DuckDB
 from stages.predictor import document
 from stages.project import params
 from stages.project.cli import InputError
@@ -24,25 +22,20 @@ from stages.regression import sums
 from stages.regression.linear import LinearModel
 from stages.regression.scores import Tally
 from stages.regression.sums import Sums
-from stages.tables import datasets, raw, spark, table
+from stages.tables import datasets, gather, spark, table
+from stages.tables.relation import DuckDB
 from stages.tables.table import Table
 from tests.cars import HEADER, cars
-from tests.conftest import schema_of, served
+from tests.conftest import run_stages, schema_of, served, write_parameters
 
 NEAR, FAR = "data/raw/t.pqt", "data/raw/t.sql"  # of one length, as scores.json has bytes
-LOAD: dict[str, Any] = {"target": "y", "features": None, "unit": None, "key": "id"} | {
-    "missing": "fail",
-    "levels": 50,
-    "test_size": 0.2,
-    "seed": 42,
-}
 
 
 @pytest.fixture(autouse=True)
 def checkout(tmp_path: Path, sail: str, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SPARK_REMOTE", sail)
-    raw.FOLDER.mkdir(parents=True)
+    gather.FOLDER.mkdir(parents=True)
     return tmp_path
 
 
@@ -67,16 +60,8 @@ def write_cars(n: int) -> None:
     Path(FAR).write_text(f"SELECT * FROM parquet.`{Path(NEAR).absolute()}`")
 
 
-def run(dataset: str, stages: Any = (load, train, quantize, evaluate), **changed: Any) -> None:
-    parameters: dict[str, Any] = {
-        "load": LOAD | {"dataset": dataset} | changed,
-        "quantize": {"bits": 8, "rounding": "optimal"},
-        "evaluate": {"samples": 10},
-        "gate": {"min_r2": 0.5, "max_r2_drop": 0.001},
-    }
-    Path("params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
-    for stage in stages:
-        stage.main()
+def run(dataset: str, *stages: Any, **parameters: Any) -> None:
+    run_stages(*stages, **{"dataset": dataset, "target": "y", "key": "id"} | parameters)
 
 
 def made(dataset: str, **changed: Any) -> dict[Path, bytes]:
@@ -102,7 +87,7 @@ def test_near_and_far_give_the_same_bytes() -> None:
 
 def test_start_looks_at_a_table_on_a_server() -> None:
     write(houses(60))
-    run(FAR, stages=())
+    write_parameters(dataset=FAR, target="y", key="id")
     start.start(FAR, "y", "id")
     found = params.read().load
     assert (found.dataset, found.features, found.key) == (FAR, ["x", "z"], "id")
@@ -139,7 +124,7 @@ def odd_table(rows: np.ndarray) -> Table:
     with duckdb.connect() as connection:
         connection.register("w", dict(zip(names, rows.T, strict=True)))
         connection.execute(f"COPY w TO '{path}' (FORMAT parquet)")
-    there = f"(SELECT * FROM parquet.`{path.absolute()}`) AS t"
+    there = f"SELECT * FROM parquet.`{path.absolute()}`"
     ends = rows.min(axis=0), rows.max(axis=0)
     schema = schema_of(FAR, "y", "", names[:-1])
     return Table(schema, Path(), names, len(rows), *ends, there)
@@ -151,14 +136,14 @@ def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     if request.param == "sail":
         yield
         return
-    with engine.connected("toy") as connection:
+    with engine.connect("toy") as connection:
 
         def rows(self: DuckDB, query: str) -> list[Any]:
             found = query.replace("parquet.`", "read_parquet('").replace("`", "')")
             return self.connection.execute(found).fetchall()
 
         monkeypatch.setattr(DuckDB, "rows", rows)
-        monkeypatch.setattr(spark, "connected", lambda name: DuckDB(name, connection))
+        monkeypatch.setattr(spark, "connect", lambda name: DuckDB(name, connection))
         yield
 
 
@@ -221,7 +206,7 @@ def test_a_row_outside_of_the_range_is_not_lost_but_refused() -> None:
         (houses(9), {"target": "id", "key": "z"}, "id must be a finite number, its type is STRING"),
         (houses(9, x="[i]"), {"features": ["x"]}, r"load\.features: x: its type is ARRAY"),
         (houses(0), {}, "has no rows"),
-        (houses(99, x="i / greatest(0, 97 - i)"), {}, r"x is inf where id 'h97', must .* \(2 bad"),
+        (houses(99, x="i / greatest(0, 97 - i)"), {}, r"id 'h97': x is inf, must .* \(2 bad"),
         (houses(99, "CASE WHEN i < 97 THEN i END"), {}, r"id is empty .* \(2 bad rows"),
         (houses(99, "i % 90"), {}, r"must be unique, 2 rows have id '0' \(9 such"),
         (houses(99, x="CASE WHEN i > 9 THEN i END"), {}, "10 of 99 rows have a gap, x in 10"),
@@ -230,12 +215,12 @@ def test_a_row_outside_of_the_range_is_not_lost_but_refused() -> None:
 )  # fmt: skip
 def test_bad_tables_are_refused(query: str, wanted: dict[str, Any], message: str) -> None:
     write(query)
-    refused(FAR, message, [load], **wanted)
+    check_refused(FAR, message, load, **wanted)
 
 
-def refused(name: str, message: str, stages: Any, **wanted: Any) -> None:
+def check_refused(name: str, message: str, stage: Any, **wanted: Any) -> None:
     with pytest.raises(InputError, match=message) as raised:
-        run(FAR, stages, **wanted)
+        run(FAR, stage, **wanted)
     assert "\n" not in str(raised.value)
     assert name in str(raised.value) or "load." in str(raised.value)
 
@@ -251,44 +236,44 @@ def refused(name: str, message: str, stages: Any, **wanted: Any) -> None:
 )
 def test_bad_sql_is_refused(text: str, message: str) -> None:
     Path(FAR).write_text(text)
-    refused(FAR, message, [load])
+    check_refused(FAR, message, load)
 
 
 def test_one_select_at_a_time() -> None:
     write(houses(9))
     Path("data/raw/u.sql").write_text("SELECT 1")
     with pytest.raises(InputError, match=r"data/raw/\*\.sql matches data/raw/t\.sql and others"):
-        run("data/raw/*.sql", [load])
+        run("data/raw/*.sql", load)
 
 
 def test_without_a_server_one_line_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
     write(houses(9))
     monkeypatch.delenv("SPARK_REMOTE")
-    refused(FAR, "set SPARK_REMOTE to its address", [load])
+    check_refused(FAR, "set SPARK_REMOTE to its address", load)
     monkeypatch.setenv("SPARK_REMOTE", "localhost:1")
-    refused(FAR, "on localhost:1: ", [load])
+    check_refused(FAR, "on localhost:1: ", load)
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
         port = nobody.getsockname()[1]
     monkeypatch.setattr(spark, "FIRST", 0)
     monkeypatch.setenv("SPARK_REMOTE", f"sc://127.0.0.1:{port}/;token=secret")
     with pytest.raises(InputError, match=f"on sc://127.0.0.1:{port}: ") as raised:
-        run(FAR, [load])
+        run(FAR, load)
     assert "secret" not in str(raised.value)
 
 
 def test_a_missing_client_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     write(houses(9))
     monkeypatch.setattr(spark, "find_spec", lambda _: None)
-    refused(FAR, f"`{spark.INSTALL}` installs it", [load])
+    check_refused(FAR, f"`{spark.INSTALL}` installs it", load)
 
 
 def test_a_select_that_changes_is_refused_and_the_outputs_stay() -> None:
     write(houses(400))
-    run(FAR, [load, train])
+    run(FAR, load, train)
     before = {path: path.read_bytes() for path in Path().rglob("*.*") if path.is_file()}
     write(houses(500))
-    refused(FAR, "on sc://127.* changed: it had [0-9]+ and then", [train])
+    check_refused(FAR, "on sc://127.* changed: it had [0-9]+ and then", train)
     before |= {Path(NEAR): Path(NEAR).read_bytes()}
     assert {path: path.read_bytes() for path in before} == before
 
@@ -298,9 +283,9 @@ def test_a_server_that_goes_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(spark, "LATER", 0)
     server, remote = served()
     monkeypatch.setenv("SPARK_REMOTE", remote)
-    run(FAR, [load])
+    run(FAR, load)
     server.stop()
-    refused(FAR, "on sc://127", [train])
+    check_refused(FAR, "on sc://127", train)
 
 
 def test_many_columns_are_told_of_and_too_many_refused(
@@ -308,10 +293,10 @@ def test_many_columns_are_told_of_and_too_many_refused(
 ) -> None:
     write(houses(99))
     monkeypatch.setattr(table, "WIDE", 2)
-    run(FAR, [load])
+    run(FAR, load)
     assert "2 features make" in capsys.readouterr().err
     monkeypatch.setattr(table, "WIDEST", 2)
-    refused(FAR, "name less than 2 of them in load.features", [load])
+    check_refused(FAR, "name less than 2 of them in load.features", load)
 
 
 @pytest.mark.slow
@@ -320,6 +305,6 @@ def test_fifty_features_come_to_an_end() -> None:
     write(f"SELECT i AS id, {columns}, cos(i) AS y FROM range(2000) AS t(i)")
     sums_of = {}
     for name in (NEAR, FAR):
-        run(name, [load, train])
+        run(name, load, train)
         sums_of[name] = SUMS.read_bytes().replace(name.encode(), b"NAME")
     assert sums_of[NEAR] == sums_of[FAR]

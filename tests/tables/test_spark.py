@@ -18,12 +18,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
-import yaml
 
 from stages.predictor import document
 from stages.predictor.expression import select
 from stages.project.files import PREDICTOR, SUMS
 from stages.tables import datasets, spark
+from tests.conftest import write_parameters
 
 NEAR, FAR = "data/raw/t.pqt", "data/raw/t.sql"  # of one length, as scores.json has bytes
 PATIENCE = 120  # seconds
@@ -131,14 +131,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def stage(name: str, cluster: Cluster, dataset: str = "") -> subprocess.Popen[bytes]:
     """Start a stage."""
     if dataset:
-        parameters = {
-            "load": {"dataset": dataset, "target": "y", "features": None, "unit": None}
-            | {"key": "id", "missing": "fail", "levels": 50, "test_size": 0.2, "seed": 42},
-            "quantize": {"bits": 8, "rounding": "optimal"},
-            "evaluate": {"samples": 10},
-            "gate": {"min_r2": 0.5, "max_r2_drop": 0.001},
-        }
-        Path("params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
+        write_parameters(dataset=dataset, target="y", key="id")
     command = [sys.executable, "-m", f"stages.{name}"]
     env = os.environ | {"SPARK_REMOTE": cluster.remote}
     return subprocess.Popen(command, env=env, stdout=subprocess.DEVNULL)
@@ -173,7 +166,7 @@ def test_spark_gives_the_same_bytes_also_if_a_worker_dies(
     monkeypatch.setenv("SPARK_REMOTE", cluster.remote)
     predictor = document.load(PREDICTOR)
     query = select(predictor, f"parquet.`{Path(NEAR).absolute()}`", "spark")
-    predicted = spark.connected(FAR).rows(f"SELECT id, prediction FROM ({query})")
+    predicted = spark.connect(FAR).rows(f"SELECT id, prediction FROM ({query})")
     query = select(predictor, f"read_parquet('{NEAR}')", "duckdb")
     assert (
         sorted(predicted)

@@ -1,0 +1,271 @@
+"""Tables of one's own: how files become one typed relation, and what is refused."""
+
+import gzip
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+
+from stages.columns import engine
+from stages.columns.inputs import Schema
+from stages.project import params
+from stages.project.cli import InputError
+from stages.tables import datasets, gather
+from stages.tables.encoding import check_gaps, encode
+from tests.conftest import rows_of, schema_of, write_csv, write_parameters, write_parquet
+
+ROWS = [[1.5, "Rome", 3, 7.25], [2.5, "Oslo", 4, -1e3], [0.5, "Rio", 5, 0]]
+HEADER = ["size", "city", "price", "age"]
+
+pytestmark = pytest.mark.usefixtures("own_folder")
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What a data set becomes, and all of its columns: features, target, key."""
+
+    schema: Schema
+    columns: dict[str, Any]
+    left_out: Mapping[str, str]
+
+    @property
+    def X(self) -> np.ndarray:  # noqa: N802
+        return np.column_stack([self.columns[name] for name in self.schema.features])
+
+    @property
+    def y(self) -> np.ndarray:
+        return np.asarray(self.columns[self.schema.target])
+
+
+def read(name: str = "data/raw/t.csv", target: str | None = "price", **wanted: Any) -> Gathered:
+    write_parameters(dataset=name, target=target, **wanted)
+    config = params.read().load
+    Path("scratch").mkdir(exist_ok=True)
+    with engine.connect(name) as connection:
+        found = gather.gather(config, Path("scratch"), connection)
+        columns = connection.execute(found.rows.select(["*"])).fetchnumpy()
+        encoding = encode(found, found.rows, config)
+    check_gaps(encoding, found.n_rows)
+    assert found.n_rows == len(columns[found.target])
+    return Gathered(encoding.schema, columns, encoding.left_out)
+
+
+@pytest.mark.parametrize("form", ["csv", "semicolons", "csv.gz", "parquet", "two files"])
+def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
+    whole = datasets.diabetes()
+    header = [*whole.columns]
+    rows = rows_of(whole).block.tolist()
+    path = gather.FOLDER / f"t.{form}"
+    match form:
+        case "csv":
+            write_csv(rows, header)
+        case "semicolons":
+            path = gather.FOLDER / "t.csv"
+            write_csv(rows, header, delimiter=";")
+        case "csv.gz":
+            write_csv(rows, header)
+            path.write_bytes(gzip.compress((gather.FOLDER / "t.csv").read_bytes()))
+        case "parquet":
+            write_csv(rows, header)
+            write_parquet(f"FROM '{gather.FOLDER}/t.csv'")
+        case "two files":
+            path = gather.FOLDER / "*.csv"
+            write_csv(rows[:100], header, "a.csv")
+            write_csv([row[::-1] for row in rows[100:]], header[::-1], "b.csv")
+    found = read(str(path), target=whole.target)
+    assert found.X.tobytes() == rows_of(whole).X.tobytes()
+    assert found.y.tolist() == rows_of(whole).y.tolist()
+    assert found.schema == schema_of(str(path), whole.target, "its own unit", tuple(header[:-1]))
+
+
+def test_columns_that_cannot_be_inputs_are_left_out_each_with_its_reason() -> None:
+    rows = [[i, *row, "", "a\nb" if i else "c", "new"] for i, row in enumerate(ROWS)]
+    write_csv(rows, header=["", *HEADER, "note", "odd", "state"])
+    found = read(levels=2)
+    assert found.schema.features == ("size", "age")
+    assert found.X.tolist() == [[1.5, 7.25], [2.5, -1000.0], [0.5, 0.0]]
+    assert found.y.tolist() == [3, 4, 5]
+    assert found.left_out == {
+        "": "it has no name",
+        "city": "text of 3 levels, load.levels is 2",
+        "note": "it has no values",
+        "odd": "its level 'a\\nb' does not print",
+        "state": "the same text in all training rows",
+    }
+    with pytest.raises(InputError, match=r"load\.features: city: text of 3 levels"):
+        read(levels=2, features=["age", "city"])
+
+
+def test_types_of_parquet_are_known() -> None:
+    write_parquet(
+        "SELECT i AS a, i::DECIMAL(9, 2) AS b, i % 2 = 0 AS even, DATE '2026-01-01' AS day,"
+        " [i] AS list, i * i AS price FROM range(3) AS t(i)"
+    )
+    found = read("data/raw/t.parquet")
+    assert found.schema.kinds == {"a": "number", "b": "number", "even": "boolean", "day": "date"}
+    assert found.left_out == {"list": "its type is BIGINT[]"}
+
+
+@pytest.mark.parametrize(
+    ("values", "kind"),
+    [
+        (["true", "False", "", "TRUE"], "boolean"),
+        (["F", "F", "M", "F"], "text"),
+        (["N", "N", "S", "N"], "text"),
+        (["0", "1", "1", "0"], "number"),
+    ],
+)
+def test_a_column_is_boolean_if_all_of_its_values_are(values: list[str], kind: str) -> None:
+    write_csv([[value, i] for i, value in enumerate(values)], header=["x", "price"])
+    assert read(missing="mean").schema.kinds == {"x": kind}
+
+
+@pytest.mark.parametrize(
+    ("sort", "value"),
+    [
+        ("TIMESTAMPTZ_NS", "TIMESTAMP_NS '2020-01-01 00:00:00.5'"),
+        ("DATE", "DATE '2020-01-01' + i::INT"),
+        ("DATE", "CASE WHEN i = 1 THEN 'infinity'::DATE ELSE '2020-01-01' END"),
+        ("DATE", "CASE WHEN i = 1 THEN '400000-01-01'::DATE ELSE '2020-01-01' END"),
+        ("DATE", "CASE WHEN i = 1 THEN '12000-01-01'::DATE ELSE '2020-01-01' END"),
+    ],
+)
+def test_dates_of_parquet_are_years_that_can_be_written(sort: str, value: str) -> None:
+    write_parquet(f"SELECT {value} AS day, i AS price FROM range(3) AS t(i)")
+    if "CASE" in value:
+        with pytest.raises(InputError, match=r"row 2: day is .*, must be a date"):
+            read("data/raw/t.parquet")
+    else:
+        assert read("data/raw/t.parquet").schema.kinds == {"day": "date"}
+
+
+def test_nan_is_a_gap_also_where_parquet_tells_a_range_without_it() -> None:
+    columns = {"x": [1.0, np.nan, 3.0], "price": [1.0, 2.0, 3.0]}
+    pyarrow.parquet.write_table(pyarrow.table(columns), gather.FOLDER / "t.parquet")
+    with pytest.raises(InputError, match="1 of 3 rows have a gap, x in 1"):
+        read("data/raw/t.parquet")
+
+
+def test_a_target_without_values_is_named() -> None:
+    write_csv([[1, ""], [2, ""]], header=["x", "price"])
+    with pytest.raises(InputError, match="price cannot be the target: it has no values"):
+        read()
+
+
+@pytest.mark.parametrize("cell", ['5" inch' + "w" * 140_000, '"' + "w" * 140_000 + '"'])
+def test_a_long_cell_of_a_file_with_semicolons_is_no_bug(cell: str) -> None:
+    (gather.FOLDER / "t.csv").write_text(f"price;x;t\n1;2;a\n2;3;{cell}\n")
+    assert read(features=["x"]).y.tolist() == [1, 2]
+
+
+def test_features_and_unit_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv(ROWS, HEADER)
+    found = read(features=["age"], target="size", unit="m²")
+    assert found.schema == schema_of("data/raw/t.csv", "size", "m²", ("age",))
+    assert found.X.tolist() == [[7.25], [-1000.0], [0.0]]
+    assert capsys.readouterr().err == ""
+
+
+NUMBER = "must be a finite number, 0 or 1e-100 to 1e+100 in size"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "message"),
+    [
+        ("a,price\n1,2\n", {"target": None}, "load.target must name the column of"),
+        ("a,price\n1,2\n", {"target": None}, "to predict, one of a, price"),
+        ("a,price\n1,2\n", {"target": "cost"}, "column cost missing; found a, price"),
+        ("a,price\n1,2\n", {"features": ["b"]}, "column b missing; found a, price"),
+        ("a,price\n1,2\n", {"features": ["price"]}, "load.features must not have the target"),
+        ("price\n1\n", {}, "no column but price can be an input"),
+        ("a,price\nx,2\n", {}, "no column but price can be an input"),
+        (
+            "a,b,price\n1,1,2\nn/a,1,3\n,2,4\n8,?,x\n5,6,7\n",
+            {},
+            f"row 2 below the header: a is 'n/a', {NUMBER}, or be left out of load.features"
+            " (2 bad rows in all)",
+        ),
+        ("a,price\n1,x\n", {}, f"row 1 below the header: price is 'x', {NUMBER} (1 bad row in"),
+        ("a,price\n1,2\nnan,3\n", {}, "1 of 2 rows have a gap, a in 1"),
+        (
+            "a,b,price\n1,,2\n,,3\n4,5,6\n7,8,\n",
+            {},
+            "3 of 4 rows have a gap, a in 1, b in 2, price in 1; load.missing: drop leaves these",
+        ),
+        ("a,price\n1,2\n-inf,3\n", {}, f"a is '-inf', {NUMBER}"),
+        ("a,price\n1,2\n1e101,3\n", {}, f"a is '1e101', {NUMBER}"),
+        ("a,price\n1,2\n1e-101,3\n", {}, f"a is '1e-101', {NUMBER}"),
+        # 12 is a text in a column of texts
+        ("b,price\n12,1\nx,2\ny,?\n", {}, f"row 3 below the header: price is '?', {NUMBER} (1 bad"),
+        # a column's name is no name of DuckDB's for something else
+        ("rowid,b,price\n3,5,2\n0,q,4\n", {}, f"row 2 below the header: b is 'q', {NUMBER}"),
+        ("a,price\n", {}, "has no rows"),
+        ('"a\nb",price\n1,2\n', {}, "'a\\nb' cannot be the name of a column"),
+        ('{"price": 1, "a": 2}\n', {}, "is JSON, must be CSV or Parquet"),
+        ("a,price\n1,2\n3\n", {}, "Expected Number of Columns: 2"),
+        ("a,a,price\n1,2,3\n", {}, "more than one column is called a"),
+        ("a,A,price\n1,2,3\n", {}, "a and A differ in case alone"),
+        ("Ä,ä,price\n1,2,3\n", {}, "Ä and ä differ in case alone"),
+        ("a,Price,price\n1,2,3\n", {}, "Price and price differ in case alone"),
+        ("a,error,price\n1,2,3\n", {}, "no feature can be called error"),
+        ("a,prediction,price\n1,2,3\n", {}, "no feature can be called prediction"),
+        ("", {}, "is empty"),
+    ],
+)
+def test_a_table_that_cannot_be_used_is_refused_in_one_line(
+    text: str, wanted: dict[str, Any], message: str
+) -> None:
+    (gather.FOLDER / "t.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(InputError) as raised:
+        read(**wanted)
+    assert message in str(raised.value)
+    assert "\n" not in str(raised.value)
+    assert wanted.get("features") == ["price"] or "data/raw/t.csv" in str(raised.value)
+
+
+def test_the_file_and_the_row_in_it_are_named() -> None:
+    write_csv(ROWS, HEADER, "a.csv")
+    write_csv([*ROWS, ["x", "Bern", 1, 2]], HEADER, "b.csv")
+    write_csv(ROWS, HEADER, "c.csv")
+    with pytest.raises(InputError, match=r"^data/raw/b.csv: row 4 below the header: size is 'x'"):
+        read("data/raw/*.csv")
+    write_csv(ROWS, ["size", "city", "cost", "age"], "b.csv")
+    with pytest.raises(InputError, match=r"^data/raw/b.csv: column price missing"):
+        read("data/raw/?.csv")
+
+
+@pytest.mark.parametrize(
+    "name", ["iris", "t.csv", "/etc/passwd", "data/raw/../../t.csv", "data/raw"]
+)
+def test_only_files_that_dvc_sees_are_read(name: str) -> None:
+    Path("t.csv").touch()
+    with pytest.raises(InputError, match="must be california_housing, diabetes or files below"):
+        read(name)
+
+
+@pytest.mark.parametrize("name", ["data/raw/*", "data/raw/**.csv", "data/raw/t.parquet"])
+def test_a_file_that_is_missing_is_named(name: str) -> None:
+    for file in (".gitignore", "t.csv.dvc"):  # are of git and DVC
+        (gather.FOLDER / file).touch()
+    with pytest.raises(InputError, match=re.escape(name)):
+        read(name)
+
+
+def test_wildcards_in_a_name_that_exists_are_letters() -> None:
+    write_csv(ROWS, HEADER, "t[1].csv")
+    write_csv(ROWS[:1], HEADER, "t1.csv")
+    assert len(read("data/raw/t[1].csv").y) == len(ROWS)
+
+
+def test_a_column_may_be_called_like_one_of_ours() -> None:
+    names = ["file_row_number", "place", "places", "gathered", "rowid", "row"]
+    write_csv([[i + j * j for j in range(6)] + [i % 3] for i in range(9)], header=[*names, "price"])
+    assert read().schema.features == tuple(names)
+    write_csv([[i] * 6 + ["x" if i == 4 else 1] for i in range(9)], header=[*names, "price"])
+    with pytest.raises(InputError, match="row 5 below the header: price is 'x'"):
+        read()
