@@ -11,8 +11,6 @@ from stages.project import cli, files, params
 from stages.project.cli import InputError
 from stages.project.files import PREDICTOR, QUANT_PARAMS, SUMS, TEST, TRAIN, UNQUANT_PARAMS
 from stages.quantizer.codes import Codes, pack, unpack
-from stages.quantizer.others import others
-from stages.quantizer.solve import quantize
 from stages.regression import scores, sums
 from stages.regression.linear import Floats, LinearModel
 from stages.regression.scores import Tally
@@ -21,10 +19,7 @@ from stages.tables import table
 from stages.tables.table import Table
 
 REMEDY = "`dvc repro` makes both"
-Way = tuple[str, int, int, LinearModel]  # rounding, bits, payload_bytes, quantized model
-WAY_COLUMNS = ("rounding", "bits", "payload_bytes")
 WEIGHT_COLUMNS = ("feature", "model", "effect", "weight", "mean")
-SCORE_COLUMNS = ("mse_growth_percent", "train_r2", "test_r2", "largest_difference")
 
 
 def judge(rows: Floats, model: LinearModel, quantized: LinearModel) -> Floats:
@@ -33,25 +28,6 @@ def judge(rows: Floats, model: LinearModel, quantized: LinearModel) -> Floats:
     predicted = quantized.predict(X)
     calculated = np.column_stack([model.predict(X), predicted, predicted - y])
     return np.column_stack([y, calculated.round(files.DECIMALS)])
-
-
-def sweep(model: LinearModel, train: Sums) -> Iterator[Way]:
-    """Quantize in 1 to 16 bits by each way of rounding, and in the formats of others."""
-    for rounding in ("nearest", "gptq", "optimal"):
-        for quantized in quantize(model.coef, train, rounding):
-            codes = quantized.codes
-            yield rounding, codes.bits, len(pack(codes)), codes.model
-    yield from others(model, train)
-
-
-def scored_sweep(
-    model: LinearModel, swept: Sequence[Way], train: Sums, test: Sums, on_test: Tally
-) -> Iterator[tuple[object, ...]]:
-    """Score what `sweep` yields, which the tally has behind two other models."""
-    for (*way, quantized), (_, seen) in zip(swept, on_test.models[2:], strict=True):
-        growth = scores.mse_growth_percent(train, model, quantized)
-        found = scores.r2(train, quantized), scores.r2(test, quantized), seen.largest_difference
-        yield *way, growth, *(round(score, files.DECIMALS) for score in found)
 
 
 def effects(
@@ -112,19 +88,16 @@ def load_codes(schema: Schema, train: Sums) -> tuple[Codes, dict[str, Any]]:
 
 def measured(
     models: Sequence[LinearModel], learned: Sums, train: Table, test: Table
-) -> tuple[dict[str, Any], list[tuple[object, ...]]]:
-    """Score the float and the quantized model, and the sweep, on the rows of both tables."""
+) -> dict[str, Any]:
+    """Score the float and the quantized model on the rows of both tables."""
     on_train = Tally.of(models, train)
-    swept = list(sweep(models[0], learned))
     try:
-        on_test = Tally.of([*models, *(way[-1] for way in swept)], test)
+        on_test = Tally.of(models, test)
         with files.reading(TEST):
             tested = Sums.of_table(test)
         if not tested.variances[-1]:
             raise InputError(f"{TEST}: {test.schema.target} varies too little for an R²")
-        on = {"train": (learned, on_train), "test": (tested, on_test)}
-        scored = scores.compare(models, on)
-        return scored, list(scored_sweep(models[0], swept, learned, tested, on_test))
+        return scores.compare(models, {"train": (learned, on_train), "test": (tested, on_test)})
     except OverflowError as error:
         raise InputError(
             f"{TEST}: a row lies so far outside the training range that its error is too large for"
@@ -142,7 +115,7 @@ def main() -> str:
     model = load_model(schema, learned)
     codes, proof = load_codes(schema, learned)
     models = model, codes.model
-    scored, swept = measured(models, learned, train, test)
+    scored = measured(models, learned, train, test)
     scored["quantization"] |= proof | {"payload_bits": 8 * len(pack(codes))}
     scored["intercept"] = {"float": model.intercept, "quantized": codes.model.intercept}
     scored["predictor"] = document.digest(PREDICTOR)
@@ -159,7 +132,6 @@ def main() -> str:
     files.save_csv((*schema.kinds, *files.SAMPLE_COLUMNS), first, files.PREDICTIONS)
     files.save_csv(files.SAMPLE_COLUMNS, judged, files.PLOTS / "predictions.csv")
     files.save_csv(WEIGHT_COLUMNS, weights, files.PLOTS / "weights.csv")
-    files.save_csv(WAY_COLUMNS + SCORE_COLUMNS, swept, files.PLOTS / "sweep.csv")
     float_r2, quantized_r2 = told["test_r2"].values()
     growth = scored["quantization"]["mse_growth_percent"]
     return f"test R² {float_r2} float, {quantized_r2} quantized; training MSE grows by {growth} %"

@@ -1,7 +1,6 @@
 """Quantize the trained model to `quantize.bits` bits and write the predictor."""
 
 from array import array
-from itertools import islice
 
 import numpy as np
 
@@ -55,8 +54,7 @@ def main() -> str:
         model = fold(pipeline, train)
         if not np.isfinite(model.coef).all():
             raise ValueError("its weights are not finite")
-    widths = quantize(model.coef, train, config.rounding)
-    quantized = next(islice(widths, config.bits - 1, None))
+    quantized = quantize(model.coef, train, config.bits, config.rounding)
     files.save_joblib(vars(model), UNQUANT_PARAMS)
     files.save_joblib(to_params(quantized), QUANT_PARAMS)
     document.save(to_predictor(quantized.codes, schema, train), PREDICTOR)

@@ -1,6 +1,6 @@
 """Write the model as a page for people, `reports/model.html`, with all plots of `dvc.yaml`.
 
-The page needs no network. One of its plots is a picture of its own, too, for Markdown.
+The page needs no network.
 """
 
 import csv
@@ -22,11 +22,9 @@ from stages.project import cli, files
 from stages.project.cli import InputError
 from stages.quantizer.codes import Codes, pack
 
-PICTURED = "Payload"
 # vl-convert brings the first font, so that those of this machine move nothing; where the picture
 # is looked at without it, the letters of the second are as wide
 FONT = {"font": "Liberation Sans, Arial, sans-serif"}
-OPAQUE = FONT | {"padding": 12, "background": "white"}  # to be read on a dark page too
 CLEAR = FONT | {"padding": 4, "background": None, "point": {"size": 14, "strokeWidth": 1}}
 TAG = re.compile('<(?:[^">]|"[^"]*")*>')
 NOISE = re.compile(
@@ -88,15 +86,13 @@ def written(drawn: Mapping[str, str]) -> str:
 
 def main() -> str:
     shown = plots()
-    picture = vegalite_to_svg(shown[PICTURED], config=OPAQUE)
     drawn = {}
     for number, plot in enumerate(shown.values()):
         title = plot.pop("title")["text"]
         drawn[title] = inline(vegalite_to_svg(plot, config=CLEAR), f"p{number}")
-    for path, text in ((files.PICTURE, picture + "\n"), (files.PAGE, written(drawn))):
-        with files.replacing(path) as part:
-            part.write_text(text, encoding="utf-8", newline="\n")
-    return f"{files.PAGE}, {files.PICTURE}"
+    with files.replacing(files.PAGE) as part:
+        part.write_text(written(drawn), encoding="utf-8", newline="\n")
+    return str(files.PAGE)
 
 
 if __name__ == "__main__":

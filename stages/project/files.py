@@ -26,7 +26,6 @@ SCORES = Path("reports/scores.json")
 PREDICTIONS = Path("reports/predictions.csv")
 PLOTS = Path("reports/plots")
 PAGE = Path("reports/model.html")
-PICTURE = Path("reports/pictures/quantization.svg")
 
 DECIMALS = 6  # of the reports
 SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the features in PREDICTIONS

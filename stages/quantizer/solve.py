@@ -21,7 +21,6 @@ arXiv:2507.18553 (2025).
 """
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
@@ -29,7 +28,7 @@ from functools import lru_cache
 import numpy as np
 
 from stages.quantizer.closest import closest, reach
-from stages.quantizer.codes import MAX_BITS, Codes, Integers
+from stages.quantizer.codes import Codes, Integers
 from stages.regression.fit import cholesky
 from stages.regression.linear import Floats
 from stages.regression.sums import Sums
@@ -67,11 +66,11 @@ class Problem:
         return float(np.cumsum(np.cumsum(self.factor * delta, axis=1)[:, -1] ** 2)[-1])
 
 
-def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
-    """Quantize a linear model to 1, 2, … 16 bits a weight, each when asked.
+def quantize(coef: Floats, sums: Sums, bits: int, rounding: str) -> Quantized:
+    """Quantize a linear model to 1 to 16 bits a weight.
 
     `coef` are the weights on raw features, and `sums` those of the training rows. `rounding` is
-    'optimal', by which no model is worse than one of fewer bits or that of 'gptq', or 'nearest'.
+    'optimal', by which no model is worse than that of 'gptq', or 'nearest'.
     """
     correlation, (*_, sigma_y) = sums.correlation[:-1, :-1], sums.std
     _, unit = math.frexp(sigma_y)  # losses are squares of 2^unit, so that none underflows
@@ -83,23 +82,19 @@ def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
     far = reach(factor)
     # a weight that is nearly 0 counts as small, or its windows would have no end
     sizes = np.maximum(np.abs(coef), SMALL * math.ldexp(sigma_y, -unit) / sigma)
-    narrower: list[Floats] = []
-    for bits in range(1, MAX_BITS + 1):
-        tried = windows(sizes, sigma, far, bits)
-        problem = Problem(coef[order], sigma[order], factor, far, bits, tried)
-        proven, nodes = False, 0
-        if rounding == "optimal":
-            best, proven, nodes = optimal(problem, narrower)
-            # of these, as a coarser intercept may make the best one worse than another
-            models = [best, gptq(problem), *narrower]
-        else:
-            models = [{"gptq": gptq, "nearest": nearest}[rounding](problem)]
-        coded = []
-        for model in models:
-            growth = Fraction(problem.loss(model)) * Fraction(4) ** unit
-            coded.append((*assembled(bits, model[place], growth, sums), model))
-        codes, _, *narrower = min(coded, key=lambda one: one[1])
-        yield Quantized(codes, proven, nodes)
+    tried = windows(sizes, sigma, far, bits)
+    problem = Problem(coef[order], sigma[order], factor, far, bits, tried)
+    models, proven, nodes = [{"nearest": nearest}.get(rounding, gptq)(problem)], False, 0
+    if rounding == "optimal":
+        best, proven, nodes = optimal(problem)
+        # of both, as a coarser intercept may make the best one worse than the other
+        models = [best, *models]
+    coded = []
+    for model in models:
+        growth = Fraction(problem.loss(model)) * Fraction(4) ** unit
+        coded.append(assembled(bits, model[place], growth, sums))
+    codes, _ = min(coded, key=lambda one: one[1])
+    return Quantized(codes, proven, nodes)
 
 
 def windows(sizes: Floats, sigma: Floats, reach: Floats, bits: int) -> Integers:
@@ -159,13 +154,13 @@ def nearest(problem: Problem) -> Floats:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def optimal(problem: Problem, known: Sequence[Floats]) -> tuple[Floats, bool, int]:
-    """Enumerate window after window, the most promising first, for a better model than `known`.
+def optimal(problem: Problem) -> tuple[Floats, bool, int]:
+    """Enumerate window after window, the most promising first, for a better model than by `gptq`.
 
     Return the best, whether that is proven, and the number of nodes visited.
     """
     _, losses = planes(problem)
-    best = min([gptq(problem), *known], key=problem.loss)
+    best = gptq(problem)
     factor, target = problem.factor * problem.sigma, problem.weights.tolist()
     proven, nodes, budget = True, 0, NODES // len(target)
     for k in np.argsort(losses, kind="stable"):
