@@ -99,7 +99,7 @@ def main() -> None:
     args = parser.parse_args()
     features = document.load(PREDICTOR).features
     names, port = [feature.name for feature in features], str(free_port())
-    if any(feature.input != Input(feature.name) for feature in features):
+    if any(feature.name != feature.column for feature in features):
         print("nothing to compare: the model takes more than numbers, scikit-learn's has features")
         return
     commands = {

@@ -1,16 +1,14 @@
 """Evaluate the float and the quantized model: metrics, sample predictions and plots."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from stages.columns.inputs import Schema
 from stages.predictor import document
 from stages.project import cli, files, params
 from stages.project.cli import InputError
 from stages.project.files import PREDICTOR, QUANT_PARAMS, SUMS, TEST, TRAIN, UNQUANT_PARAMS
-from stages.quantizer.codes import Codes, pack, unpack
 from stages.regression import scores, sums
 from stages.regression.linear import Floats, LinearModel
 from stages.regression.scores import Tally
@@ -18,7 +16,6 @@ from stages.regression.sums import Sums
 from stages.tables import table
 from stages.tables.table import Table
 
-REMEDY = "`dvc repro` makes both"
 WEIGHT_COLUMNS = ("feature", "model", "effect", "weight", "mean")
 
 
@@ -57,37 +54,8 @@ def headline(scored: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_model(schema: Schema, train: Sums) -> LinearModel:
-    """Load the unquantized model, which must have been learned from these rows."""
-    stored = files.load_joblib(UNQUANT_PARAMS)
-    with files.reading(UNQUANT_PARAMS):
-        model = LinearModel(np.array(stored["coef"], float), float(stored["intercept"]))
-        if model.coef.shape != (len(schema.features),) or not np.isfinite(model.coef).all():
-            raise ValueError("it has not one finite weight a feature")
-        if model.intercept != train.intercept(model.coef):
-            raise InputError(f"{UNQUANT_PARAMS} is for other rows than {SUMS}; {REMEDY}")
-    return model
-
-
-def load_codes(schema: Schema, train: Sums) -> tuple[Codes, dict[str, Any]]:
-    """Load the codes, which must be those of the predictor for these rows, and their proof."""
-    shipped = document.load(PREDICTOR)
-    ranges = [[feature.min, feature.max] for feature in shipped.features]
-    learned = np.column_stack([train.low, train.high])[:-1].tolist()
-    if (shipped.schema, ranges) != (schema, learned):
-        raise InputError(f"{PREDICTOR} is for another table than {SUMS}; {REMEDY}")
-    stored = files.load_joblib(QUANT_PARAMS)
-    with files.reading(QUANT_PARAMS):
-        codes = unpack(stored["payload"], len(ranges))
-        proof = {"optimal": bool(stored["optimal"]), "nodes": int(stored["nodes"])}
-    found = codes.bits, tuple(codes.model.coef), codes.model.intercept
-    if found != (shipped.bits, shipped.coef, shipped.intercept.value):
-        raise InputError(f"{QUANT_PARAMS} has another model than {PREDICTOR}; {REMEDY}")
-    return codes, proof
-
-
-def measured(
-    models: Sequence[LinearModel], learned: Sums, train: Table, test: Table
+def measure(
+    models: tuple[LinearModel, LinearModel], learned: Sums, train: Table, test: Table
 ) -> dict[str, Any]:
     """Score the float and the quantized model on the rows of both tables."""
     on_train = Tally.of(models, train)
@@ -109,15 +77,18 @@ def main() -> str:
     samples = params.read().evaluate.samples
     schema, learned = sums.load(SUMS)
     train, test = table.read(TRAIN, schema), table.read(TEST, schema)
-    ranges = [train.low, train.high], [learned.low, learned.high]
-    if train.n_rows != learned.n_rows or not np.array_equal(*ranges):
-        raise InputError(f"{SUMS} is for other rows than {TRAIN}; {REMEDY}")
-    model = load_model(schema, learned)
-    codes, proof = load_codes(schema, learned)
-    models = model, codes.model
-    scored = measured(models, learned, train, test)
-    scored["quantization"] |= proof | {"payload_bits": 8 * len(pack(codes))}
-    scored["intercept"] = {"float": model.intercept, "quantized": codes.model.intercept}
+    with files.reading(UNQUANT_PARAMS):
+        stored = files.load_joblib(UNQUANT_PARAMS)
+        model = LinearModel(np.array([*stored["coef"]]), stored["intercept"])
+    with files.reading(QUANT_PARAMS):
+        stored = files.load_joblib(QUANT_PARAMS)
+        proof = {key: stored[key] for key in ("optimal", "nodes")}
+        proof["payload_bits"] = 8 * len(stored["payload"])
+    shipped = document.load(PREDICTOR)
+    models = model, LinearModel(np.array(shipped.coef), shipped.intercept.value)
+    scored = measure(models, learned, train, test)
+    scored["quantization"] |= proof
+    scored["intercept"] = {"float": model.intercept, "quantized": shipped.intercept.value}
     scored["predictor"] = document.digest(PREDICTOR)
     made = files.MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR
     scored["bytes"] = {path.name.replace(".", "_"): path.stat().st_size for path in made}

@@ -9,18 +9,16 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from vl_convert import vegalite_to_svg
 
 from stages.predictor import document
 from stages.predictor.page import page
+from stages.predictor.payload import pack
 from stages.project import cli, files
 from stages.project.cli import InputError
-from stages.quantizer.codes import Codes, pack
 
 # vl-convert brings the first font, so that those of this machine move nothing; where the picture
 # is looked at without it, the letters of the second are as wide
@@ -76,12 +74,10 @@ def written(drawn: Mapping[str, str]) -> str:
             return [*csv.DictReader(file)]
 
     model, scores = document.load(files.PREDICTOR), document.load_scores()
-    codes = np.array([(feature.code, feature.exponent) for feature in model.features]).T
-    payload = pack(Codes(model.bits, *codes, *astuple(model.intercept)))
     found = [row for row in rows(files.PLOTS / "weights.csv") if row["model"] == "float"]
     weights = [(float(row["weight"]), float(row["mean"])) for row in found]
     text, sample = files.PREDICTOR.read_bytes(), rows(files.PREDICTIONS)[0]
-    return page(text, scores, weights, sample, payload, drawn)
+    return page(text, scores, weights, sample, pack(model), drawn)
 
 
 def main() -> str:

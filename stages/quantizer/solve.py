@@ -26,12 +26,14 @@ from fractions import Fraction
 from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.quantizer.closest import closest, reach
-from stages.quantizer.codes import Codes, Integers
 from stages.regression.fit import cholesky
-from stages.regression.linear import Floats
+from stages.regression.linear import Floats, LinearModel
 from stages.regression.sums import Sums
+
+Integers = NDArray[np.int64]
 
 WINDOW = 16  # exponents, unless the deviations differ by more
 VALUES = 4_096  # of one weight, that an enumeration may choose from
@@ -44,7 +46,7 @@ SHARE = 100  # of what the weights add to the MSE, the intercept may add
 class Quantized:
     """A quantized model, and how far it is proven."""
 
-    codes: Codes
+    model: LinearModel  # whose weights are odd numbers of so many bits times powers of two
     optimal: bool  # no weights of so many bits make the training MSE grow less, intercept aside
     nodes: int  # visited for this proof, or before the budget ended
 
@@ -84,17 +86,17 @@ def quantize(coef: Floats, sums: Sums, bits: int, rounding: str) -> Quantized:
     sizes = np.maximum(np.abs(coef), SMALL * math.ldexp(sigma_y, -unit) / sigma)
     tried = windows(sizes, sigma, far, bits)
     problem = Problem(coef[order], sigma[order], factor, far, bits, tried)
-    models, proven, nodes = [{"nearest": nearest}.get(rounding, gptq)(problem)], False, 0
+    weights, proven, nodes = [{"nearest": nearest}.get(rounding, gptq)(problem)], False, 0
     if rounding == "optimal":
         best, proven, nodes = optimal(problem)
         # of both, as a coarser intercept may make the best one worse than the other
-        models = [best, *models]
-    coded = []
-    for model in models:
-        growth = Fraction(problem.loss(model)) * Fraction(4) ** unit
-        coded.append(assembled(bits, model[place], growth, sums))
-    codes, _ = min(coded, key=lambda one: one[1])
-    return Quantized(codes, proven, nodes)
+        weights = [best, *weights]
+    whole = []
+    for values in weights:
+        growth = Fraction(problem.loss(values)) * Fraction(4) ** unit
+        whole.append(complete(values[place], growth, sums))
+    model, _ = min(whole, key=lambda one: one[1])
+    return Quantized(model, proven, nodes)
 
 
 def windows(sizes: Floats, sigma: Floats, reach: Floats, bits: int) -> Integers:
@@ -209,30 +211,24 @@ def candidates(
     return values, complete
 
 
-def assembled(bits: int, values: Floats, growth: Fraction, sums: Sums) -> tuple[Codes, Fraction]:
-    """Code weights, with an intercept of as few bits as do; return what both add to the MSE."""
+def complete(values: Floats, growth: Fraction, sums: Sums) -> tuple[LinearModel, Fraction]:
+    """Give weights an intercept of as few bits as do; return also what both add to the MSE."""
     best, _ = sums.moments(0.0, [*-values, 1.0])  # the mean that is left to the intercept
     finest = (Fraction(math.ulp(best)) / 2) ** 2
-    intercept, exponent, error = shortest(best, max(growth / SHARE, finest))
-    multipliers, exponents = zip(*map(odd, values.tolist()), strict=True)
-    codes = (np.array(multipliers) + 2**bits - 1) // 2
-    return Codes(bits, codes, np.array(exponents), intercept, exponent), growth + error
+    intercept, error = shortest(best, max(growth / SHARE, finest))
+    return LinearModel(values, float(intercept)), growth + error
 
 
-def shortest(value: Fraction, tolerance: Fraction) -> tuple[int, int, Fraction]:
-    """Return k and the least e with (k · 2^-e - value)² ≤ tolerance, and that square."""
+def shortest(value: Fraction, tolerance: Fraction) -> tuple[Fraction, Fraction]:
+    """Return k · 2^-e with the least e for which (k · 2^-e - value)² ≤ tolerance, and this square.
+
+    As e is the least, k is odd, or 0.
+    """
     exponent = -math.frexp(value)[1]
     while True:
         unit = Fraction(2) ** -exponent
-        k = round(value / unit)
-        error = (k * unit - value) ** 2
+        rounded = round(value / unit) * unit
+        error = (rounded - value) ** 2
         if error <= tolerance:
-            return k, exponent, error
+            return rounded, error
         exponent += 1
-
-
-def odd(value: float) -> tuple[int, int]:
-    """Return the odd number k and the exponent e of value = k · 2^-e, which is not 0."""
-    numerator, denominator = value.as_integer_ratio()
-    twos = (numerator & -numerator).bit_length() - 1
-    return numerator >> twos, denominator.bit_length() - 1 - twos

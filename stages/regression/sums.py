@@ -17,7 +17,6 @@ Arithmetic (2013), 163-172.
 """
 
 import itertools
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -26,9 +25,10 @@ from fractions import Fraction
 from functools import cached_property, reduce
 from itertools import chain, combinations_with_replacement
 from pathlib import Path
-from typing import Any, Self
+from typing import Literal, Self
 
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from stages.columns.inputs import Schema
@@ -46,9 +46,6 @@ ROWS = 2**19  # of a block, see above
 FULL = 2**28  # rows whose sums of products are sure to fit 64 bits
 SUM_BITS = 63  # of a BIGINT
 LEAST_EXPONENT = -1000  # of a column's size, or powers of two would overflow
-
-FORMAT = "regression sums"
-VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -258,54 +255,44 @@ def root(value: Fraction) -> float:
     return (2 * whole + (whole * whole != square)) / (q << shift + 1)
 
 
+class Column(Struct, frozen=True, forbid_unknown_fields=True):
+    """A column of sums.json: its products are those with itself and the columns behind it."""
+
+    min: float
+    max: float
+    exponent: int
+    sum: int
+    products: list[int]
+
+
+class Document(
+    Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag="regression sums"
+):
+    """What sums.json has; its whole numbers have hundreds of bits."""
+
+    version: Literal[2]
+    table: Schema
+    rows: int
+    columns: list[Column]
+
+
 def save(sums: Sums, schema: Schema, path: Path) -> None:
-    """Write the sums as JSON, for each column its products with itself and those behind it."""
-    files.save_json(to_json(sums, schema), path)
-
-
-def to_json(sums: Sums, schema: Schema) -> dict[str, Any]:
+    """Write the sums as JSON."""
+    low, high, exponents = sums.low.tolist(), sums.high.tolist(), sums.exponents.tolist()
+    (_, *totals), *products = sums.products.tolist()
     columns = [
-        {
-            "min": sums.low[j],
-            "max": sums.high[j],
-            "exponent": int(sums.exponents[j]),
-            "sum": sums.products[0, 1 + j],
-            "products": sums.products[1 + j, 1 + j :].tolist(),
-        }
-        for j in range(len(sums.low))
+        Column(low[j], high[j], exponents[j], totals[j], products[j][1 + j :])
+        for j in range(len(low))
     ]
-    head = {"format": FORMAT, "version": VERSION, "table": schema.to_json()}
-    return head | {"rows": sums.n_rows, "columns": columns}
+    files.save_json(Document(2, schema, sums.n_rows, columns), path)
 
 
 def load(path: Path) -> tuple[Schema, Sums]:
-    """Read what `save` wrote.
-
-    An `InputError` says that there is no such file, or that it is damaged. Sums that no table has
-    are found in part.
-    """
-    document = files.load_json(path)
+    """Read what `save` wrote; an `InputError` says that there is no such file, or it is damaged."""
+    found = files.load_json(path, Document)
     with files.reading(path):
-        columns, schema = document["columns"], Schema.from_json(document["table"])
-        low, high = (np.array([column[end] for column in columns], float) for end in ("min", "max"))
-        totals = [document["rows"], *(column["sum"] for column in columns)]
-        totals += chain(*(column["products"] for column in columns))
-        products = symmetric([*map(int, totals)], 1 + len(schema.columns))
-        sums = Sums(low, high, exponents_of(low, high), products)
-        if json.dumps(to_json(sums, schema)) != json.dumps(document):
-            raise ValueError(f"it is not what this version of {FORMAT} would write")
-        check(sums)
-    return schema, sums
-
-
-def check(sums: Sums) -> None:
-    """Refuse some sums that no table has."""
-    if not (np.isfinite([sums.low, sums.high]).all() and (sums.low <= sums.high).all()):
-        raise ValueError("a range is empty or not finite")
-    if sums.n_rows < 1 or np.abs(sums.products[1:, 1:]).max() > sums.n_rows << 106:
-        raise ValueError("its sums are those of no table")
-    own = sums.covariances.diagonal()
-    if (own <= 0).any() or (sums.covariances**2 > np.outer(own, own)).any():
-        raise ValueError("its sums are those of no table that varies")
-    if not ((sums.low <= sums.mean) & (sums.mean <= sums.high)).all():
-        raise ValueError("a mean lies outside its range")
+        columns = found.columns
+        low, high = (np.array([getattr(c, end) for c in columns]) for end in ("min", "max"))
+        exponents = np.array([c.exponent for c in columns])
+        upper = [found.rows, *(c.sum for c in columns), *chain(*(c.products for c in columns))]
+        return found.table, Sums(low, high, exponents, symmetric(upper, 1 + len(columns)))

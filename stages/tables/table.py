@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +22,7 @@ from stages.columns.inputs import Schema
 from stages.columns.sql import identifier, literal
 from stages.project import cli, files
 from stages.project.cli import InputError
+from stages.project.typed import convert
 from stages.tables import spark
 from stages.tables.spark import Spark
 
@@ -148,7 +150,7 @@ def write(rest: str, schema: Schema, folder: Path, on: Engine) -> int:
     values = _values(schema, on)
     names = stored(schema) if isinstance(on, DuckDB) else [f"c{j}" for j in range(len(values))]
     columns = ", ".join(f"{x} AS {name}" for x, name in zip(values, names, strict=True))
-    query, document = f"SELECT {columns} FROM {VIEW} {rest}", schema.to_json()
+    query, document = f"SELECT {columns} FROM {VIEW} {rest}", msgspec.to_builtins(schema)
     if isinstance(on, DuckDB):
         n_rows = copy(query, len(names), folder / ROWS, on.connection)
     else:
@@ -217,10 +219,10 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
     `InputError` says that there is none, that it is damaged, or another one.
     """
     path = folder / NAMES
-    document = files.load_json(path)
+    document = files.load_json(path, dict[str, Any])
     with files.reading(path):
         far = document.pop("rows", None)
-        schema = Schema.from_json(document)
+        schema = convert(document, Schema)
         inputs = expected.inputs if expected else schema.inputs
         kept = [j for j, each in enumerate(schema.inputs) if each in inputs]
         if expected and (len(kept) < len(inputs) or schema.of(kept) != expected):
