@@ -4,6 +4,7 @@ from array import array
 
 import numpy as np
 
+from stages.predictor import document
 from stages.predictor.document import Predictor
 from stages.predictor.payload import pack
 from stages.project import cli, files, params
@@ -46,7 +47,7 @@ def main() -> str:
     laid_out = to_params(predictor, quantized)
     files.save_joblib(vars(model), UNQUANT_PARAMS)
     files.save_joblib(laid_out, QUANT_PARAMS)
-    files.save_json(predictor, PREDICTOR)
+    document.save(predictor, PREDICTOR)
     how = f"rounded by {config.rounding}"
     if config.rounding == "optimal":
         how = "proven the best of their format" if quantized.optimal else "not proven the best"

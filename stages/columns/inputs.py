@@ -9,7 +9,6 @@ that training has not seen. The empty text counts as a gap.
 import re
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import chain
 from math import isfinite, nan
 from typing import Any
 
@@ -17,7 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from stages.columns.sql import DUCKDB, Dialect, double
-from stages.project.text import listed, named, shown
+from stages.project.text import listed
 
 KINDS = ("number", "boolean", "date", "text")
 MISSING = ("fail", "drop", "mean")
@@ -142,21 +141,6 @@ class Schema(Struct, frozen=True, forbid_unknown_fields=True):
         columns = {(each.column, each.kind) for each in self.inputs}
         if len({*self.columns}) < len(self.columns) or len(self.kinds) < len(columns):
             raise ValueError(f"features must have names of their own, got {listed(self.features)}")
-        if self.missing not in MISSING:
-            raise ValueError(f"missing must be fail, drop or mean, got {shown(self.missing)}")
-        for each in self.inputs:
-            if (each.missing or each.fill is not None) != (self.missing == "mean"):
-                goes = f"does not go with missing, which is {self.missing}"
-                raise ValueError(f"fill of {named(each.name)} {goes}")
-            levels = self.levels.get(each.column, ())
-            if each.kind == "text" and not (levels and each.level in (None, *levels[1:])):
-                raise ValueError(f"{named(each.name)} is none of the levels")
-        for column, levels in self.levels.items():
-            if not 0 < len({*levels}) == len(levels):
-                raise ValueError(f"levels of {named(column)} must differ, got {shown(levels)}")
-        for text in chain((self.dataset, self.unit), self.columns, *self.levels.values()):
-            if not text.isprintable():
-                raise ValueError(f"{shown(text)} does not print")
 
     @property
     def features(self) -> tuple[str, ...]:

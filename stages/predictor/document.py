@@ -7,19 +7,21 @@ their order, behind its `format`.
 import hashlib
 import math
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from stages.columns.inputs import Input, Schema
+from stages.columns.inputs import MISSING, Input, Schema
 from stages.project import files
 from stages.project.cli import InputError
 from stages.project.files import PREDICTOR, SCORES
-from stages.project.text import named
+from stages.project.text import named, shown
 
 VERSION: Literal[4] = 4
+Version = Annotated[Literal[4], Meta(description="4, which is what this program reads")]
 Exponent = Annotated[int, Meta(ge=-1000, le=1000)]  # powers of two are doubles
 
 
@@ -57,7 +59,7 @@ class Predictor(
 ):
     """A quantized linear model: ``intercept + Σ multiplier · (feature / 2^exponent)``."""
 
-    version: Literal[4] = VERSION
+    version: Version = VERSION
     dataset: str
     target: str
     unit: str  # of the target
@@ -68,8 +70,23 @@ class Predictor(
     features: tuple[Feature, ...]  # in the order in which a prediction adds them up
 
     def __post_init__(self) -> None:
-        _ = self.schema  # which has rules of its own
+        schema = self.schema  # which has rules of its own
+        if self.missing not in MISSING:
+            raise ValueError(f"missing must be fail, drop or mean, got {shown(self.missing)}")
+        for column, levels in self.levels.items():
+            if not 0 < len({*levels}) == len(levels):
+                raise ValueError(f"levels of {named(column)} must differ, got {shown(levels)}")
+        names = self.dataset, self.unit, *schema.columns
+        for text in chain(names, *self.levels.values()):
+            if not text.isprintable():
+                raise ValueError(f"{shown(text)} does not print")
         for feature in self.features:
+            if (feature.missing or feature.fill is not None) != (self.missing == "mean"):
+                what = f"does not go with missing, which is {self.missing}"
+                raise ValueError(f"fill of {named(feature.name)} {what}")
+            levels = self.levels.get(feature.column, ())
+            if feature.kind == "text" and not (levels and feature.level in (None, *levels[1:])):
+                raise ValueError(f"{named(feature.name)} is none of the levels")
             if feature.min > feature.max:
                 raise ValueError(f"min of {named(feature.name)} must not be above its max")
             if feature.code >= 2**self.bits:
@@ -118,6 +135,10 @@ def odd(value: float) -> tuple[int, int]:
     numerator, denominator = value.as_integer_ratio()
     twos = max(0, (numerator & -numerator).bit_length() - 1)
     return numerator >> twos, denominator.bit_length() - 1 - twos
+
+
+def save(predictor: Predictor, path: Path) -> None:
+    files.save_json(predictor, path)
 
 
 def load(path: Path) -> Predictor:

@@ -25,11 +25,12 @@ def convert(document: Any, kind: type[T]) -> T:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `")
-        where, value, hint = "", document, kind
-        for name, index in STEP.findall(path):
+        where, value = "", document
+        hint: Any = kind
+        for name, index in STEP.findall(path.partition("[...]")[0]):
             where += f".{name}" if name else f"[{index}]"
             value = value[name or int(index)]
-            hint = _fields(hint)[name] if name else get_args(hint)[0]
+            hint = _fields(hint).get(name) if name else get_args(hint)[0]
         where = where.removeprefix(".")
         if error.__cause__:  # a rule of the type's own
             what = f": {error.__cause__}"

@@ -25,10 +25,10 @@ from fractions import Fraction
 from functools import cached_property, reduce
 from itertools import chain, combinations_with_replacement
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from stages.columns.inputs import Schema
@@ -270,7 +270,7 @@ class Document(
 ):
     """What sums.json has; its whole numbers have hundreds of bits."""
 
-    version: Literal[2]
+    version: Annotated[Literal[2], Meta(description="2, which is what this program reads")]
     table: Schema
     rows: int
     columns: list[Column]
