@@ -154,7 +154,6 @@ def digest(path: Path) -> str:
 def load_scores(root: Path = Path()) -> dict[str, Any]:
     """Read the scores below `root`; an `InputError` says that they are not of the predictor."""
     scores = files.load_json(root / SCORES, dict[str, Any])
-    with files.reading(root / SCORES):
-        if scores["predictor"] != digest(root / PREDICTOR):
-            raise InputError(f"{SCORES} is of another model than {PREDICTOR}: run `dvc repro`")
+    if scores.get("predictor") != digest(root / PREDICTOR):
+        raise InputError(f"{SCORES} is of another model than {PREDICTOR}: run `dvc repro`")
     return scores

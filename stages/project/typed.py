@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, TypeVar, get_args
 
 import msgspec
@@ -27,16 +28,17 @@ def convert(document: Any, kind: type[T]) -> T:
         text, _, path = str(error).partition(" - at `")
         where, value = "", document
         hint: Any = kind
-        for name, index in STEP.findall(path.partition("[...]")[0]):
-            where += f".{name}" if name else f"[{index}]"
-            value = value[name or int(index)]
-            hint = _fields(hint).get(name) if name else get_args(hint)[0]
+        with suppress(LookupError, TypeError):  # a name can look like the path
+            for name, index in STEP.findall(path.partition("[...]")[0]):
+                value = value[name or int(index)]
+                hint = _fields(hint).get(name) if name else get_args(hint)[0]
+                where += f".{name}" if name else f"[{index}]"
         where = where.removeprefix(".")
         if error.__cause__:  # a rule of the type's own
             what = f": {error.__cause__}"
         elif fields := _fields(hint):
             what = f" must have the keys {', '.join(fields)}: {text}"
-        elif told := described(hint):
+        elif told := describe(hint):
             what = f" must be {told}, got {shown(value)}"
         else:
             expected, _, _ = text.partition(", got `")
@@ -46,10 +48,10 @@ def convert(document: Any, kind: type[T]) -> T:
 
 def rules(kind: type[Struct]) -> Mapping[str, str]:
     """Return for each field of a type what its value must be, for people."""
-    return {name: described(hint) for name, hint in _fields(kind).items()}
+    return {name: describe(hint) for name, hint in _fields(kind).items()}
 
 
-def described(hint: Any) -> str:
+def describe(hint: Any) -> str:
     """Return the description of `Annotated[…, Meta(description=…)]`, or nothing."""
     told = (meta.description for meta in getattr(hint, "__metadata__", ()))
     return next(filter(None, told), "")

@@ -24,6 +24,7 @@ import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+from operator import itemgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -86,16 +87,13 @@ def quantize(coef: Floats, sums: Sums, bits: int, rounding: str) -> Quantized:
     sizes = np.maximum(np.abs(coef), SMALL * math.ldexp(sigma_y, -unit) / sigma)
     tried = windows(sizes, sigma, far, bits)
     problem = Problem(coef[order], sigma[order], factor, far, bits, tried)
-    weights, proven, nodes = [{"nearest": nearest}.get(rounding, gptq)(problem)], False, 0
-    if rounding == "optimal":
-        best, proven, nodes = optimal(problem)
-        # of both, as a coarser intercept may make the best one worse than the other
-        weights = [best, *weights]
-    whole = []
-    for values in weights:
+    start = nearest(problem) if rounding == "nearest" else gptq(problem)
+    found, proven, nodes = optimal(problem) if rounding == "optimal" else (start, False, 0)
+    models = []  # of both, as a coarser intercept may make the best weights the worse model
+    for values in (found, start):
         growth = Fraction(problem.loss(values)) * Fraction(4) ** unit
-        whole.append(complete(values[place], growth, sums))
-    model, _ = min(whole, key=lambda one: one[1])
+        models.append(add_intercept(values[place], growth, sums))
+    model, _ = min(models, key=itemgetter(1))
     return Quantized(model, proven, nodes)
 
 
@@ -115,7 +113,7 @@ def windows(sizes: Floats, sigma: Floats, reach: Floats, bits: int) -> Integers:
     return first[:, None] + np.arange(width)
 
 
-def rounded(targets: Floats, exponents: Integers, top: int) -> Floats:
+def round_each(targets: Floats, exponents: Integers, top: int) -> Floats:
     """Round targets, of shape (m,), to the nearest value that exponents, (m, width), allow each.
 
     A tie between two multipliers goes to the greater, between exponents to the lower.
@@ -138,7 +136,7 @@ def planes(problem: Problem) -> tuple[Floats, Floats]:
     carried, losses = np.zeros_like(values), np.zeros(len(windows))
     for i in reversed(range(len(factor))):
         target = problem.weights[i] - carried[:, i] / factor[i, i]
-        values[:, i] = rounded(target, windows, 2**problem.bits - 1)
+        values[:, i] = round_each(target, windows, 2**problem.bits - 1)
         losses += ((values[:, i] - target) * factor[i, i]) ** 2
         carried[:, :i] += factor[:i, i] * (values[:, i] - problem.weights[i])[:, None]
     return values, losses
@@ -211,7 +209,7 @@ def candidates(
     return values, complete
 
 
-def complete(values: Floats, growth: Fraction, sums: Sums) -> tuple[LinearModel, Fraction]:
+def add_intercept(values: Floats, growth: Fraction, sums: Sums) -> tuple[LinearModel, Fraction]:
     """Give weights an intercept of as few bits as do; return also what both add to the MSE."""
     best, _ = sums.moments(0.0, [*-values, 1.0])  # the mean that is left to the intercept
     finest = (Fraction(math.ulp(best)) / 2) ** 2

@@ -83,7 +83,7 @@ class Tally:
         self.n_rows = table.n_rows
         self.low, self.high, self.largest_difference = found[:2], found[2:4], found[4]
         numbers = [f"{size} * {unit}" for size in sizes]
-        self.totals = exact.added(numbers, [(0,), (1,), (2,)], 4, QUARTER, table)
+        self.totals = exact.add_up(numbers, [(0,), (1,), (2,)], 4, QUARTER, table)
 
     def mean(self, total: int) -> float:
         """Return the mean of what has this sum."""
@@ -116,7 +116,7 @@ def regression(sums: Sums, tally: Tally, which: int) -> dict[str, float]:
     model = tally.models[which]
     squared = mse(sums, model)
     mean, square = sums.moments(model.intercept, [*model.coef, 0.0])
-    return _rounded(
+    return _round(
         r2=r2(sums, model),
         mse=squared,
         rmse=root(squared),
@@ -152,20 +152,20 @@ def compare(models: Models, on: Mapping[str, tuple[Sums, Tally]]) -> dict[str, A
     error = np.abs(quantized.coef - model.coef)
     bound = largest_difference(model, quantized, train.low[:-1], train.high[:-1])
     drop = scores["float"]["test"]["r2"] - scores["quantized"]["test"]["r2"]
-    difference = _rounded(mean=tally.mean(tally.totals[-1]), max=tally.largest_difference)
+    difference = _round(mean=tally.mean(tally.totals[-1]), max=tally.largest_difference)
     scores["quantization"] = {
         "mse_growth_percent": mse_growth_percent(train, model, quantized),
         "r2_drop": round(drop, DECIMALS),
-        "coef_error": _rounded(mean=error.mean(), max=error.max()),
+        "coef_error": _round(mean=error.mean(), max=error.max()),
         "intercept_error": round(abs(quantized.intercept - model.intercept), DECIMALS),
-        "prediction_difference": difference | {"bound": _rounded_up(bound)},
+        "prediction_difference": difference | {"bound": _round_up(bound)},
     }
     return scores
 
 
-def _rounded(**values: float | Fraction) -> dict[str, float]:
+def _round(**values: float | Fraction) -> dict[str, float]:
     return {name: round(float(value), DECIMALS) for name, value in values.items()}
 
 
-def _rounded_up(value: float) -> float:
+def _round_up(value: float) -> float:
     return float(math.ceil(Fraction(value) * 10**DECIMALS) / 10**DECIMALS)

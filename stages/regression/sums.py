@@ -66,7 +66,7 @@ class Sums:
         """Add up blocks of shape (n_rows, n_columns), whose columns have these ranges."""
         exponents = exponents_of(low, high)
         added = np.zeros((1 + DIGITS * len(low),) * 2, dtype=np.int64)
-        products = put_together(added)
+        products = combine(added)
         for block in blocks:
             if not ((low <= block.min(axis=0)) & (block.max(axis=0) <= high)).all():
                 raise ValueError("a value lies outside the range of its column")
@@ -74,9 +74,9 @@ class Sums:
                 D = digits(block[start : start + ROWS], exponents)
                 added += (D @ D.T).astype(np.int64)
                 if added[0, 0] >= FULL:
-                    products += put_together(added)
+                    products += combine(added)
                     added[:] = 0
-        return cls(low, high, exponents, products + put_together(added))
+        return cls(low, high, exponents, products + combine(added))
 
     @classmethod
     def of_table(cls, table: Table) -> Self:
@@ -91,7 +91,7 @@ class Sums:
         numbers = [f"{x} * {scale}" for x, scale in zip(table.names, scales, strict=True)]
         columns = range(len(numbers))
         pairs = combinations_with_replacement(columns, 2)
-        found = added(numbers, [*((j,) for j in columns), *pairs], n_digits, width, table)
+        found = add_up(numbers, [*((j,) for j in columns), *pairs], n_digits, width, table)
         products = symmetric([table.n_rows, *found], 1 + len(numbers))
         return cls(table.low, table.high, exponents, products)
 
@@ -183,7 +183,7 @@ def digits(block: Floats, exponents: NDArray[np.int64]) -> Floats:
     return D
 
 
-def put_together(added: NDArray[np.int64]) -> Integers:
+def combine(added: NDArray[np.int64]) -> Integers:
     """Make sums of products of k from those of digits; the matrix is symmetric."""
 
     def rows(sums: Integers) -> Integers:
@@ -200,7 +200,7 @@ def symmetric(upper: Sequence[int], n: int) -> Integers:
     return matrix
 
 
-def added(
+def add_up(
     numbers: Sequence[str],
     products: Sequence[tuple[int, ...]],
     n_digits: int,
@@ -213,7 +213,7 @@ def added(
     `digits` makes of a column.
     """
     totals = []
-    each = max(1, MOST // len(of_digits(products[-1], n_digits)))
+    each = max(1, MOST // len(sum_digits(products[-1], n_digits)))
     for start in range(0, len(products), each):
         part = products[start : start + each]
         used = sorted({j for product in part for j in product})
@@ -227,13 +227,13 @@ def added(
             rows = f"SELECT *, {', '.join(made)} FROM ({rows}) AS t"
         # a row that is not counted tells that the table has changed, and no sum overflows
         fits = " AND ".join(f"abs(r0_{j}) <= {double(2.0 ** (width - 1))}" for j in used)
-        sums = [of_digits(product, n_digits) for product in part]
+        sums = [sum_digits(product, n_digits) for product in part]
         found = iter(table.asked([*chain(*sums)], f"({rows} WHERE {fits}) AS t"))
         totals += [reduce(lambda n, _: (n << width) + int(next(found)), x, 0) for x in sums]
     return totals
 
 
-def of_digits(numbers: tuple[int, ...], n_digits: int) -> list[str]:
+def sum_digits(numbers: tuple[int, ...], n_digits: int) -> list[str]:
     """Return what is added up of a product of numbers, for each of its places."""
     terms = defaultdict(list)
     for places in itertools.product(range(n_digits), repeat=len(numbers)):

@@ -90,10 +90,10 @@ def test_the_largest_block_of_the_largest_errors_fits() -> None:
     assert found.mean(found.totals[0]) == 2 - 2**-53
 
 
-def test_a_bound_is_rounded_up() -> None:
-    assert scores._rounded_up(0.1) == 0.100001  # the double is above the tenth
-    assert scores._rounded_up(0.25) == 0.25
-    assert scores._rounded_up(math.nextafter(0.25, 1)) == 0.250001
+def test_a_bound_is_round_up() -> None:
+    assert scores._round_up(0.1) == 0.100001  # the double is above the tenth
+    assert scores._round_up(0.25) == 0.25
+    assert scores._round_up(math.nextafter(0.25, 1)) == 0.250001
 
 
 def test_predictions_that_are_no_numbers_are_refused() -> None:
