@@ -79,7 +79,7 @@ def test_the_project_s_own_file_is_valid() -> None:
             "bit: 1",
             "quantize must have the keys bits, rounding: Object contains unknown field `bit`",
         ),
-        ("load:", '"x - at `$.y": 1\nload:', "keys load, quantize, evaluate, gate: Object contains"),
+        ("load:", '"x - at `$.y": 1\nload:', "evaluate, gate: Object contains unknown"),
         ("bits: 1, ", "", "bits, rounding: Object missing required field `bits`"),
         (
             "load:",
