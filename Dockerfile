@@ -7,7 +7,7 @@ ENV PYTHONPATH=/opt/project PYTHONPYCACHEPREFIX=/opt/project/pycache PYTHONDONTW
 
 # DuckDB and the server at the versions, and with the hashes, that requirements.txt has for them
 COPY requirements.txt /tmp/
-RUN sed -nE '/^(click|duckdb|httptools|prometheus-client|uvicorn)==/,/[^\\]$/p' \
+RUN sed -nE '/^(click|duckdb|httptools|msgspec|prometheus-client|uvicorn)==/,/[^\\]$/p' \
       /tmp/requirements.txt > /tmp/image.txt \
  && python -m pip install --no-cache-dir --no-compile --no-deps --only-binary :all: \
       --require-hashes --target . --requirement /tmp/image.txt

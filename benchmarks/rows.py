@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.predict import line, measure, median
 from stages.project.files import TRAIN
-from stages.tables.raw import FOLDER
+from stages.tables.gather import FOLDER
 from stages.tables.table import ROWS
 
 FEATURES = 20

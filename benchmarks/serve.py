@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from stages.columns.inputs import Input
 from stages.predictor import document
 from stages.project.files import MODEL, PREDICTOR
 
@@ -99,7 +98,10 @@ def main() -> None:
     args = parser.parse_args()
     features = document.load(PREDICTOR).features
     names, port = [feature.name for feature in features], str(free_port())
-    if any(feature.input != Input(feature.name) for feature in features):
+    if any(
+        feature.kind != "number" or feature.missing or feature.fill is not None
+        for feature in features
+    ):
         print("nothing to compare: the model takes more than numbers, scikit-learn's has features")
         return
     commands = {

@@ -1,18 +1,14 @@
 """Evaluate the float and the quantized model: metrics, sample predictions and plots."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
-from stages.columns.inputs import Schema
 from stages.predictor import document
 from stages.project import cli, files, params
 from stages.project.cli import InputError
 from stages.project.files import PREDICTOR, QUANT_PARAMS, SUMS, TEST, TRAIN, UNQUANT_PARAMS
-from stages.quantizer.codes import Codes, pack, unpack
-from stages.quantizer.others import others
-from stages.quantizer.solve import quantize
 from stages.regression import scores, sums
 from stages.regression.linear import Floats, LinearModel
 from stages.regression.scores import Tally
@@ -20,11 +16,7 @@ from stages.regression.sums import Sums
 from stages.tables import table
 from stages.tables.table import Table
 
-REMEDY = "`dvc repro` makes both"
-Way = tuple[str, int, int, LinearModel]  # rounding, bits, payload_bytes, quantized model
-WAY_COLUMNS = ("rounding", "bits", "payload_bytes")
 WEIGHT_COLUMNS = ("feature", "model", "effect", "weight", "mean")
-SCORE_COLUMNS = ("mse_growth_percent", "train_r2", "test_r2", "largest_difference")
 
 
 def judge(rows: Floats, model: LinearModel, quantized: LinearModel) -> Floats:
@@ -33,25 +25,6 @@ def judge(rows: Floats, model: LinearModel, quantized: LinearModel) -> Floats:
     predicted = quantized.predict(X)
     calculated = np.column_stack([model.predict(X), predicted, predicted - y])
     return np.column_stack([y, calculated.round(files.DECIMALS)])
-
-
-def sweep(model: LinearModel, train: Sums) -> Iterator[Way]:
-    """Quantize in 1 to 16 bits by each way of rounding, and in the formats of others."""
-    for rounding in ("nearest", "gptq", "optimal"):
-        for quantized in quantize(model.coef, train, rounding):
-            codes = quantized.codes
-            yield rounding, codes.bits, len(pack(codes)), codes.model
-    yield from others(model, train)
-
-
-def scored_sweep(
-    model: LinearModel, swept: Sequence[Way], train: Sums, test: Sums, on_test: Tally
-) -> Iterator[tuple[object, ...]]:
-    """Score what `sweep` yields, which the tally has behind two other models."""
-    for (*way, quantized), (_, seen) in zip(swept, on_test.models[2:], strict=True):
-        growth = scores.mse_growth_percent(train, model, quantized)
-        found = scores.r2(train, quantized), scores.r2(test, quantized), seen.largest_difference
-        yield *way, growth, *(round(score, files.DECIMALS) for score in found)
 
 
 def effects(
@@ -81,50 +54,18 @@ def headline(scored: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def load_model(schema: Schema, train: Sums) -> LinearModel:
-    """Load the unquantized model, which must have been learned from these rows."""
-    stored = files.load_joblib(UNQUANT_PARAMS)
-    with files.reading(UNQUANT_PARAMS):
-        model = LinearModel(np.array(stored["coef"], float), float(stored["intercept"]))
-        if model.coef.shape != (len(schema.features),) or not np.isfinite(model.coef).all():
-            raise ValueError("it has not one finite weight a feature")
-        if model.intercept != train.intercept(model.coef):
-            raise InputError(f"{UNQUANT_PARAMS} is for other rows than {SUMS}; {REMEDY}")
-    return model
-
-
-def load_codes(schema: Schema, train: Sums) -> tuple[Codes, dict[str, Any]]:
-    """Load the codes, which must be those of the predictor for these rows, and their proof."""
-    shipped = document.load(PREDICTOR)
-    ranges = [[feature.min, feature.max] for feature in shipped.features]
-    learned = np.column_stack([train.low, train.high])[:-1].tolist()
-    if (shipped.schema, ranges) != (schema, learned):
-        raise InputError(f"{PREDICTOR} is for another table than {SUMS}; {REMEDY}")
-    stored = files.load_joblib(QUANT_PARAMS)
-    with files.reading(QUANT_PARAMS):
-        codes = unpack(stored["payload"], len(ranges))
-        proof = {"optimal": bool(stored["optimal"]), "nodes": int(stored["nodes"])}
-    found = codes.bits, tuple(codes.model.coef), codes.model.intercept
-    if found != (shipped.bits, shipped.coef, shipped.intercept.value):
-        raise InputError(f"{QUANT_PARAMS} has another model than {PREDICTOR}; {REMEDY}")
-    return codes, proof
-
-
-def measured(
-    models: Sequence[LinearModel], learned: Sums, train: Table, test: Table
-) -> tuple[dict[str, Any], list[tuple[object, ...]]]:
-    """Score the float and the quantized model, and the sweep, on the rows of both tables."""
+def measure(
+    models: tuple[LinearModel, LinearModel], learned: Sums, train: Table, test: Table
+) -> dict[str, Any]:
+    """Score the float and the quantized model on the rows of both tables."""
     on_train = Tally.of(models, train)
-    swept = list(sweep(models[0], learned))
     try:
-        on_test = Tally.of([*models, *(way[-1] for way in swept)], test)
+        on_test = Tally.of(models, test)
         with files.reading(TEST):
             tested = Sums.of_table(test)
         if not tested.variances[-1]:
             raise InputError(f"{TEST}: {test.schema.target} varies too little for an R²")
-        on = {"train": (learned, on_train), "test": (tested, on_test)}
-        scored = scores.compare(models, on)
-        return scored, list(scored_sweep(models[0], swept, learned, tested, on_test))
+        return scores.compare(models, {"train": (learned, on_train), "test": (tested, on_test)})
     except OverflowError as error:
         raise InputError(
             f"{TEST}: a row lies so far outside the training range that its error is too large for"
@@ -135,16 +76,19 @@ def measured(
 def main() -> str:
     samples = params.read().evaluate.samples
     schema, learned = sums.load(SUMS)
-    train, test = table.read(TRAIN, schema), table.read(TEST, schema)
-    ranges = [train.low, train.high], [learned.low, learned.high]
-    if train.n_rows != learned.n_rows or not np.array_equal(*ranges):
-        raise InputError(f"{SUMS} is for other rows than {TRAIN}; {REMEDY}")
-    model = load_model(schema, learned)
-    codes, proof = load_codes(schema, learned)
-    models = model, codes.model
-    scored, swept = measured(models, learned, train, test)
-    scored["quantization"] |= proof | {"payload_bits": 8 * len(pack(codes))}
-    scored["intercept"] = {"float": model.intercept, "quantized": codes.model.intercept}
+    train, test = table.read(TRAIN).of(schema), table.read(TEST).of(schema)
+    with files.reading(UNQUANT_PARAMS):
+        stored = files.load_joblib(UNQUANT_PARAMS)
+        model = LinearModel(np.array([*stored["coef"]]), stored["intercept"])
+    with files.reading(QUANT_PARAMS):
+        stored = files.load_joblib(QUANT_PARAMS)
+        proof = {key: stored[key] for key in ("optimal", "nodes")}
+        proof["payload_bits"] = 8 * len(stored["payload"])
+    shipped = document.load(PREDICTOR)
+    models = model, LinearModel(np.array(shipped.coef), shipped.intercept.value)
+    scored = measure(models, learned, train, test)
+    scored["quantization"] |= proof
+    scored["intercept"] = {"float": model.intercept, "quantized": shipped.intercept.value}
     scored["predictor"] = document.digest(PREDICTOR)
     made = files.MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR
     scored["bytes"] = {path.name.replace(".", "_"): path.stat().st_size for path in made}
@@ -159,7 +103,6 @@ def main() -> str:
     files.save_csv((*schema.kinds, *files.SAMPLE_COLUMNS), first, files.PREDICTIONS)
     files.save_csv(files.SAMPLE_COLUMNS, judged, files.PLOTS / "predictions.csv")
     files.save_csv(WEIGHT_COLUMNS, weights, files.PLOTS / "weights.csv")
-    files.save_csv(WAY_COLUMNS + SCORE_COLUMNS, swept, files.PLOTS / "sweep.csv")
     float_r2, quantized_r2 = told["test_r2"].values()
     growth = scored["quantization"]["mse_growth_percent"]
     return f"test R² {float_r2} float, {quantized_r2} quantized; training MSE grows by {growth} %"

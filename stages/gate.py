@@ -24,7 +24,7 @@ def shortfalls(metrics: Mapping[str, Any], limits: Gate) -> list[str]:
 def main() -> str:
     limits = params.read().gate
     with files.reading(METRICS):
-        lines = shortfalls(files.load_json(METRICS), limits)
+        lines = shortfalls(files.load_json(METRICS, dict[str, Any]), limits)
     for line in lines:
         cli.say(f"gate: {line}")
     if lines:

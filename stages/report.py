@@ -1,6 +1,6 @@
 """Write the model as a page for people, `reports/model.html`, with all plots of `dvc.yaml`.
 
-The page needs no network. One of its plots is a picture of its own, too, for Markdown.
+The page needs no network.
 """
 
 import csv
@@ -9,24 +9,20 @@ import re
 import subprocess
 import sys
 from collections.abc import Mapping
-from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from vl_convert import vegalite_to_svg
 
 from stages.predictor import document
 from stages.predictor.page import page
+from stages.predictor.payload import pack
 from stages.project import cli, files
 from stages.project.cli import InputError
-from stages.quantizer.codes import Codes, pack
 
-PICTURED = "Payload"
 # vl-convert brings the first font, so that those of this machine move nothing; where the picture
 # is looked at without it, the letters of the second are as wide
 FONT = {"font": "Liberation Sans, Arial, sans-serif"}
-OPAQUE = FONT | {"padding": 12, "background": "white"}  # to be read on a dark page too
 CLEAR = FONT | {"padding": 4, "background": None, "point": {"size": 14, "strokeWidth": 1}}
 TAG = re.compile('<(?:[^">]|"[^"]*")*>')
 NOISE = re.compile(
@@ -78,25 +74,21 @@ def written(drawn: Mapping[str, str]) -> str:
             return [*csv.DictReader(file)]
 
     model, scores = document.load(files.PREDICTOR), document.load_scores()
-    codes = np.array([(feature.code, feature.exponent) for feature in model.features]).T
-    payload = pack(Codes(model.bits, *codes, *astuple(model.intercept)))
     found = [row for row in rows(files.PLOTS / "weights.csv") if row["model"] == "float"]
     weights = [(float(row["weight"]), float(row["mean"])) for row in found]
     text, sample = files.PREDICTOR.read_bytes(), rows(files.PREDICTIONS)[0]
-    return page(text, scores, weights, sample, payload, drawn)
+    return page(text, scores, weights, sample, pack(model), drawn)
 
 
 def main() -> str:
     shown = plots()
-    picture = vegalite_to_svg(shown[PICTURED], config=OPAQUE)
     drawn = {}
     for number, plot in enumerate(shown.values()):
         title = plot.pop("title")["text"]
         drawn[title] = inline(vegalite_to_svg(plot, config=CLEAR), f"p{number}")
-    for path, text in ((files.PICTURE, picture + "\n"), (files.PAGE, written(drawn))):
-        with files.replacing(path) as part:
-            part.write_text(text, encoding="utf-8", newline="\n")
-    return f"{files.PAGE}, {files.PICTURE}"
+    with files.replacing(files.PAGE) as part:
+        part.write_text(written(drawn), encoding="utf-8", newline="\n")
+    return str(files.PAGE)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stages.project.files import PAGE, PICTURE
+from stages.project.files import PAGE
 
 BROWSERS = ("google-chrome", "chromium")
 # no sandbox, as root has none; no network of its own, which the page does not need either
@@ -124,4 +124,4 @@ if __name__ == "__main__":
     with browser() as tab:
         tab.look(960, 740, scale=1.2)
         tab.open(PAGE)
-        tab.photograph(PICTURE.with_name("model.png"))
+        tab.photograph(PAGE.parent / "pictures/model.png")

@@ -22,6 +22,7 @@ import duckdb
 import numpy as np
 import pytest
 import yaml
+from msgspec.structs import asdict, replace
 from sklearn.model_selection import train_test_split
 
 from stages import evaluate, load, quantize, train
@@ -116,6 +117,10 @@ def schema_of(dataset: str, target: str, unit: str, names: Iterable[str]) -> Sch
     return Schema(dataset, target, unit, "fail", {}, tuple(map(Input, names)))
 
 
+def feature(each: Input, low: float, high: float, code: int, exponent: int) -> Feature:
+    return Feature(**asdict(each), min=low, max=high, code=code, exponent=exponent)
+
+
 EXAMPLE = Predictor(
     dataset="toy",
     target="y",
@@ -124,7 +129,7 @@ EXAMPLE = Predictor(
     levels={},
     bits=2,  # so that codes 0 to 3 stand for -3, -1, 1 and 3
     intercept=Intercept(number=13, exponent=2),
-    features=(Feature(Input("a"), 0.0, 1.0, 2, 1), Feature(Input('b "é"'), -1.5, 2.0, 1, -2)),
+    features=(feature(Input("a"), 0.0, 1.0, 2, 1), feature(Input('b "é"'), -1.5, 2.0, 1, -2)),
 )
 CAR = Predictor(
     dataset="cars",
@@ -135,11 +140,11 @@ CAR = Predictor(
     bits=3,
     intercept=Intercept(5, 0),
     features=(
-        Feature(Input("fuel", "text", "diesel", fill=0.0), 0.0, 1.0, 4, 0),
-        Feature(Input("fuel", "text", missing=True), 0.0, 1.0, 5, -1),
-        Feature(Input("new", "boolean", fill=0.25), 0.0, 1.0, 6, 1),
-        Feature(Input("seen", "date", fill=20.0), 10.0, 40.0, 7, 3),
-        Feature(Input("km", fill=1.5), 0.5, 2.0, 0, 2),
+        feature(Input("fuel", "text", "diesel", fill=0.0), 0.0, 1.0, 4, 0),
+        feature(Input("fuel", "text", missing=True), 0.0, 1.0, 5, -1),
+        feature(Input("new", "boolean", fill=0.25), 0.0, 1.0, 6, 1),
+        feature(Input("seen", "date", fill=20.0), 10.0, 40.0, 7, 3),
+        feature(Input("km", fill=1.5), 0.5, 2.0, 0, 2),
     ),
 )
 ROW: dict[str, Any] = {"fuel": "diesel", "new": True, "seen": "1970-01-31", "km": 2}
@@ -154,9 +159,9 @@ def modelled(
         low, high = np.sort(rng.normal(size=2) * 2.0 ** rng.integers(-spread, spread + 1))
         code, exponent = (int(rng.integers(*ends)) for ends in ((0, 2**bits), (-spread, spread)))
         name = names[index] if names else f"f{index}"
-        features.append(Feature(Input(name), float(low), float(high), code, exponent))
+        features.append(feature(Input(name), float(low), float(high), code, exponent))
     intercept = Intercept(int(rng.integers(-(2**40), 2**40)), int(rng.integers(0, 60)))
-    return Predictor("made up", "y", "apples", "fail", {}, bits, intercept, tuple(features))
+    return replace(EXAMPLE, bits=bits, intercept=intercept, features=tuple(features))
 
 
 def output_of_c(folder: Path) -> str:

@@ -26,6 +26,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from stages import evaluate, load, quantize, train
+from stages.columns.inputs import parsed
 from stages.columns.sql import literal
 from stages.predictor import document
 from stages.predictor.rows import Scorer
@@ -320,23 +321,16 @@ def test_c_has_the_bits_of_predict(made: Path, tmp_path: Path) -> None:
         pytest.skip("there is no gcc")
     lines, _ = predicted(made, "--c")
     (tmp_path / "model.h").write_text("\n".join(lines), encoding="utf-8")
+    inputs = document.load(made / PREDICTOR).schema.inputs
     calls = ""
     for row in ROWS:
-        cells = [row[HEADER.index(name)] for name in (*NUMBERS, *TEXTS)]
-        numbers = ("NAN" if it is None else number(it).hex() for it in cells[: len(NUMBERS)])
-        texts = (
-            "(const char[]){" + "".join(f"(char){byte}, " for byte in (it or "").encode()) + "0}"
-            for it in cells[len(NUMBERS) :]
-        )
-        calls += (
-            f"    show((const double[]){{{', '.join(numbers)}}},"
-            f" (const char *const[]){{{', '.join(texts)}}});\n"
-        )
+        pairs = zip(HEADER, row, strict=True)
+        values = {name: str(it) if isinstance(it, date) else it for name, it in pairs}
+        numbers = (each.number(parsed(values[each.column], each.kind)) for each in inputs)
+        cells = ", ".join("NAN" if x != x else x.hex() for x in numbers)
+        calls += f'    printf("%.17g\\n", predict((const double[]){{{cells}}}));\n'
     (tmp_path / "main.c").write_text(
-        '#include <stdio.h>\n#include "model.h"\n\n'
-        "static void show(const double number[], const char *const text[])\n{\n"
-        "    double x[model_features];\n    model_inputs(x, number, text);\n"
-        '    printf("%.17g\\n", predict(x));\n}\n\nint main(void)\n{\n'
+        '#include <math.h>\n#include <stdio.h>\n#include "model.h"\n\nint main(void)\n{\n'
         + calls
         + "    return 0;\n}\n"
     )

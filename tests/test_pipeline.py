@@ -1,6 +1,5 @@
 """The whole pipeline, run as a person runs it, in a clone of this checkout."""
 
-import json
 import shutil
 import signal
 import subprocess
@@ -73,17 +72,18 @@ def test_a_parameter_reruns_what_depends_on_it(
     assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == stages
 
 
-def test_a_parameter_and_back_restores_without_running(checkout: Path) -> None:
+def test_a_parameter_and_back_restores_the_same_bytes(checkout: Path) -> None:
+    outputs = contents(checkout)
     change(checkout, "seed: 42", "seed: 1234567")
     assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == list(STAGES)
-    outputs = contents(checkout)
+    assert contents(checkout) != outputs
     change(checkout, "seed: 1234567", "seed: 42")
     back = run("dvc", "repro", cwd=checkout).stdout
-    assert ran_stages(back) == ["quantize", "evaluate"]  # whose outputs git keeps, and no run cache
+    # no run cache for stages with outputs that git keeps: `no_cache_outs` in dvc/stage/__init__.py
+    assert ran_stages(back) == ["quantize", "evaluate"]
     assert "Stage 'load' is cached" in back
     assert "Stage 'train' is cached" in back
-    assert run("git", "status", "--porcelain", cwd=checkout).stdout == ""
-    assert contents(checkout) != outputs
+    assert contents(checkout) == outputs
 
 
 def test_metrics_fit_a_terminal(checkout: Path) -> None:
@@ -107,9 +107,9 @@ def test_a_change_of_the_scoring_reruns_nothing(checkout: Path) -> None:
 
 
 def test_a_code_change_reruns_what_depends_on_it(checkout: Path) -> None:
-    with (checkout / "stages/quantizer/codes.py").open("a", encoding="utf-8") as module:
+    with (checkout / "stages/quantizer/solve.py").open("a", encoding="utf-8") as module:
         module.write("# a comment\n")
-    assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == ["quantize", "evaluate"]
+    assert ran_stages(run("dvc", "repro", cwd=checkout).stdout) == ["quantize"]
 
 
 @pytest.mark.parametrize(
@@ -129,12 +129,10 @@ def test_a_bad_parameter_loses_no_output(
     assert done.returncode != 0
     assert message in done.stderr
     assert "Traceback" not in done.stderr
-    # DVC removes what its cache has before it runs a stage, and brings it back
+    # DVC removes what a stage has made before it runs the stage, and git or its cache has it
     left = contents(checkout)
     assert {name: outputs[name] for name in left} == left
-    in_git = run("git", "ls-files", *MADE, cwd=checkout).stdout.split()
-    others = {".gitignore", ".gitkeep", "model.png"}
-    assert {name for name in in_git if Path(name).name not in others} <= left.keys()
+    assert run("git", "restore", "models", "reports", cwd=checkout).returncode == 0
     assert run("dvc", "checkout", cwd=checkout).returncode == 0
     assert contents(checkout) == outputs
 
@@ -226,54 +224,6 @@ def test_a_pickle_of_something_else_is_named(stage: str, file: str, checkout: Pa
     done = run("python", "-m", f"stages.{stage}", cwd=checkout)
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert f"{file} is damaged" in done.stderr
-
-
-def test_sums_of_another_table_are_refused(checkout: Path) -> None:
-    path = checkout / "models/sums.json"
-    text = path.read_text(encoding="utf-8")
-    path.unlink()  # it may be a link into DVC's cache
-    path.write_text(text.replace('"diabetes"', '"other"'), encoding="utf-8")
-    done = run("python", "-m", "stages.evaluate", cwd=checkout)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "data/train is another table than that of other" in done.stderr
-    for before, after in (('"max": ', '"max": 1'), ('"rows": 353', '"rows": 354')):
-        assert before in text
-        path.write_text(text.replace(before, after, 1), encoding="utf-8")
-        done = run("python", "-m", "stages.evaluate", cwd=checkout)
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-        assert "models/sums.json" in done.stderr
-    sums = json.loads(text)
-    sums["columns"][0]["sum"] += 2**20  # another mean
-    path.write_text(json.dumps(sums), encoding="utf-8")
-    done = run("python", "-m", "stages.quantize", cwd=checkout)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "models/model.joblib is for other rows than models/sums.json" in done.stderr
-
-
-@pytest.mark.parametrize("file", ["unquant_params.joblib", "quant_params.joblib", "predictor.json"])
-def test_a_model_of_other_rows_is_refused(file: str, checkout: Path) -> None:
-    change(checkout, "seed: 42", "seed: 7")
-    assert run("dvc", "repro", cwd=checkout).returncode == 0
-    other = (checkout / "models" / file).read_bytes()
-    restore(checkout)
-    before = contents(checkout)
-    (checkout / "models" / file).unlink()
-    (checkout / "models" / file).write_bytes(other)
-    done = run("python", "-m", "stages.evaluate", cwd=checkout)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert f"models/{file}" in done.stderr
-    after = contents(checkout)
-    assert {name for name in after if after[name] != before[name]} == {f"models/{file}"}
-
-
-@pytest.mark.parametrize("value", [{"coef": [1, 2, 3], "intercept": 0}, {"coef": 5}, None])
-def test_a_model_of_another_shape_is_refused(value: object, checkout: Path) -> None:
-    path = checkout / "models/unquant_params.joblib"
-    path.unlink()
-    joblib.dump(value, path)
-    done = run("python", "-m", "stages.evaluate", cwd=checkout)
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "models/unquant_params.joblib" in done.stderr
 
 
 def test_an_experiment_changes_a_parameter(checkout: Path) -> None:

@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,19 @@ import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from sklearn.datasets import load_diabetes
 
-from stages import predict, quantize
+from stages import predict
 from stages.columns import pipes, source, sql
 from stages.columns.inputs import Input
 from stages.predictor import document, scoring
-from stages.predictor.document import Feature, Intercept, Predictor
+from stages.predictor.document import Intercept, Predictor
 from stages.project import cli
 from stages.quantizer import solve
 from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel, largest_difference
-from tests.conftest import Rows, all_imported, csv_of, schema_of
+from tests.conftest import Rows, all_imported, csv_of, feature, schema_of
 
 PIPED = [False, pytest.param(True, marks=pytest.mark.slow)]
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -50,9 +51,9 @@ MODEL = Predictor(
     bits=8,
     intercept=Intercept(number=-13, exponent=5),
     features=(
-        Feature(Input(NAMES[0]), -10.0, 10.0, 128, 1),
-        Feature(Input(NAMES[1]), 0.0, 100.0, 121, 4),
-        Feature(Input(NAMES[2]), -1e6, 1e6, 129, -2),
+        feature(Input(NAMES[0]), -10.0, 10.0, 128, 1),
+        feature(Input(NAMES[1]), 0.0, 100.0, 121, 4),
+        feature(Input(NAMES[2]), -1e6, 1e6, 129, -2),
     ),
 )
 SCORES = {
@@ -367,10 +368,10 @@ def test_16_bits_stay_within_the_bound_of_scikit_learn(run: Run, root: Path) -> 
     rows = Rows(data.data, data.target)
     pipeline = fit(rows.sums)
     model = fold(pipeline, rows.sums)
-    codes = list(solve.quantize(model.coef, rows.sums, "nearest"))[15].codes
-    quantized = codes.model
+    quantized = solve.quantize(model.coef, rows.sums, 16, "nearest").model
     schema = schema_of("diabetes", "y", "points", names)
-    shipped = quantize.to_predictor(codes, schema, rows.sums)
+    ranges = zip(rows.X.min(axis=0).tolist(), rows.X.max(axis=0).tolist(), strict=True)
+    shipped = Predictor.of(schema, 16, ranges, quantized.coef.tolist(), quantized.intercept)
     saved = (root / "models/predictor.json").read_bytes()
     document.save(shipped, root / "models/predictor.json")
     try:
@@ -620,9 +621,9 @@ def test_a_difference_from_what_was_recorded_exits_1(
     [
         (None, "`dvc repro` makes it"),
         ("{", "damaged"),
-        ('{"format": "regression predictor", "version": 1}', "version 1 is unknown"),
-        ('{"format": "regression predictor", "version": 3}', "version 3 is unknown"),
-        ('{"format": "regression predictor", "version": 4}', "dataset must be"),
+        ('{"format": "regression predictor", "version": 1}', "version must be 4"),
+        ('{"format": "regression predictor", "version": 3}', "version must be 4"),
+        ('{"format": "regression predictor", "version": 4}', "missing required field `dataset`"),
     ],
 )
 def test_a_predictor_that_cannot_be_used(
@@ -682,7 +683,11 @@ def test_predict_imports_only_duckdb_and_what_the_image_has(root: Path) -> None:
     packages = {
         match[1] for file in files if (match := re.search(r"/site-packages/([^/.]+)", str(file)))
     }
-    assert packages - {"_distutils_hack", "_virtualenv"} == {"duckdb", "_duckdb"}
+    assert packages - {"_distutils_hack", "_virtualenv", "typing_extensions"} == {
+        "duckdb",
+        "_duckdb",
+        "msgspec",
+    }
     c = REPOSITORY / "stages/predictor/c.py"  # only --c imports it
     assert c not in files
 

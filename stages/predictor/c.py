@@ -12,7 +12,8 @@ from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
 from operator import add
 
-from stages.columns.inputs import Input, Schema
+from stages.columns.inputs import Input
+from stages.predictor.card import GAPS
 from stages.predictor.document import Predictor
 from stages.project.cli import InputError
 
@@ -73,8 +74,7 @@ def header(predictor: Predictor) -> str:
     upwards = Context(prec=3, rounding=ROUND_CEILING)
     bound = upwards.divide(*map(Decimal, fixed.bound.as_integer_ratio()))
     described = "\n".join(
-        f" * x[{j}]: {_commented(f.name)}"
-        f" ({f.input.shown(f.min)} to {f.input.shown(f.max)}), 2^{-q}"
+        f" * x[{j}]: {_commented(meaning(f))} ({f.min:g} to {f.max:g}), 2^{-q}"
         for j, (f, q) in enumerate(zip(features, fixed.fraction_bits, strict=True))
     )
     terms = "\n".join(
@@ -87,6 +87,7 @@ def header(predictor: Predictor) -> str:
  * target: {_commented(predictor.target)}
  * unit: {_commented(predictor.unit)}
  * weights: {predictor.bits} bits
+ * gaps: {GAPS[predictor.missing]}
  *
  * The features, their training range, and the unit of their whole numbers in predict_fixed:
 {described}
@@ -112,7 +113,7 @@ static inline double predict(const double x[])
 {terms}
     return y;
 }}
-{_inputs(predictor.schema)}#endif
+#endif
 
 /* Takes x[j] * 2^model_fraction_bits[j], rounded to nearest, and returns the prediction times
  * 2^{fixed.result_bits}, rounded to nearest, ties up, and limited to 32 bits.
@@ -133,37 +134,15 @@ static inline int32_t predict_fixed(const int32_t x[])
 #endif"""
 
 
-def _inputs(schema: Schema) -> str:
-    """Return a function that makes the features of a row, unless these are its columns."""
-    if all(each == Input(each.column) for each in schema.inputs):
-        return ""
-    texts = [name for name, kind in schema.kinds.items() if kind == "text"]
-    numbers = [name for name in schema.kinds if name not in texts]
-    operands = {name: f"number[{index}]" for index, name in enumerate(numbers)}
-    operands |= {name: f"text[{index}]" for index, name in enumerate(texts)}
-    meaning = {"boolean": ", 0 or 1", "date": ", days since 1970 in UTC"}
-    described = "\n".join(
-        f" * {operand}: {_commented(name)}{meaning.get(schema.kinds[name], '')}"
-        for name, operand in operands.items()
-    )
-    lines = "\n".join(
-        f"    x[{index}] = {each.c(operands[each.column])};"
-        for index, each in enumerate(schema.inputs)
-    )
-    return f"""
-#include <math.h>
-#include <string.h>
-
-/* Makes the features x of a row from its numbers, NAN where one is missing, and its texts in UTF-8,
- * "" where one is missing. A prediction that a gap does not allow is NAN.
-{described}
- */
-static inline void model_inputs(double x[], const double number[], const char *const text[])
-{{
-    (void)number, (void)text;
-{lines}
-}}
-"""
+def meaning(each: Input) -> str:
+    """Say how an input is made from its column, in words that suffice to do it."""
+    if each.missing:
+        return f"1 where {each.column} is missing, 0 elsewhere"
+    if each.level is not None:
+        return f"1 where {each.column} is {each.level}, 0 elsewhere"
+    units = {"boolean": ", 1 where true and 0 where false", "date": ", days since 1970 in UTC"}
+    filled = "" if each.fill is None else f"; {each.fill!r} where missing"
+    return f"{each.column}{units.get(each.kind, '')}{filled}"
 
 
 def _power(exponent: int) -> Fraction:

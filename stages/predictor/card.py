@@ -29,7 +29,7 @@ def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
         for name, (baseline, *_) in predictor.levels.items()
     )
     weights = (
-        f"\n| {_cell(f.name)} | {f.input.shown(f.min)} | {f.input.shown(f.max)} | {f.code}"
+        f"\n| {_cell(f.name)} | {f.shown(f.min)} | {f.shown(f.max)} | {f.code}"
         f" | {multiplier} / 2^{f.exponent} |"
         for f, multiplier in zip(features, predictor.multipliers, strict=True)
     )

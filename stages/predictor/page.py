@@ -10,10 +10,13 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from msgspec.structs import asdict
+
 from stages.columns.inputs import parsed
 from stages.predictor.card import GAPS
-from stages.predictor.document import parse
+from stages.predictor.document import Predictor
 from stages.project.cli import plural
+from stages.project.typed import convert
 
 MODELS = ("float", "quantized")
 RATED = {"r2": "R²", "mae": "mean absolute error", "rmse": "root mean squared error"}
@@ -34,7 +37,7 @@ def page(
     are the bytes of the model, and `plots` are SVG by title.
     """
     document = json.loads(text)
-    model, found = parse(document, "predictor"), scores["quantization"]
+    model, found = convert(document, Predictor), scores["quantization"]
     train, test = scores["quantized"].values()
     kinds = model.schema.kinds
     data = {
@@ -51,12 +54,12 @@ def page(
         for score, name in RATED.items()
     )
     rows = (
-        [f.name, *map(f.input.shown, (f.min, f.max)), f.code, f.exponent, f"{w:.6g}", f"{v:.6g}"]
+        [f.name, *map(f.shown, (f.min, f.max)), f.code, f.exponent, f"{w:.6g}", f"{v:.6g}"]
         for f, w, (v, _) in zip(model.features, model.coef, weights, strict=True)
     )
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     texts = {
-        **vars(model),
+        **asdict(model),
         **found,
         **found["prediction_difference"],
         "columns": f"{plural(len(kinds), 'column')} of {model.dataset}",

@@ -26,7 +26,7 @@ class Scorer:
         self.kinds, self.levels = model.schema.kinds, model.levels
         self.intercept = model.intercept.number / 2.0**model.intercept.exponent
         self.terms = [
-            (feature.input, multiplier, 2.0**feature.exponent, feature.min, feature.max)
+            (feature, multiplier, 2.0**feature.exponent, feature.min, feature.max)
             for feature, multiplier in zip(model.features, model.multipliers, strict=True)
         ]
 

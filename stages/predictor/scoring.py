@@ -72,7 +72,7 @@ class Request:
                 seen = f"{named(name)}, in levels that training has not seen"
                 yield seen, f"(r{index} IS NULL OR r{index} IN ({known}))"
         for index, feature in enumerate(self.model.features):
-            each = feature.input
+            each = feature
             if each.kind != "text" and not each.missing:
                 limits = f"{sql.double(feature.min)} AND {sql.double(feature.max)}"
                 low, high = map(each.shown, (feature.min, feature.max))

@@ -12,12 +12,12 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import fields
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
 
 from stages.project.text import cut
+from stages.project.typed import rules
 
 PATIENCE = 2.0  # seconds before a progress bar is drawn
 LONG = 10.0  # seconds, after which a stage says how long it took
@@ -40,12 +40,12 @@ def parser(program: str, doc: str | None) -> argparse.ArgumentParser:
 def run(main: Callable[[], str], doc: str | None, section: Any = None) -> NoReturn:
     """Run `main` as the command whose docstring is `doc`.
 
-    `--help` lists the keys of `section`, which is the dataclass of the parameters that it reads.
+    `--help` lists the keys of `section`, the type of the parameters that it reads.
     """
     name = Path(sys.argv[0]).stem
-    keys = fields(section) if section else ()
-    rules = "".join(f"\n  {name}.{key.name}: {key.metadata['text']}" for key in keys)
-    details = f"\n\nparameters in params.yaml:{rules}" if rules else ""
+    keys = rules(section) if section else {}
+    lines = "".join(f"\n  {name}.{key}: {rule}" for key, rule in keys.items())
+    details = f"\n\nparameters in params.yaml:{lines}" if lines else ""
     parser(f"python -m stages.{name}", f"{doc or ''}{details}").parse_args()
     finish(main, name)
 

@@ -2,17 +2,21 @@
 
 import csv
 import json
-import math
 import os
 import secrets
 import shutil
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+import msgspec
 
 from stages.project import cli
 from stages.project.cli import InputError
+from stages.project.typed import convert
+
+T = TypeVar("T")
 
 TRAIN = Path("data/train")
 TEST = Path("data/test")
@@ -26,7 +30,6 @@ SCORES = Path("reports/scores.json")
 PREDICTIONS = Path("reports/predictions.csv")
 PLOTS = Path("reports/plots")
 PAGE = Path("reports/model.html")
-PICTURE = Path("reports/pictures/quantization.svg")
 
 DECIMALS = 6  # of the reports
 SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the features in PREDICTIONS
@@ -75,22 +78,28 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             part.rename(path)
 
 
-def save_json(document: Mapping[str, Any], path: Path) -> None:
-    """Write `document` in its own key order; NaN and infinity are refused, JSON has none."""
+def save_json(document: object, path: Path) -> None:
+    """Write a document in its own key order; NaN and infinity are refused, JSON has none.
+
+    It may be a `Struct`, or have some. The text is that of `json`, whose indent DVC users know.
+    """
     with replacing(path) as part:
-        text = json.dumps(document, indent=2, allow_nan=False, ensure_ascii=False)
+        text = json.dumps(
+            document, indent=2, allow_nan=False, ensure_ascii=False, default=msgspec.to_builtins
+        )
         part.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Make whatever a damaged file at `path` leads to an `InputError` that names it."""
+    """Make whatever goes wrong with a file of another stage an `InputError` that names it."""
     try:
         yield
-    except InputError:
+    except (InputError, OSError, MemoryError):
         raise
-    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-        raise InputError(f"{path} is damaged, `dvc repro` makes it: {error!r}") from error
+    except Exception as error:  # unpickling damaged bytes may raise anything
+        what = str(error) if isinstance(error, ValueError) else repr(error)
+        raise InputError(f"{path} is damaged, `dvc repro` makes it: {what}") from error
 
 
 def existing(path: Path) -> Path:
@@ -100,19 +109,10 @@ def existing(path: Path) -> Path:
     return path
 
 
-def load_json(path: Path) -> Any:
-    """Read JSON that a stage wrote; an `InputError` says that it is not there, or damaged."""
-    text = existing(path).read_bytes()
-    try:
-        return json.loads(text, parse_constant=_finite, parse_float=_finite)
-    except (ValueError, RecursionError) as error:  # nested too deep
-        raise InputError(f"{path} is damaged, `dvc repro` makes it: not JSON: {error}") from error
-
-
-def _finite(text: str) -> float:
-    if math.isfinite(x := float(text)):
-        return x
-    raise ValueError(f"{text} is not a finite number")
+def load_json(path: Path, kind: type[T]) -> T:
+    """Read JSON that a stage wrote, as a `kind`; for errors see `reading`."""
+    with reading(path):
+        return convert(msgspec.json.decode(existing(path).read_bytes()), kind)
 
 
 def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:
@@ -133,7 +133,5 @@ def load_joblib(path: Path) -> Any:
     """Unpickle what an earlier stage wrote; never a file from elsewhere."""
     import joblib
 
-    try:
-        return joblib.load(path)
-    except Exception as error:  # unpickling damaged bytes may raise anything
-        raise InputError(f"{path} cannot be read, `dvc repro` makes it: {error!r}") from error
+    with reading(path):
+        return joblib.load(existing(path))

@@ -1,64 +1,46 @@
 """`params.yaml` as one validated object: every value has its type and lies in its range."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, fields, is_dataclass
-from math import inf
+from collections.abc import Sequence
 from pathlib import Path
+from sys import float_info
 from textwrap import shorten
-from typing import Any
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
 
 # what DVC reads it with: to YAML 1.1, as PyYAML has it, 1e-3 is a text and 010 is eight
 from ruamel.yaml import YAML
 
 from stages.project.cli import InputError
-from stages.project.text import SHOWN, shown
+from stages.project.text import SHOWN, listed, shown
+from stages.project.typed import convert
+
+Text = Annotated[str, Meta(min_length=1)]
+Columns = Annotated[list[Text], Meta(min_length=1)]
 
 
-def _rule(text: str, holds: Callable[[Any], bool]) -> Any:
-    """Declare a required field whose value must satisfy `holds`, said to people as `text`."""
-    return field(metadata={"text": text, "holds": holds})
+class Load(Struct, frozen=True, forbid_unknown_fields=True):
+    dataset: Annotated[Text, Meta(description="the name of a data set, or a file")]
+    target: Annotated[Text | None, Meta(description="the name of a column, or null")]
+    features: Annotated[Columns | None, Meta(description="a list of different columns, or null")]
+    unit: Annotated[Text | None, Meta(description="a text, or null")]
+    key: Annotated[
+        Text | Columns | None, Meta(description="a column, a list of different columns, or null")
+    ]
+    missing: Annotated[Literal["fail", "drop", "mean"], Meta(description="fail, drop or mean")]
+    levels: Annotated[int, Meta(ge=1, le=1000, description="an integer from 1 to 1000")]
+    test_size: Annotated[
+        float, Meta(gt=0, lt=1, description="a number between 0 and 1, both excluded")
+    ]
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="an integer from 0 to 4294967295")]
 
-
-def _or_null(text: str, holds: Callable[[Any], bool]) -> Any:
-    return _rule(f"{text}, or null", lambda x: x is None or holds(x))
-
-
-def _integer(low: int, high: int) -> Any:
-    # type() and not isinstance(): `bits: true` is a bool, which must not pass for 1
-    return _rule(f"an integer from {low} to {high}", lambda x: type(x) is int and low <= x <= high)
-
-
-def _one_of(*choices: str) -> Any:
-    return _rule(f"one of {', '.join(choices)}", lambda x: x in choices)
-
-
-def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and abs(value) < inf
-
-
-def _is_text(value: Any) -> bool:
-    return type(value) is str and value != "" and value.isprintable()
-
-
-def _are_columns(value: Any) -> bool:
-    return type(value) is list and all(map(_is_text, value)) and 0 < len(value) == len({*value})
-
-
-@dataclass(frozen=True)
-class Load:
-    dataset: str = _rule("the name of a data set, or a file", _is_text)
-    target: str | None = _or_null("the name of a column", _is_text)
-    features: Sequence[str] | None = _or_null("a list of different columns", _are_columns)
-    unit: str | None = _or_null("a text", _is_text)
-    key: str | Sequence[str] | None = _or_null(
-        "a column, a list of different columns", lambda x: _is_text(x) or _are_columns(x)
-    )
-    missing: str = _one_of("fail", "drop", "mean")
-    levels: int = _integer(1, 1000)
-    test_size: float = _rule(
-        "a number between 0 and 1, both excluded", lambda x: _is_number(x) and 0 < x < 1
-    )
-    seed: int = _integer(0, 2**32 - 1)
+    def __post_init__(self) -> None:
+        for name, columns in {"features": self.features or (), "key": self.keys}.items():
+            if len({*columns}) < len(columns):
+                raise ValueError(f"{name} must be different columns, got {listed(columns)}")
+        for text in (self.dataset, self.target, self.unit, *(self.features or ()), *self.keys):
+            if text and not text.isprintable():
+                raise ValueError(f"{shown(text)} does not print")
 
     @property
     def keys(self) -> Sequence[str]:
@@ -66,25 +48,28 @@ class Load:
         return [self.key] if isinstance(self.key, str) else self.key or []
 
 
-@dataclass(frozen=True)
-class Quantize:
-    bits: int = _integer(1, 16)
-    rounding: str = _one_of("optimal", "gptq", "nearest")
+class Quantize(Struct, frozen=True, forbid_unknown_fields=True):
+    bits: Annotated[int, Meta(ge=1, le=16, description="an integer from 1 to 16")]
+    rounding: Annotated[
+        Literal["optimal", "gptq", "nearest"], Meta(description="optimal, gptq or nearest")
+    ]
 
 
-@dataclass(frozen=True)
-class Evaluate:
-    samples: int = _integer(5, 1000)
+class Evaluate(Struct, frozen=True, forbid_unknown_fields=True):
+    samples: Annotated[int, Meta(ge=5, le=1000, description="an integer from 5 to 1000")]
 
 
-@dataclass(frozen=True)
-class Gate:
-    min_r2: float | None = _or_null("a number of at most 1", lambda x: _is_number(x) and x <= 1)
-    max_r2_drop: float = _rule("a number of at least 0", lambda x: _is_number(x) and x >= 0)
+class Gate(Struct, frozen=True, forbid_unknown_fields=True):
+    min_r2: Annotated[
+        Annotated[float, Meta(ge=-float_info.max, le=1)] | None,
+        Meta(description="a number of at most 1, or null"),
+    ]
+    max_r2_drop: Annotated[
+        float, Meta(ge=0, le=float_info.max, description="a number of at least 0")
+    ]
 
 
-@dataclass(frozen=True)
-class Params:
+class Params(Struct, frozen=True, forbid_unknown_fields=True):
     """All parameters, one section for each command that has any."""
 
     load: Load
@@ -101,29 +86,7 @@ def read(path: Path = Path("params.yaml")) -> Params:
     except Exception as error:  # the parser has an error of its own for each kind of nonsense
         reason = shorten(str(error), 4 * SHOWN, placeholder="…")
         raise InputError(f"{path}: not valid YAML: {reason}") from error
-    return _checked(Params, document, f"{path}: ")  # type: ignore[no-any-return]
-
-
-def _checked(kind: Any, mapping: Any, where: str) -> Any:
-    """Make a `kind` of a mapping with just its keys, and values that their rules allow."""
-    keys = {key.name: key for key in fields(kind)}
-    known = ", ".join(keys)
-    if not isinstance(mapping, dict):
-        place = where.rstrip(": .")
-        raise InputError(f"{place} must be a mapping with the keys {known}, got {shown(mapping)}")
-    for name, value in mapping.items():
-        if name not in keys:
-            raise InputError(
-                f"{where}{shown(name)} is not a known key, there are {known};"
-                f" its value is {shown(value)}"
-            )
-    values = {}
-    for name, key in keys.items():
-        if name not in mapping:
-            raise InputError(f"{where}{name} is missing")
-        values[name] = value = mapping[name]
-        if is_dataclass(key.type):
-            values[name] = _checked(key.type, value, f"{where}{name}.")
-        elif not key.metadata["holds"](value):
-            raise InputError(f"{where}{name} must be {key.metadata['text']}, got {shown(value)}")
-    return kind(**values)
+    try:
+        return convert(document, Params)
+    except ValueError as error:
+        raise InputError(f"{path}: {error}") from error

@@ -21,18 +21,20 @@ arXiv:2507.18553 (2025).
 """
 
 import math
-from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import lru_cache
+from operator import itemgetter
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.quantizer.closest import closest, reach
-from stages.quantizer.codes import MAX_BITS, Codes, Integers
 from stages.regression.fit import cholesky
-from stages.regression.linear import Floats
+from stages.regression.linear import Floats, LinearModel
 from stages.regression.sums import Sums
+
+Integers = NDArray[np.int64]
 
 WINDOW = 16  # exponents, unless the deviations differ by more
 VALUES = 4_096  # of one weight, that an enumeration may choose from
@@ -45,7 +47,7 @@ SHARE = 100  # of what the weights add to the MSE, the intercept may add
 class Quantized:
     """A quantized model, and how far it is proven."""
 
-    codes: Codes
+    model: LinearModel  # whose weights are odd numbers of so many bits times powers of two
     optimal: bool  # no weights of so many bits make the training MSE grow less, intercept aside
     nodes: int  # visited for this proof, or before the budget ended
 
@@ -67,11 +69,11 @@ class Problem:
         return float(np.cumsum(np.cumsum(self.factor * delta, axis=1)[:, -1] ** 2)[-1])
 
 
-def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
-    """Quantize a linear model to 1, 2, … 16 bits a weight, each when asked.
+def quantize(coef: Floats, sums: Sums, bits: int, rounding: str) -> Quantized:
+    """Quantize a linear model to 1 to 16 bits a weight.
 
     `coef` are the weights on raw features, and `sums` those of the training rows. `rounding` is
-    'optimal', by which no model is worse than one of fewer bits or that of 'gptq', or 'nearest'.
+    'optimal', by which no model is worse than that of 'gptq', or 'nearest'.
     """
     correlation, (*_, sigma_y) = sums.correlation[:-1, :-1], sums.std
     _, unit = math.frexp(sigma_y)  # losses are squares of 2^unit, so that none underflows
@@ -83,23 +85,16 @@ def quantize(coef: Floats, sums: Sums, rounding: str) -> Iterator[Quantized]:
     far = reach(factor)
     # a weight that is nearly 0 counts as small, or its windows would have no end
     sizes = np.maximum(np.abs(coef), SMALL * math.ldexp(sigma_y, -unit) / sigma)
-    narrower: list[Floats] = []
-    for bits in range(1, MAX_BITS + 1):
-        tried = windows(sizes, sigma, far, bits)
-        problem = Problem(coef[order], sigma[order], factor, far, bits, tried)
-        proven, nodes = False, 0
-        if rounding == "optimal":
-            best, proven, nodes = optimal(problem, narrower)
-            # of these, as a coarser intercept may make the best one worse than another
-            models = [best, gptq(problem), *narrower]
-        else:
-            models = [{"gptq": gptq, "nearest": nearest}[rounding](problem)]
-        coded = []
-        for model in models:
-            growth = Fraction(problem.loss(model)) * Fraction(4) ** unit
-            coded.append((*assembled(bits, model[place], growth, sums), model))
-        codes, _, *narrower = min(coded, key=lambda one: one[1])
-        yield Quantized(codes, proven, nodes)
+    tried = windows(sizes, sigma, far, bits)
+    problem = Problem(coef[order], sigma[order], factor, far, bits, tried)
+    start = nearest(problem) if rounding == "nearest" else gptq(problem)
+    found, proven, nodes = optimal(problem) if rounding == "optimal" else (start, False, 0)
+    models = []  # of both, as a coarser intercept may make the best weights the worse model
+    for values in (found, start):
+        growth = Fraction(problem.loss(values)) * Fraction(4) ** unit
+        models.append(add_intercept(values[place], growth, sums))
+    model, _ = min(models, key=itemgetter(1))
+    return Quantized(model, proven, nodes)
 
 
 def windows(sizes: Floats, sigma: Floats, reach: Floats, bits: int) -> Integers:
@@ -118,7 +113,7 @@ def windows(sizes: Floats, sigma: Floats, reach: Floats, bits: int) -> Integers:
     return first[:, None] + np.arange(width)
 
 
-def rounded(targets: Floats, exponents: Integers, top: int) -> Floats:
+def round_each(targets: Floats, exponents: Integers, top: int) -> Floats:
     """Round targets, of shape (m,), to the nearest value that exponents, (m, width), allow each.
 
     A tie between two multipliers goes to the greater, between exponents to the lower.
@@ -141,7 +136,7 @@ def planes(problem: Problem) -> tuple[Floats, Floats]:
     carried, losses = np.zeros_like(values), np.zeros(len(windows))
     for i in reversed(range(len(factor))):
         target = problem.weights[i] - carried[:, i] / factor[i, i]
-        values[:, i] = rounded(target, windows, 2**problem.bits - 1)
+        values[:, i] = round_each(target, windows, 2**problem.bits - 1)
         losses += ((values[:, i] - target) * factor[i, i]) ** 2
         carried[:, :i] += factor[:i, i] * (values[:, i] - problem.weights[i])[:, None]
     return values, losses
@@ -159,13 +154,13 @@ def nearest(problem: Problem) -> Floats:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def optimal(problem: Problem, known: Sequence[Floats]) -> tuple[Floats, bool, int]:
-    """Enumerate window after window, the most promising first, for a better model than `known`.
+def optimal(problem: Problem) -> tuple[Floats, bool, int]:
+    """Enumerate window after window, the most promising first, for a better model than by `gptq`.
 
     Return the best, whether that is proven, and the number of nodes visited.
     """
     _, losses = planes(problem)
-    best = min([gptq(problem), *known], key=problem.loss)
+    best = gptq(problem)
     factor, target = problem.factor * problem.sigma, problem.weights.tolist()
     proven, nodes, budget = True, 0, NODES // len(target)
     for k in np.argsort(losses, kind="stable"):
@@ -214,30 +209,24 @@ def candidates(
     return values, complete
 
 
-def assembled(bits: int, values: Floats, growth: Fraction, sums: Sums) -> tuple[Codes, Fraction]:
-    """Code weights, with an intercept of as few bits as do; return what both add to the MSE."""
+def add_intercept(values: Floats, growth: Fraction, sums: Sums) -> tuple[LinearModel, Fraction]:
+    """Give weights an intercept of as few bits as do; return also what both add to the MSE."""
     best, _ = sums.moments(0.0, [*-values, 1.0])  # the mean that is left to the intercept
     finest = (Fraction(math.ulp(best)) / 2) ** 2
-    intercept, exponent, error = shortest(best, max(growth / SHARE, finest))
-    multipliers, exponents = zip(*map(odd, values.tolist()), strict=True)
-    codes = (np.array(multipliers) + 2**bits - 1) // 2
-    return Codes(bits, codes, np.array(exponents), intercept, exponent), growth + error
+    intercept, error = shortest(best, max(growth / SHARE, finest))
+    return LinearModel(values, float(intercept)), growth + error
 
 
-def shortest(value: Fraction, tolerance: Fraction) -> tuple[int, int, Fraction]:
-    """Return k and the least e with (k · 2^-e - value)² ≤ tolerance, and that square."""
+def shortest(value: Fraction, tolerance: Fraction) -> tuple[Fraction, Fraction]:
+    """Return k · 2^-e with the least e for which (k · 2^-e - value)² ≤ tolerance, and this square.
+
+    As e is the least, k is odd, or 0.
+    """
     exponent = -math.frexp(value)[1]
     while True:
         unit = Fraction(2) ** -exponent
-        k = round(value / unit)
-        error = (k * unit - value) ** 2
+        rounded = round(value / unit) * unit
+        error = (rounded - value) ** 2
         if error <= tolerance:
-            return k, exponent, error
+            return rounded, error
         exponent += 1
-
-
-def odd(value: float) -> tuple[int, int]:
-    """Return the odd number k and the exponent e of value = k · 2^-e, which is not 0."""
-    numerator, denominator = value.as_integer_ratio()
-    twos = (numerator & -numerator).bit_length() - 1
-    return numerator >> twos, denominator.bit_length() - 1 - twos

@@ -77,7 +77,7 @@ def fit(sums: Sums) -> "Pipeline":
     spread = math.sqrt(len(R) + 1) * helmert(len(R) + 1).T
     explained = solve_triangular(R, sums.correlation[order, -1], trans="T")
     regression = LinearRegression().fit(spread @ R, spread @ explained)
-    weights = refined(regression.coef_, R, sums.of_columns([*order, len(order)]))[np.argsort(order)]
+    weights = refine(regression.coef_, R, sums.of_columns([*order, len(order)]))[np.argsort(order)]
 
     scaler = StandardScaler().fit(spread)
     scaler.mean_, scaler.scale_ = sums.mean[:-1], sums.std[:-1]
@@ -91,7 +91,7 @@ def fit(sums: Sums) -> "Pipeline":
     return Pipeline([("scaler", scaler), ("regression", regression)])
 
 
-def refined(start: Floats, factor: Floats, sums: Sums) -> Integers:
+def refine(start: Floats, factor: Floats, sums: Sums) -> Integers:
     """Solve the normal equations, to some 190 bits for weights on standardised features.
 
     `start` is about the solution for standardised features and target, and `factor` is R of the

@@ -17,7 +17,6 @@ Arithmetic (2013), 163-172.
 """
 
 import itertools
-import json
 import math
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -26,15 +25,17 @@ from fractions import Fraction
 from functools import cached_property, reduce
 from itertools import chain, combinations_with_replacement
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Literal, Self
 
 import numpy as np
+from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from stages.columns.inputs import Schema
 from stages.columns.sql import double
 from stages.project import files
 from stages.regression.linear import Floats
+from stages.tables.relation import Rows
 from stages.tables.spark import MOST
 from stages.tables.table import Table
 
@@ -46,9 +47,6 @@ ROWS = 2**19  # of a block, see above
 FULL = 2**28  # rows whose sums of products are sure to fit 64 bits
 SUM_BITS = 63  # of a BIGINT
 LEAST_EXPONENT = -1000  # of a column's size, or powers of two would overflow
-
-FORMAT = "regression sums"
-VERSION = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +67,7 @@ class Sums:
         """Add up blocks of shape (n_rows, n_columns), whose columns have these ranges."""
         exponents = exponents_of(low, high)
         added = np.zeros((1 + DIGITS * len(low),) * 2, dtype=np.int64)
-        products = put_together(added)
+        products = combine(added)
         for block in blocks:
             if not ((low <= block.min(axis=0)) & (block.max(axis=0) <= high)).all():
                 raise ValueError("a value lies outside the range of its column")
@@ -77,14 +75,14 @@ class Sums:
                 D = digits(block[start : start + ROWS], exponents)
                 added += (D @ D.T).astype(np.int64)
                 if added[0, 0] >= FULL:
-                    products += put_together(added)
+                    products += combine(added)
                     added[:] = 0
-        return cls(low, high, exponents, products + put_together(added))
+        return cls(low, high, exponents, products + combine(added))
 
     @classmethod
     def of_table(cls, table: Table) -> Self:
         """Add up the rows of a table, wherever they are."""
-        if not table.rows:
+        if not table.select:
             return cls.of(table.blocks(), table.low, table.high)
         exponents = exponents_of(table.low, table.high)
         n_digits = 3  # so short that sums fit 64 bits: 3 for 178 million rows, 4 for 34 billion
@@ -94,7 +92,7 @@ class Sums:
         numbers = [f"{x} * {scale}" for x, scale in zip(table.names, scales, strict=True)]
         columns = range(len(numbers))
         pairs = combinations_with_replacement(columns, 2)
-        found = added(numbers, [*((j,) for j in columns), *pairs], n_digits, width, table)
+        found = add_up(numbers, [*((j,) for j in columns), *pairs], n_digits, width, table)
         products = symmetric([table.n_rows, *found], 1 + len(numbers))
         return cls(table.low, table.high, exponents, products)
 
@@ -186,7 +184,7 @@ def digits(block: Floats, exponents: NDArray[np.int64]) -> Floats:
     return D
 
 
-def put_together(added: NDArray[np.int64]) -> Integers:
+def combine(added: NDArray[np.int64]) -> Integers:
     """Make sums of products of k from those of digits; the matrix is symmetric."""
 
     def rows(sums: Integers) -> Integers:
@@ -203,7 +201,7 @@ def symmetric(upper: Sequence[int], n: int) -> Integers:
     return matrix
 
 
-def added(
+def add_up(
     numbers: Sequence[str],
     products: Sequence[tuple[int, ...]],
     n_digits: int,
@@ -216,11 +214,11 @@ def added(
     `digits` makes of a column.
     """
     totals = []
-    each = max(1, MOST // len(of_digits(products[-1], n_digits)))
+    each = max(1, MOST // len(sum_digits(products[-1], n_digits)))
     for start in range(0, len(products), each):
         part = products[start : start + each]
         used = sorted({j for product in part for j in product})
-        rows = f"SELECT {', '.join(f'{numbers[j]} AS r0_{j}' for j in used)} FROM {table.rows}"
+        rows = f"SELECT {', '.join(f'{numbers[j]} AS r0_{j}' for j in used)} FROM ({table.select}) AS t"
         for a in range(n_digits):
             made = (
                 f"CAST(floor(r{a}_{j} + 0.5e0) AS BIGINT) AS d{a}_{j},"
@@ -230,13 +228,13 @@ def added(
             rows = f"SELECT *, {', '.join(made)} FROM ({rows}) AS t"
         # a row that is not counted tells that the table has changed, and no sum overflows
         fits = " AND ".join(f"abs(r0_{j}) <= {double(2.0 ** (width - 1))}" for j in used)
-        sums = [of_digits(product, n_digits) for product in part]
-        found = iter(table.asked([*chain(*sums)], f"({rows} WHERE {fits}) AS t"))
+        sums = [sum_digits(product, n_digits) for product in part]
+        found = iter(table.ask([*chain(*sums)], Rows(f"({rows}) AS t", fits)))
         totals += [reduce(lambda n, _: (n << width) + int(next(found)), x, 0) for x in sums]
     return totals
 
 
-def of_digits(numbers: tuple[int, ...], n_digits: int) -> list[str]:
+def sum_digits(numbers: tuple[int, ...], n_digits: int) -> list[str]:
     """Return what is added up of a product of numbers, for each of its places."""
     terms = defaultdict(list)
     for places in itertools.product(range(n_digits), repeat=len(numbers)):
@@ -258,54 +256,44 @@ def root(value: Fraction) -> float:
     return (2 * whole + (whole * whole != square)) / (q << shift + 1)
 
 
+class Column(Struct, frozen=True, forbid_unknown_fields=True):
+    """A column of sums.json: its products are those with itself and the columns behind it."""
+
+    min: float
+    max: float
+    exponent: int
+    sum: int
+    products: list[int]
+
+
+class Document(
+    Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag="regression sums"
+):
+    """What sums.json has; its whole numbers have hundreds of bits."""
+
+    version: Annotated[Literal[2], Meta(description="2, which is what this program reads")]
+    table: Schema
+    rows: int
+    columns: list[Column]
+
+
 def save(sums: Sums, schema: Schema, path: Path) -> None:
-    """Write the sums as JSON, for each column its products with itself and those behind it."""
-    files.save_json(to_json(sums, schema), path)
-
-
-def to_json(sums: Sums, schema: Schema) -> dict[str, Any]:
+    """Write the sums as JSON."""
+    low, high, exponents = sums.low.tolist(), sums.high.tolist(), sums.exponents.tolist()
+    (_, *totals), *products = sums.products.tolist()
     columns = [
-        {
-            "min": sums.low[j],
-            "max": sums.high[j],
-            "exponent": int(sums.exponents[j]),
-            "sum": sums.products[0, 1 + j],
-            "products": sums.products[1 + j, 1 + j :].tolist(),
-        }
-        for j in range(len(sums.low))
+        Column(low[j], high[j], exponents[j], totals[j], products[j][1 + j :])
+        for j in range(len(low))
     ]
-    head = {"format": FORMAT, "version": VERSION, "table": schema.to_json()}
-    return head | {"rows": sums.n_rows, "columns": columns}
+    files.save_json(Document(2, schema, sums.n_rows, columns), path)
 
 
 def load(path: Path) -> tuple[Schema, Sums]:
-    """Read what `save` wrote.
-
-    An `InputError` says that there is no such file, or that it is damaged. Sums that no table has
-    are found in part.
-    """
-    document = files.load_json(path)
+    """Read what `save` wrote; an `InputError` says that there is no such file, or it is damaged."""
+    found = files.load_json(path, Document)
     with files.reading(path):
-        columns, schema = document["columns"], Schema.from_json(document["table"])
-        low, high = (np.array([column[end] for column in columns], float) for end in ("min", "max"))
-        totals = [document["rows"], *(column["sum"] for column in columns)]
-        totals += chain(*(column["products"] for column in columns))
-        products = symmetric([*map(int, totals)], 1 + len(schema.columns))
-        sums = Sums(low, high, exponents_of(low, high), products)
-        if json.dumps(to_json(sums, schema)) != json.dumps(document):
-            raise ValueError(f"it is not what this version of {FORMAT} would write")
-        check(sums)
-    return schema, sums
-
-
-def check(sums: Sums) -> None:
-    """Refuse some sums that no table has."""
-    if not (np.isfinite([sums.low, sums.high]).all() and (sums.low <= sums.high).all()):
-        raise ValueError("a range is empty or not finite")
-    if sums.n_rows < 1 or np.abs(sums.products[1:, 1:]).max() > sums.n_rows << 106:
-        raise ValueError("its sums are those of no table")
-    own = sums.covariances.diagonal()
-    if (own <= 0).any() or (sums.covariances**2 > np.outer(own, own)).any():
-        raise ValueError("its sums are those of no table that varies")
-    if not ((sums.low <= sums.mean) & (sums.mean <= sums.high)).all():
-        raise ValueError("a mean lies outside its range")
+        columns = found.columns
+        low, high = (np.array([getattr(c, end) for c in columns]) for end in ("min", "max"))
+        exponents = np.array([c.exponent for c in columns])
+        upper = [found.rows, *(c.sum for c in columns), *chain(*(c.products for c in columns))]
+        return found.table, Sums(low, high, exponents, symmetric(upper, 1 + len(columns)))

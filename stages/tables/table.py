@@ -79,7 +79,11 @@ class Table:
         path = files.existing(self.folder / ROWS)
         source = read_parquet(path, options=", file_row_number = true")
         step = max(1, BLOCK // len(self.names))
-        with engine.connect(str(path)) as connection, engine.unchanged(path):
+        with (
+            engine.connect(str(path)) as connection,
+            engine.unchanged(path),
+            files.reading(path),
+        ):
             for start in range(0, self.n_rows, step):
                 where = f"file_row_number BETWEEN {start} AND {start + step - 1}"
                 query = Rows(source, where).select(self.names)
@@ -147,7 +151,7 @@ def write(rows: Rows, schema: Schema, folder: Path, on: Engine) -> Document:
         there = Rows(f"({select}) AS t")
     n_rows, _, low, high = measure(names, there, on)
     document = Document(schema, n_rows, low.tolist(), high.tolist(), select)
-    files.save_json(msgspec.to_builtins(document), folder / NAMES)
+    files.save_json(document, folder / NAMES)
     return document
 
 
@@ -163,7 +167,7 @@ def write_sample(rows: Rows, order: str, schema: Schema, path: Path, found: Rela
 
 def read(folder: Path) -> Table:
     """Open the table in `folder`; an `InputError` says that there is none, or it is damaged."""
-    document = files.load(folder / NAMES, Document)
+    document = files.load_json(folder / NAMES, Document)
     schema = document.schema
     n_columns = len(schema.columns)
     names = [f"c{j}" for j in range(n_columns)] if document.select else stored_names(schema)

@@ -6,13 +6,12 @@ import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 from stages.columns.pipes import IN_MEMORY
 from stages.predictor import c, document
+from stages.predictor.payload import pack
 from stages.project.files import PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
-from stages.quantizer.codes import Codes, pack
 from tests.conftest import run, started
 
 README = Path("README.md").read_text(encoding="utf-8")
@@ -73,14 +72,7 @@ def test_the_table_of_both_models_is_that_of_the_reports(scores: Any) -> None:
 @pytest.mark.slow
 def test_the_claims_are_those_of_the_reports(scores: Any, checkout: Path) -> None:
     predictor = document.load(checkout / PREDICTOR)
-    codes = Codes(
-        predictor.bits,
-        np.array([feature.code for feature in predictor.features]),
-        np.array([feature.exponent for feature in predictor.features]),
-        predictor.intercept.number,
-        predictor.intercept.exponent,
-    )
-    payload = pack(codes)
+    payload = pack(predictor)
     assert payload.hex(" ") in README
     assert len(payload) == scores["quantization"]["payload_bits"] // 8
     assert f"The {len(payload)} bytes are the model" in README

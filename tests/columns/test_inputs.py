@@ -1,11 +1,9 @@
-"""Inputs in SQL and in C, held against a few lines of Python."""
+"""Inputs in SQL, held against a few lines of Python."""
 
 import math
-import shutil
 import sqlite3
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
-from pathlib import Path
 from typing import Any
 
 import duckdb
@@ -15,9 +13,6 @@ from sqlglot import exp
 
 from stages.columns.inputs import EPOCH, Input
 from stages.columns.sql import DIALECTS, Dialect, literal
-from stages.predictor import c
-from stages.predictor.document import Feature, Intercept, Predictor
-from tests.conftest import output_of_c
 
 LEVELS = (
     "a",
@@ -146,48 +141,6 @@ def test_postgres_has_the_number_of_python(
     cells = zip(*(line.split(",") for line in text.splitlines()), strict=True)
     for each, column_of_text in zip(inputs, cells, strict=True):
         found = [float(cell) if cell else None for cell in column_of_text]
-        assert bits(found) == expected(each, values), each
-
-
-def in_c(number: Any) -> str:
-    return "NAN" if number is None else float(number).hex()
-
-
-def bytes_in_c(text: str | None) -> str:
-    signed = (byte - 256 if byte > 127 else byte for byte in (text or "").encode())
-    return f"(const char[]){{{', '.join(map(str, [*signed, 0]))}}}"
-
-
-@pytest.mark.parametrize("filled", FILLED)
-@pytest.mark.parametrize("kind", ["number", "boolean", "text"])
-def test_c_has_the_number_of_python(kind: str, filled: bool, tmp_path: Path) -> None:
-    if shutil.which("gcc") is None:
-        pytest.skip("there is no gcc")
-    inputs = inputs_of(kind, filled)
-    features = tuple(Feature(each, 0.0, 1.0, 1, 0) for each in inputs)
-    levels = {"x": ("", *LEVELS)} if kind == "text" else {}
-    missing = "mean" if filled else "fail"
-    model = Predictor("toy", "y", "apples", missing, levels, 1, Intercept(0, 0), features)
-    values = next(values for of, values in COLUMNS.values() if of == kind)
-    rows = "".join(
-        f"    show((const double[]){{{in_c(None if kind == 'text' else value)}}},"
-        f" (const char *const[]){{{bytes_in_c(value if kind == 'text' else None)}}});\n"
-        for value in values
-    )
-    (tmp_path / "model.h").write_text(c.header(model), encoding="utf-8")
-    (tmp_path / "main.c").write_text(
-        '#include <stdio.h>\n#include "model.h"\n\n'
-        "static void show(const double number[], const char *const text[])\n{\n"
-        "    double x[model_features];\n    model_inputs(x, number, text);\n"
-        '    for (int j = 0; j < model_features; j++)\n        printf("%a ", x[j]);\n'
-        '    puts("");\n}\n\nint main(void)\n{\n' + rows + "    return 0;\n}\n"
-    )
-    output = output_of_c(tmp_path)
-    columns = zip(*(line.split() for line in output.splitlines()), strict=True)
-    for each, column in zip(inputs, columns, strict=True):
-        found = [
-            float.fromhex(cell.removeprefix("-") if "nan" in cell else cell) for cell in column
-        ]
         assert bits(found) == expected(each, values), each
 
 

@@ -4,11 +4,11 @@ import asyncio
 import json
 import tracemalloc
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import jsonschema
 import pytest
+from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
 from stages.predictor import application
@@ -279,9 +279,9 @@ BODIES: Sequence[Any] = (
 
 @pytest.mark.parametrize("gaps", [True, False])
 def test_the_description_allows_what_the_server_takes_and_nothing_else(gaps: bool) -> None:
-    features = [f for f in CAR.features if gaps or not f.input.missing]
+    features = [f for f in CAR.features if gaps or not f.missing]
     if not gaps:
-        features = [replace(f, input=replace(f.input, fill=None)) for f in features]
+        features = [replace(f, fill=None) for f in features]
     model = replace(CAR, missing="mean" if gaps else "fail", features=tuple(features))
     paths = openapi(model)["paths"]
     cases = [("/predict", body) for body in BODIES]

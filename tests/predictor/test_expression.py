@@ -4,16 +4,15 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import numpy as np
 import pytest
 import sqlglot
+from msgspec.structs import replace
 from sqlglot import exp
 
-from stages.columns.inputs import Input
 from stages.columns.sql import DIALECTS, identifier
 from stages.predictor import document
 from stages.predictor.expression import select
@@ -87,7 +86,7 @@ def test_a_statement_parses_in_its_dialect_and_keeps_names(dialect: str) -> None
     ],
 )
 def test_one_term_a_line(dialect: str, line: str) -> None:
-    feature = replace(MODEL.features[0], input=Input("MedInc"), code=185, exponent=8)
+    feature = replace(MODEL.features[0], column="MedInc", code=185, exponent=8)
     model = replace(MODEL, bits=8, intercept=document.Intercept(-151591, 12), features=(feature,))
     cast = "::float8" if dialect == "postgres" else ""
     assert select(model, "houses", dialect) == (
@@ -156,7 +155,7 @@ def test_spark_gives_numpys_doubles(
         connection.execute("INSERT INTO houses FROM new")
         connection.execute(f"COPY houses TO '{path}' (FORMAT parquet)")
     monkeypatch.setenv("SPARK_REMOTE", sail)
-    result = spark.connected("houses").rows(select(MODEL, f"parquet.`{path}`", "spark"))
+    result = spark.connect("houses").rows(select(MODEL, f"parquet.`{path}`", "spark"))
     assert [row[-1] for row in sorted(result)] == predictions(X)
 
 

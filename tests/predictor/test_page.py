@@ -5,7 +5,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import chdir
-from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
@@ -14,21 +13,23 @@ from xml.etree.ElementTree import Element
 
 import duckdb
 import html5lib
+import msgspec
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from stages import evaluate, load, quantize, report, train
 from stages.columns.inputs import Input
 from stages.columns.sql import identifier
 from stages.predictor import document
-from stages.predictor.document import Feature, Intercept, Predictor
+from stages.predictor.document import Intercept, Predictor
 from stages.predictor.expression import select
 from stages.predictor.page import page
 from stages.project.files import PAGE, PLOTS, PREDICTOR, SCORES
 from stages.regression.linear import LinearModel
 from tests.browser import Browser, browser
 from tests.cars import cars, checkout, write
-from tests.conftest import EXAMPLE, modelled
+from tests.conftest import EXAMPLE, feature, modelled
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 PART = {"r2": 0.5, "mse": 4.0, "rmse": 2.0, "mae": 1.25, "mean": 3.0, "std": 2.5}
@@ -58,7 +59,7 @@ KINDS = Predictor(
     bits=3,
     intercept=Intercept(-77, 3),
     features=tuple(
-        Feature(each, 0.0, 20000.25 if each.column == "sold" else 20000.0, n % 8, n - 4)
+        feature(each, 0.0, 20000.25 if each.column == "sold" else 20000.0, n % 8, n - 4)
         for n, each in enumerate(INPUTS)
     ),
 )
@@ -75,11 +76,7 @@ SAMPLE = {
 
 def page_of(model: Predictor, sample: dict[str, str] | None = None, **changes: Any) -> str:
     """Return the page of a model; the weights of its float model are those of the codes + 0.1."""
-    features = [vars(f) | f.input.to_json() for f in model.features]
-    fields = {"format": document.FORMAT, "version": document.VERSION} | asdict(model)
-    for feature in features:
-        del feature["input"]
-    text = json.dumps(fields | {"features": features}).encode()
+    text = msgspec.json.encode(model)
     intercept = {"float": 0.1, "quantized": model.intercept.value}
     scores = {
         "float": BOTH,
@@ -143,7 +140,7 @@ def test_the_policy_allows_its_own_style_and_script_only() -> None:
 def test_names_are_text_whatever_they_are() -> None:
     levels = {HOSTILE: ("<b>", HOSTILE)}
     inputs = (Input(HOSTILE, "text", level=HOSTILE), Input("<!--<script>", "number"))
-    features = tuple(Feature(each, 0.0, 1.0, 1, 1) for each in inputs)
+    features = tuple(feature(each, 0.0, 1.0, 1, 1) for each in inputs)
     model = replace(
         EXAMPLE, dataset=HOSTILE, target="<i>&amp;", unit=HOSTILE, levels=levels, features=features
     )
@@ -230,7 +227,7 @@ def tab() -> Iterator[Browser]:
 def random_rows(model: Predictor, n: int) -> list[list[Any]]:
     """Make rows for the columns of a model, in their ranges and far out, with gaps where it can."""
     rng = np.random.default_rng(7)
-    ranges = {f.input.column: (f.min, f.max) for f in model.features if not f.input.missing}
+    ranges = {f.column: (f.min, f.max) for f in model.features if not f.missing}
     rows = []
     for _ in range(n):
         row: list[Any] = []

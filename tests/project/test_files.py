@@ -121,5 +121,5 @@ def test_csv_is_quoted_where_it_must_be(tmp_path: Path) -> None:
 def test_a_damaged_pickle_says_what_makes_it(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "model.joblib"
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"model.joblib cannot be read, `dvc repro` makes it"):
+    with pytest.raises(InputError, match=r"model.joblib is damaged, `dvc repro` makes it"):
         files.load_joblib(path)

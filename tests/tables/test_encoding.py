@@ -37,9 +37,9 @@ def encode(
         rows = [list(row) for row in zip(*(columns[name] for name in types), strict=True)]
         marks = ", ".join("?" * len(types))
         connection.executemany(f"INSERT INTO t VALUES ({marks})", rows)
-        on, rows = DuckDB("toy", connection), Rows("t")
-        found = Relation(on, rows, "toy", "y", "apples", kinds, {}, n_rows)
-        training = rows.only(f"t.n < {n_rows if n_train is None else n_train}")
+        on, whole = DuckDB("toy", connection), Rows("t")
+        found = Relation(on, whole, "toy", "y", "apples", kinds, {}, n_rows)
+        training = whole.only(f"t.n < {n_rows if n_train is None else n_train}")
         made = encoding.encode(found, training, config)
         check_gaps(made, n_rows)
         return made

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from stages.quantizer.others import bfloat16, float32, min_max, others
+from benchmarks.formats import bfloat16, float32, min_max, others
 from stages.regression.linear import LinearModel
 from tests.conftest import Rows
 
