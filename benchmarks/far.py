@@ -6,18 +6,18 @@ all give the same sums and scores.
 """
 
 import argparse
+import json
 import os
-import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
+from typing import Any
 
-from benchmarks.predict import measure
+from benchmarks.cost import require
+from benchmarks.rows import HEADER, make_checkout, measure_stages, write_params
 from stages.project.files import SCORES, SUMS
 
 FEATURES = 8
-STAGES = ("load", "train", "quantize", "evaluate")
 NEAR, FAR = "data/raw/t.pqt", "data/raw/t.sql"  # of one length, as scores.json has bytes
 MAKE = """
 import sys, duckdb
@@ -37,18 +37,17 @@ server.start(background=True)
 print("sc://%s:%s" % server.listening_address, flush=True)
 input()
 """
-PARAMETERS = """
-load: {{dataset: {dataset}, target: y, features: null, unit: null, key: id, missing: fail,
-  levels: 50, test_size: 0.2, seed: 42}}
-quantize: {{bits: 8, rounding: optimal}}
-evaluate: {{samples: 10}}
-gate: {{min_r2: 0.5, max_r2_drop: 0.001}}
-"""
 
 
-def results(folder: Path, dataset: str) -> list[bytes]:
-    both = (folder / SUMS, folder / SCORES)
-    return [path.read_bytes().replace(dataset.encode(), b"NAME") for path in both]
+def as_people_do(stage: str) -> list[str]:
+    return [sys.executable, "-m", f"stages.{stage}"]
+
+
+def read_results(folder: Path, dataset: str) -> tuple[bytes, Any]:
+    """Return the sums and the scores, without the name of the table."""
+    scores = json.loads((folder / SCORES).read_bytes())
+    del scores["predictor"]  # the hash of a file that has the name
+    return (folder / SUMS).read_bytes().replace(dataset.encode(), b""), scores
 
 
 def main() -> None:
@@ -56,11 +55,9 @@ def main() -> None:
     parser.add_argument("--rows", type=int, default=20_000_000)
     parser.add_argument("--remote", action="append", default=[], help="another server, as sc://…")
     args = parser.parse_args()
+    require("pysail", "pyspark")
 
-    with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        shutil.copytree("stages", folder / "stages")
-        (folder / NEAR).parent.mkdir(parents=True)
+    with make_checkout() as folder:
         make = [sys.executable, "-c", MAKE, str(args.rows), str(FEATURES), str(folder / NEAR)]
         subprocess.run(make, check=True)
         (folder / FAR).write_text(f"SELECT * FROM parquet.`{folder / NEAR}`")
@@ -75,21 +72,17 @@ def main() -> None:
         runs = [("DuckDB, here", ""), ("Sail", sail.stdout.readline().strip())]
         runs += [(remote, remote) for remote in args.remote]
         print(f"{args.rows:,} rows x {FEATURES}, with a key; ratios are to the first line")
-        print(f"{'':24}" + "".join(f"{stage:>18}" for stage in (*STAGES, "all")) + "  ratio")
+        print(f"{'':24}{HEADER}  ratio")
         first, expected = 0.0, None
         for label, remote in runs:
             dataset = FAR if remote else NEAR
-            (folder / "params.yaml").write_text(PARAMETERS.format(dataset=dataset))
+            write_params(folder, dataset, key="id")
             os.environ["SPARK_REMOTE"] = remote
-            costs = [measure([sys.executable, "-m", f"stages.{stage}"], folder) for stage in STAGES]
-            wall, peak = sum(cost.wall for cost in costs), max(cost.peak for cost in costs)
-            cells = [f"{cost.wall:6.1f} s {cost.peak:5.0f} MB" for cost in costs]
-            cells.append(f"{wall:6.1f} s {peak:5.0f} MB")
+            wall, cells = measure_stages(folder, as_people_do)
             first = first or wall
-            expected = expected or results(folder, dataset)
-            print(f"{label:24}" + "".join(f"{cell:>18}" for cell in cells) + f"{wall / first:7.1f}")
-            sys.stdout.flush()
-            if results(folder, dataset) != expected:
+            expected = expected or read_results(folder, dataset)
+            print(f"{label:24}{cells}{wall / first:7.1f}", flush=True)
+            if read_results(folder, dataset) != expected:
                 sys.exit(f"{label}: other sums or scores than DuckDB's")
         sail.terminate()
 

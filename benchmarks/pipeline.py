@@ -5,22 +5,14 @@ import of `sklearn.linear_model` for each stage that needs scikit-learn, and one
 other stage. All are measured in turn in every round, and their medians compared.
 """
 
-import resource
 import statistics
-import subprocess
 import sys
+
+from benchmarks.cost import measure
 
 ROUNDS = 3
 WITH_SKLEARN = ("load", "train", "quantize")  # quantize unpickles the model
 WITHOUT_SKLEARN = ("evaluate",)
-
-
-def cpu_seconds(*command: str) -> float:
-    """Run `command` and return the CPU time that it and its children took."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def main() -> None:
@@ -33,7 +25,7 @@ def main() -> None:
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(ROUNDS):
         for name, command in commands.items():
-            seconds[name].append(cpu_seconds(*command))
+            seconds[name].append(measure(command).cpu)
     full, idle, sklearn, numpy = (statistics.median(each) for each in seconds.values())
     floor = idle + len(WITH_SKLEARN) * sklearn + len(WITHOUT_SKLEARN) * numpy
     for name, each in seconds.items():

@@ -1,21 +1,16 @@
 """Compare predict with pandas and scikit-learn, as whole processes: time, CPU and peak memory.
 
-Needs `dvc repro` and pandas. Runs are interleaved, and the medians compared. Where the model takes
+Needs `dvc repro`. Runs are interleaved, and the medians compared. Where the model takes
 more than numbers, there is nothing to compare: scikit-learn's has features instead of columns.
 """
 
 import argparse
-import os
-import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
-from stages.columns.inputs import Input
+from benchmarks.cost import Cost, line, measure, median, require
 from stages.predictor import document
 from stages.project.files import MODEL, PREDICTOR, TEST
 from stages.tables.table import SAMPLE
@@ -36,29 +31,6 @@ rows.to_csv(out, index=False)
 """
 
 
-class Cost(NamedTuple):
-    """What a process took: seconds, seconds of CPU, and MB of memory at its peak."""
-
-    wall: float
-    cpu: float
-    peak: float
-
-
-def measure(command: Sequence[str], folder: Path = Path()) -> Cost:
-    """Run a process in `folder`, which must succeed."""
-    began = time.perf_counter()
-    process = subprocess.Popen(
-        command, cwd=folder, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
-    )
-    assert process.stderr is not None  # noqa: S101
-    message = process.stderr.read().decode()
-    _, status, used = os.wait4(process.pid, 0)
-    wall = time.perf_counter() - began
-    if status:
-        sys.exit(f"{' '.join(command[:3])} failed: {message}")
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
-
-
 def make(rows: int, path: Path) -> None:
     """Write a CSV of so many rows: the test rows, again and again.
 
@@ -68,27 +40,20 @@ def make(rows: int, path: Path) -> None:
     subprocess.run(run, check=True)
 
 
-def median(costs: Sequence[Cost]) -> Cost:
-    return Cost(*map(statistics.median, zip(*costs, strict=True)))
-
-
-def line(what: str, cost: Cost) -> str:
-    return f"{what:28} {cost.wall:8.2f} s {cost.cpu:8.2f} s CPU {cost.peak:8.0f} MB"
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=5, help="of which the medians are taken")
     parser.add_argument("--most", type=int, default=20_000_000, help="rows of the longest table")
     args = parser.parse_args()
-    inputs = document.load(PREDICTOR).schema.inputs
-    names = [each.column for each in inputs]
+    require("pandas")
+    model = document.load(PREDICTOR)
+    kinds = model.schema.kinds
     with tempfile.TemporaryDirectory(dir=".") as folder:
         table, out = Path(folder, "houses.csv"), Path(folder, "out.csv")
         predict = [sys.executable, "-m", "stages.predict", str(table), "--output", str(out)]
-        pandas = [sys.executable, "-c", PANDAS, str(table), str(MODEL), str(out), *names]
+        pandas = [sys.executable, "-c", PANDAS, str(table), str(MODEL), str(out), *kinds]
         commands = {"predict": predict, "pandas and scikit-learn": pandas}
-        if inputs != tuple(map(Input, names)):
+        if model.missing == "mean" or {*kinds.values()} != {"number"}:
             del commands["pandas and scikit-learn"]
         for rows in (1, 2_000_000):
             make(rows, table)

@@ -7,22 +7,26 @@ Parquet to coefficients: rounds are interleaved, and the medians compared.
 """
 
 import argparse
+import json
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.predict import line, measure, median
+from ruamel.yaml import YAML
+
+from benchmarks.cost import Cost, line, measure, median, require
 from stages.project.files import TRAIN
-from stages.tables.gather import FOLDER
 from stages.tables.table import ROWS
 
+TABLE = "data/raw/t.csv"
 FEATURES = 20
 LEVELS = (30, 4)
 STAGES = ("load", "train", "quantize", "evaluate")
+HEADER = "".join(f"{stage:>18}" for stage in (*STAGES, "all"))
 COMPARED = ((3_000_000, 20), (200_000, 300))  # rows and features
 
 MAKE = """
@@ -55,30 +59,42 @@ class NoPandas:
 sys.meta_path.insert(0, NoPandas())
 runpy.run_module(f"stages.{sys.argv.pop()}", run_name="__main__", alter_sys=True)
 """
-PARAMETERS = """
-load: {dataset: data/raw/t.csv, target: y, features: null, unit: null, key: null, missing: fail,
-  levels: 50, test_size: 0.2, seed: 42}
-quantize: {bits: 8, rounding: optimal}
-evaluate: {samples: 10}
-gate: {min_r2: 0.5, max_r2_drop: 0.001}
-"""
 
 
 @contextmanager
-def made(rows: int, features: int, levels: Sequence[int] = ()) -> Iterator[Path]:
-    """Yield a checkout whose table has so many rows and features."""
+def make_checkout() -> Iterator[Path]:
+    """Yield a folder that has the stages, and room for a table."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         shutil.copytree("stages", folder / "stages")
-        (folder / FOLDER).mkdir(parents=True)
-        (folder / "params.yaml").write_text(PARAMETERS)
-        arguments = [str(rows), str(features), str(levels), str(folder / FOLDER / "t.csv")]
-        subprocess.run([sys.executable, "-c", MAKE, *arguments], check=True)
+        (folder / TABLE).parent.mkdir(parents=True)
         yield folder
 
 
-def run(stage: str) -> list[str]:
+def write_params(folder: Path, dataset: str, key: str | None = None) -> None:
+    """Write the parameters of this checkout, with another table, whose target is y."""
+    params = YAML(typ="safe").load(Path("params.yaml"))
+    params["load"] |= {"dataset": dataset, "target": "y", "features": None, "key": key}
+    (folder / "params.yaml").write_text(json.dumps(params), encoding="utf-8")
+
+
+def make_table(folder: Path, rows: int, features: int, levels: Sequence[int] = ()) -> None:
+    arguments = [str(rows), str(features), str(levels), str(folder / TABLE)]
+    subprocess.run([sys.executable, "-c", MAKE, *arguments], check=True)
+    write_params(folder, TABLE)
+
+
+def without_pandas(stage: str) -> list[str]:
     return [sys.executable, "-c", STAGE, stage]
+
+
+def measure_stages(folder: Path, command: Callable[[str], list[str]]) -> tuple[float, str]:
+    """Run all stages; return the seconds that they took, and the cells of a line of a table."""
+    costs = [measure(command(stage), folder) for stage in STAGES]
+    wall, cpu, peak = zip(*costs, strict=True)
+    costs.append(Cost(sum(wall), sum(cpu), max(peak)))
+    cells = (f"{cost.wall:7.1f} s {cost.peak:5.0f} MB" for cost in costs)
+    return costs[-1].wall, "".join(cells)
 
 
 def main() -> None:
@@ -86,29 +102,26 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="of which the medians are taken")
     parser.add_argument("--most", type=int, default=3_000_000, help="rows of the longest table")
     args = parser.parse_args()
+    require("pandas")
 
-    print(f"{'rows':>10}" + "".join(f"{stage:>18}" for stage in (*STAGES, "all")) + "  us/row")
+    print(f"{'rows':>10}{HEADER}  us/row")
     rows = args.most // 10
     while rows <= args.most:
-        with made(rows, FEATURES, LEVELS) as folder:
-            costs = [measure(run(stage), folder) for stage in STAGES]
-        wall = sum(cost.wall for cost in costs)
-        cells = [f"{cost.wall:6.1f} s {cost.peak:5.0f} MB" for cost in costs]
-        cells.append(f"{wall:6.1f} s {max(cost.peak for cost in costs):5.0f} MB")
-        print(
-            f"{rows:10,}" + "".join(f"{cell:>18}" for cell in cells) + f"{wall / rows * 1e6:8.1f}",
-            flush=True,
-        )
+        with make_checkout() as folder:
+            make_table(folder, rows, FEATURES, LEVELS)
+            wall, cells = measure_stages(folder, without_pandas)
+        print(f"{rows:10,}{cells}{wall / rows * 1e6:8.1f}", flush=True)
         rows *= 10
 
     for rows, features in COMPARED:
-        with made(rows, features) as folder:
-            measure(run("load"), folder)
+        with make_checkout() as folder:
+            make_table(folder, rows, features)
+            measure(without_pandas("load"), folder)
             pandas = [sys.executable, "-c", PANDAS, str(TRAIN / ROWS)]
             costs = [
                 measure(command, folder)
                 for _ in range(args.rounds)
-                for command in (run("train"), pandas)
+                for command in (without_pandas("train"), pandas)
             ]
         ours, theirs = median(costs[::2]), median(costs[1::2])
         print(f"{rows:,} rows x {features}, medians of {args.rounds} rounds")

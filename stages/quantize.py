@@ -5,7 +5,7 @@ from array import array
 import numpy as np
 
 from stages.predictor import document
-from stages.predictor.document import Predictor
+from stages.predictor.document import PROOF, Predictor
 from stages.predictor.payload import pack
 from stages.project import cli, files, params
 from stages.project.cli import plural
@@ -50,7 +50,7 @@ def main() -> str:
     document.save(predictor, PREDICTOR)
     how = f"rounded by {config.rounding}"
     if config.rounding == "optimal":
-        how = "proven the best of their format" if quantized.optimal else "not proven the best"
+        how = PROOF[quantized.optimal]
     size = plural(len(pack(predictor)), "byte")
     return f"{len(schema.features)} weights of {config.bits} bits, {size} in all, {how}"
 

@@ -1,93 +1,153 @@
 """Write the model as a page for people, `reports/model.html`, with all plots of `dvc.yaml`.
 
-The page needs no network.
+The page is one file of HTML that needs no network, framework or server.
 """
 
-import csv
 import json
 import re
 import subprocess
 import sys
-from collections.abc import Mapping
+from base64 import b64encode
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from html import escape
 from pathlib import Path
+from string import Template
 from typing import Any
 
-from vl_convert import vegalite_to_svg
+import msgspec
 
+from stages.columns.inputs import parsed
 from stages.predictor import document
-from stages.predictor.page import page
+from stages.predictor.card import GAPS, list_scores, list_weights
+from stages.predictor.document import PROOF, Predictor
 from stages.predictor.payload import pack
 from stages.project import cli, files
-from stages.project.cli import InputError
+from stages.project.cli import InputError, plural
 
-# vl-convert brings the first font, so that those of this machine move nothing; where the picture
-# is looked at without it, the letters of the second are as wide
-FONT = {"font": "Liberation Sans, Arial, sans-serif"}
-CLEAR = FONT | {"padding": 4, "background": None, "point": {"size": 14, "strokeWidth": 1}}
-TAG = re.compile('<(?:[^">]|"[^"]*")*>')
-NOISE = re.compile(
-    ' (?:aria-[a-z]+|role|class|pointer-[a-z]+|font-family|clip-path|xm[^=]+)="[^"]*"'
-)
-UNSEEN = re.compile('<defs>.*?</defs>|<path d="[^"]*"(?: display="none")?/>')
-POINT = r'<path transform="translate\([^)]*\)"'
-POINTS = re.compile(rf"{POINT}( [^>]*>)(?:{POINT}\1){{9,}}")
+# vl-convert brings the first font, so that those of this machine move nothing; where the page is
+# looked at without it, the letters of the second are as wide
+FONT = "Liberation Sans, Arial, sans-serif"
+LOOK = {"aria": False, "background": None, "font": FONT, "point": {"size": 14, "strokeWidth": 1}}
 
 
-def without_revision(node: dict[str, Any]) -> dict[str, Any]:
+def drop_revision(node: dict[str, Any]) -> dict[str, Any]:
     """Drop the channels that tell revisions apart: there is one, and its legend is noise."""
     return {k: v for k, v in node.items() if not isinstance(v, dict) or v.get("field") != "rev"}
 
 
-def plots() -> dict[str, dict[str, Any]]:
-    """Return the plots of `dvc.yaml` in Vega-Lite, by name."""
+def draw_plots() -> dict[str, str]:
+    """Return the plots of `dvc.yaml` as SVG, by title."""
+    try:
+        from vl_convert import vegalite_to_svg
+    except ImportError as error:
+        raise InputError("vl-convert is missing: pip install -r requirements/page.txt") from error
     command = [sys.executable, "-m", "dvc", "plots", "show", "--json"]
-    done = subprocess.run(command, capture_output=True, text=True)  # noqa: S603
-    shown = json.loads(done.stdout or "{}", object_hook=without_revision)
+    done = subprocess.run(command, capture_output=True)  # noqa: S603
+    shown = json.loads(done.stdout or "{}", object_hook=drop_revision)
     if not shown.get("data") or shown.get("errors"):  # which DVC does not fail for
-        raise InputError(f"DVC shows no plots, whose data `dvc repro` makes: {done.stderr.strip()}")
-    return {name: revisions[0]["content"] for name, revisions in shown["data"].items()}
+        reason = done.stderr.decode(errors="replace").strip()
+        raise InputError(f"DVC shows no plots, whose data `dvc repro` makes: {reason}")
+    plots = [revisions[0]["content"] for revisions in shown["data"].values()]
+    return {plot.pop("title")["text"]: vegalite_to_svg(plot, config=LOOK) for plot in plots}
 
 
-def inline(svg: str, name: str) -> str:
-    """Return SVG as a page needs it: without what nobody sees, and each kind of point once.
+def make_page(
+    model: Predictor,
+    scores: Mapping[str, Any],
+    weights: Sequence[tuple[float, float]],
+    sample: Mapping[str, float | str | None],
+    plots: Mapping[str, str],
+) -> str:
+    """Return the page of a predictor.
 
-    Many equal points become a path that is not drawn, but for its marker, the point. The ids of
-    markers begin with `name`, so that no two plots have the same.
+    `scores` are those of scores.json. `weights` has each feature's weight in the float model, and
+    its mean in the training rows. The inputs start at `sample`, a row with its target as `actual`.
+    `plots` are SVG by title.
     """
+    kinds, payload, found = model.schema.kinds, pack(model), scores["quantization"]
+    train, test = scores["quantized"].values()
+    data = {
+        "predictor": model,
+        "weights": weights,
+        "intercept": scores["intercept"]["float"],
+        "start": sample,
+        "std": train["std"],
+    }
+    rated = (
+        [f"{name}, {part}", *cells]
+        for kind, name in (("float", "float"), ("quantized", f"{model.bits}-bit codes"))
+        for part, *cells in list_scores(scores[kind])
+    )
+    listed = (
+        [*cells, f"{w:.6g}", f"{v:.6g}"]
+        for cells, w, (v, _) in zip(list_weights(model), model.coef, weights, strict=True)
+    )
+    figures = (
+        f'<figure tabindex="0">\n<figcaption>{escape(title)}</figcaption>\n{svg}\n</figure>\n'
+        for title, svg in plots.items()
+    )
+    template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
+    texts = {
+        "target": model.target,
+        "unit": model.unit,
+        "bits": model.bits,
+        "columns": f"{plural(len(kinds), 'column')} of {model.dataset}",
+        "proof": PROOF[found["optimal"]],
+        "size": len(payload),
+        "explained": f"{100 * test['r2']:.1f} %",
+        "mae": f"{test['mae']:,.6g}",
+        "means": f"{train['mean']:,.6g}",  # of the predictions: the model is linear
+        "gaps": GAPS[model.missing],
+        "growth": found["mse_growth_percent"],
+        **found["prediction_difference"],
+        "last": 2**model.bits - 1,
+        "intercept": f"{model.intercept.number} / 2^{model.intercept.exponent}",
+        "payload": payload.hex(" "),
+        "digest": scores["predictor"],
+        "policy": make_policy(template),
+    }
+    escaped = {key: escape(str(value)) for key, value in texts.items()}
+    escaped |= {"scores": write_rows(rated), "rows": write_rows(listed), "plots": "".join(figures)}
+    # nothing but "<" could end the script that holds it
+    escaped["model"] = msgspec.json.encode(data).decode().replace("<", "\\u003c")
+    return Template(template).substitute(escaped)
 
-    def path(points: re.Match[str]) -> str:
-        at = re.findall(r"translate\(([^,]*),([^)]*)\)", points[0])
-        places = " ".join(f"{float(x):.1f} {float(y):.1f}" for x, y in at)
-        shape = f'id="{name}-{points.start()}" markerUnits="userSpaceOnUse" overflow="visible"'
-        used = (f' marker-{at}="url(#{name}-{points.start()})"' for at in ("start", "mid", "end"))
-        return f'<marker {shape}><path{points[1]}</marker><path d="M{places}"{"".join(used)}/>'
 
-    bare = TAG.sub(lambda tag: NOISE.sub("", tag[0]), svg)
-    return POINTS.sub(path, UNSEEN.sub("", bare))
+def parse_cell(cell: str, kind: str) -> float | str | None:
+    """Return what a cell of predictions.csv holds, as the page's script has it."""
+    value = json.loads(cell or "null") if kind in ("number", "boolean") else cell or None
+    return parsed(value, kind)
 
 
-def written(drawn: Mapping[str, str]) -> str:
-    """Return the page of what the stages have made, with plots as SVG by title."""
+def make_policy(template: str) -> str:
+    """Allow the style and the script of the page by their hashes, and nothing else."""
+    own = re.findall(r"<(style|script)>(.*?)</\1>", template, re.DOTALL)
+    hashes = ((name, b64encode(sha256(it.encode()).digest()).decode()) for name, it in own)
+    allowed = "".join(f"{name}-src 'sha256-{code}'; " for name, code in hashes)
+    return f"default-src 'none'; {allowed}img-src data:; base-uri 'none'"
 
-    def rows(path: Path) -> list[dict[str, str]]:
-        with files.existing(path).open(encoding="utf-8", newline="") as file:
-            return [*csv.DictReader(file)]
 
-    model, scores = document.load(files.PREDICTOR), document.load_scores()
-    found = [row for row in rows(files.PLOTS / "weights.csv") if row["model"] == "float"]
-    weights = [(float(row["weight"]), float(row["mean"])) for row in found]
-    text, sample = files.PREDICTOR.read_bytes(), rows(files.PREDICTIONS)[0]
-    return page(text, scores, weights, sample, pack(model), drawn)
+def write_rows(rows: Iterable[Iterable[str]]) -> str:
+    cells = (map(escape, row) for row in rows)
+    return "".join(
+        f'<tr><th scope="row">{first}</th><td>{"</td><td>".join(rest)}</td></tr>\n'
+        for first, *rest in cells
+    )
 
 
 def main() -> str:
-    shown = plots()
-    drawn = {}
-    for number, plot in enumerate(shown.values()):
-        title = plot.pop("title")["text"]
-        drawn[title] = inline(vegalite_to_svg(plot, config=CLEAR), f"p{number}")
+    model, scores = document.load(files.PREDICTOR), document.load_scores()
+    with files.reading(files.PLOTS / "weights.csv"):
+        rows = files.load_csv(files.PLOTS / "weights.csv")
+        weights = [(float(r["weight"]), float(r["mean"])) for r in rows if r["model"] == "float"]
+    with files.reading(files.PREDICTIONS):
+        cells, *_ = files.load_csv(files.PREDICTIONS)
+        kinds = {**model.schema.kinds, "actual": "number"}
+        sample = {name: parse_cell(cells[name], kind) for name, kind in kinds.items()}
+    text = make_page(model, scores, weights, sample, draw_plots())
     with files.replacing(files.PAGE) as part:
-        part.write_text(written(drawn), encoding="utf-8", newline="\n")
+        part.write_text(text, encoding="utf-8", newline="\n")
     return str(files.PAGE)
 
 

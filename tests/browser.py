@@ -33,24 +33,24 @@ class Browser:
         self.rest, self.count, self.session = b"", 0, ""
         self.requests: list[str] = []
         self.complaints: list[str] = []
-        target = self.ask("Target.createTarget", url="about:blank")["targetId"]
-        attached = self.ask("Target.attachToTarget", targetId=target, flatten=True)
-        self.session = attached["sessionId"]
+        target = self.ask("Target.createTarget", url="about:blank")
+        self.session = self.ask("Target.attachToTarget", **target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Network", "Log"):
             self.ask(f"{domain}.enable")
 
     def ask(self, method: str, **params: Any) -> Any:
         self.count += 1
-        message = {"id": self.count, "method": method, "params": params}
-        session = {"sessionId": self.session} if self.session else {}
-        self.commands.write(json.dumps(message | session).encode() + b"\0")
+        message: dict[str, Any] = {"id": self.count, "method": method, "params": params}
+        if self.session:
+            message["sessionId"] = self.session
+        self.commands.write(json.dumps(message).encode() + b"\0")
         self.commands.flush()
-        while (answer := self.heard()).get("id") != self.count:
+        while (answer := self.hear()).get("id") != self.count:
             pass
         assert "result" in answer, answer
         return answer["result"]
 
-    def heard(self) -> dict[str, Any]:
+    def hear(self) -> dict[str, Any]:
         """Wait for the next message, and note what it tells of the page."""
         while b"\0" not in self.rest:
             part = self.answers.read1()
@@ -72,7 +72,7 @@ class Browser:
         self.requests.clear()
         self.complaints.clear()
         self.ask("Page.navigate", url=path.resolve().as_uri())
-        while self.heard().get("method") != "Page.loadEventFired":
+        while self.hear().get("method") != "Page.loadEventFired":
             pass
 
     def evaluate(self, script: str) -> Any:
@@ -82,18 +82,13 @@ class Browser:
         return done["result"].get("value")
 
     def look(self, width: int, height: int, *, dark: bool = False, scale: float = 1) -> None:
-        self.ask(
-            "Emulation.setDeviceMetricsOverride",
-            width=width,
-            height=height,
-            deviceScaleFactor=scale,
-            mobile=width < 500,
-        )
+        size = {"width": width, "height": height, "deviceScaleFactor": scale}
+        self.ask("Emulation.setDeviceMetricsOverride", **size, mobile=width < 500)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
 
-    def photograph(self, path: Path, *, whole: bool = False) -> None:
-        shot = self.ask("Page.captureScreenshot", captureBeyondViewport=whole)
+    def photograph(self, path: Path) -> None:
+        shot = self.ask("Page.captureScreenshot")
         path.write_bytes(base64.b64decode(shot["data"]))
 
 

@@ -1,15 +1,170 @@
+"""The page of a model: what it says and lets in, and the bits that it predicts in a browser."""
+
+import json
 import re
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import chdir
+from datetime import datetime, timedelta
+from hashlib import sha256
 from pathlib import Path
+from typing import Any
+from xml.etree.ElementTree import Element
 
+import duckdb
 import html5lib
+import numpy as np
 import pytest
+import yaml
+from msgspec.structs import replace
 
-from stages import report
+from stages import evaluate, load, quantize, report, train
+from stages.columns.inputs import Input
+from stages.columns.sql import identifier
+from stages.predictor import document
+from stages.predictor.document import Predictor
+from stages.predictor.expression import select
 from stages.project import files
 from stages.project.cli import InputError
-from stages.project.files import PAGE
+from stages.project.files import PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
+from stages.regression.linear import LinearModel
+from tests.browser import Browser, browser
+from tests.cars import cars, checkout, write
+from tests.conftest import CAR, EXAMPLE, feature, modelled
 
-CIRCLE = ' d="M1,0A1,1,0,1,1,-1,0" stroke="#4c78a8"/>'
+HOSTILE = "</script><img src=x onerror=alert(1)>"
+PART = {"r2": 0.5, "mse": 4.0, "rmse": 2.0, "mae": 1.25, "mean": 3.0, "std": 2.5}
+BOTH = {"train": PART, "test": PART | {"r2": 0.421875}}
+QUANTIZATION = {
+    "mse_growth_percent": 0.125,
+    "prediction_difference": {"mean": 0.1, "max": 0.25, "bound": 0.5},
+    "optimal": True,
+}
+MORE = (
+    feature(Input("fuel", "text", HOSTILE, fill=0.0), 0.0, 1.0, 3, 1),
+    feature(Input("sold", "date", fill=18000.5), 0.0, 20000.25, 2, 7),
+    feature(Input("<!--<script>", "number", missing=True), 0.0, 1.0, 5, 1),
+)
+KINDS = replace(  # inputs of every kind, with fillings for gaps
+    CAR,
+    dataset=HOSTILE,
+    target="<i>&amp;",
+    unit=HOSTILE,
+    levels={"fuel": ("petrol", "diesel", HOSTILE)},
+    features=(*CAR.features, *MORE),
+)
+SAMPLE = {
+    "fuel": HOSTILE,
+    "new": "true",
+    "seen": "",
+    "km": "0.1",
+    "sold": "2020-01-01 12:00:00.250+00",
+    "<!--<script>": "",
+    "actual": "4",
+}
+
+
+def page_of(
+    model: Predictor,
+    sample: dict[str, str] | None = None,
+    plots: dict[str, str] | None = None,
+    *,
+    optimal: bool = True,
+) -> str:
+    """Return the page of a model; the weights of its float model are those of the codes + 0.1."""
+    scores = {
+        "float": BOTH,
+        "quantized": BOTH,
+        "quantization": QUANTIZATION | {"optimal": optimal},
+        "intercept": {"float": 0.1, "quantized": model.intercept.value},
+        "predictor": "a hash",
+    }
+    weights = [(weight + 0.1, 0.5) for weight in model.coef]
+    cells = sample or dict.fromkeys((*model.schema.kinds, "actual"), "0.5")
+    kinds = {**model.schema.kinds, "actual": "number"}
+    row = {name: report.parse_cell(cells[name], kind) for name, kind in kinds.items()}
+    return report.make_page(model, scores, weights, row, plots or {})
+
+
+def parse(text: str) -> Element:
+    """Parse HTML as browsers do, and refuse what they would have to mend."""
+    parser = html5lib.HTMLParser(strict=True, namespaceHTMLElements=False)
+    root: Element = parser.parse(text)
+    ids = [node.get("id") for node in root.iter() if node.get("id")]
+    assert len(ids) == len({*ids})
+    return root
+
+
+def text_of(node: Element) -> str:
+    return " ".join("".join(node.itertext()).split())
+
+
+def texts_of(root: Element, tag: str) -> list[str]:
+    return [text_of(node) for node in root.iter(tag)]
+
+
+@pytest.mark.parametrize("model", [EXAMPLE, replace(EXAMPLE, missing="drop"), KINDS])
+def test_it_is_valid_and_asks_for_nothing(model: Predictor) -> None:
+    root = parse(page_of(model, SAMPLE if model is KINDS else None))
+    assert root.get("lang") == "en"
+    for node in root.iter():
+        assert not {"src", "srcset", "action", "style"} & node.attrib.keys()
+        assert node.get("href", "data:,") == "data:,"
+    [style] = texts_of(root, "style")
+    assert "url(" not in style
+    assert "@import" not in style
+    [policy] = [node.get("content", "") for node in root.iter("meta") if node.get("http-equiv")]
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert {*rules} == {"default-src", "style-src", "script-src", "img-src", "base-uri"}
+    assert (rules["default-src"], rules["img-src"]) == ("'none'", "data:")
+    assert "unsafe" not in policy
+
+
+def test_names_are_text_whatever_they_are() -> None:
+    root = parse(page_of(KINDS, SAMPLE, {HOSTILE: "<svg></svg>"}))
+    assert not [*root.iter("img"), *root.iter("i")]
+    assert "onerror" not in {name for node in root.iter() for name in node.attrib}
+    assert texts_of(root, "h1") == ["<i>&amp;"]
+    assert texts_of(root, "figcaption") == [HOSTILE]
+
+
+def test_it_says_what_the_scores_say() -> None:
+    root = parse(page_of(EXAMPLE))
+    for words in (
+        "predicts y, in apples, from 2 columns of toy. It has weights of 2 bits, proven the best",
+        "5 bytes hold all",
+        "explains 42.2 % of the variance (R²) and is off by 1.25 on average",
+        "grow by 0.125 %",
+        "by 0.25 at most on the test rows, and by no more than 0.5 anywhere",
+        "The intercept is 13 / 2^2",
+        "With 3, the prediction at these means, the bars add up to the prediction",
+        "Gaps are empty fields: a row that has one is refused",
+        "with the SHA-256 a hash",
+    ):
+        assert words in text_of(root)
+    rows = [[text_of(cell) for cell in row] for row in root.iter("tr")]
+    assert ["float, test rows", "0.421875", "4.000000", "2.000000", "1.250000"] in rows
+    assert ["2-bit codes, training rows", "0.500000", "4.000000", "2.000000", "1.250000"] in rows
+    assert ["a", "0", "1", "2", "1 / 2^1", "0.5", "0.6"] in rows
+    assert ['b "é"', "-1.5", "2", "1", "-1 / 2^-2", "-4", "-3.9"] in rows
+    assert "not proven the best" in page_of(EXAMPLE, optimal=False)
+
+
+def test_its_script_has_all_digits_and_starts_at_the_sample() -> None:
+    script, _ = parse(page_of(KINDS, SAMPLE)).iter("script")
+    found = json.loads("".join(script.itertext()))
+    assert found["start"] == {
+        "fuel": HOSTILE,
+        "new": 1,
+        "seen": None,
+        "km": 0.1,
+        "sold": 18262 + 0.5 + 0.25 / 86400,
+        "<!--<script>": None,
+        "actual": 4.0,
+    }
+    assert found["weights"] == [[weight + 0.1, 0.5] for weight in KINDS.coef]
+    assert (found["intercept"], found["std"]) == (0.1, 2.5)
 
 
 def test_what_is_committed_is_what_report_makes_now(
@@ -17,49 +172,276 @@ def test_what_is_committed_is_what_report_makes_now(
 ) -> None:
     monkeypatch.setattr(files, "PAGE", tmp_path / PAGE.name)
     report.main()
-    made = (tmp_path / PAGE.name).read_text(encoding="utf-8")
-    assert made == PAGE.read_text(encoding="utf-8")
+    text = PAGE.read_text(encoding="utf-8")
+    assert (tmp_path / PAGE.name).read_text(encoding="utf-8") == text
+    assert len(text) < 500_000
+    root = parse(text)
+    names = [node.get("content") for node in root.iter("meta") if node.get("name") == "predictor"]
+    assert names == [sha256(PREDICTOR.read_bytes()).hexdigest()]
+    plots = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))["plots"]
+    assert texts_of(root, "figcaption") == [next(iter(plot.values()))["title"] for plot in plots]
+    points = [len(figure.findall(".//{*}path")) for figure in root.iter("figure")]
+    assert min(points[:2]) > 1000
+    assert points[2] > 2 * 8
+    assert "workspace" not in text_of(root)  # as DVC calls what is here, in legends
 
 
-def test_the_page_has_every_plot_in_full() -> None:
-    root = html5lib.parse(PAGE.read_text(encoding="utf-8"), namespaceHTMLElements=False)
-    titles = ["".join(node.itertext()) for node in root.iter("figcaption")]
-    assert titles == [plot["title"]["text"] for plot in report.plots().values()]
-    ids = [node.get("id") for node in root.iter() if node.get("id")]
-    assert len(ids) == len({*ids})
-    used = {*re.findall(r"url\(#([^)]+)\)", PAGE.read_text(encoding="utf-8"))}
-    assert used
-    assert used <= {*ids}
+@pytest.mark.parametrize("path", [PLOTS / "weights.csv", PREDICTIONS])
+def test_files_that_are_damaged_are_named(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree("reports", tmp_path / "reports")
+    shutil.copytree("models", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    header, first, *_ = path.read_text(encoding="utf-8").splitlines()
+    path.write_text(f"{header}\n{first.replace('0', 'x')}\n", encoding="utf-8")
+    with pytest.raises(InputError, match=f"^{re.escape(str(path))} is damaged"):
+        report.main()
 
 
-def test_data_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.executable", "true")  # prints nothing
-    with pytest.raises(InputError, match="DVC shows no plots, whose data `dvc repro` makes"):
-        report.plots()
+    with pytest.raises(InputError, match="no plots, whose data `dvc repro` makes"):
+        report.draw_plots()
+    monkeypatch.setitem(sys.modules, "vl_convert", None)
+    with pytest.raises(InputError, match=r"pip install -r requirements/page.txt"):
+        report.draw_plots()
 
 
-def test_only_the_revision_is_dropped() -> None:
-    x = {"field": "bits", "type": "quantitative"}
-    revision = {"field": "rev", "type": "nominal"}
-    assert report.without_revision({"x": x, "color": revision}) == {"x": x}
+# in a browser
+
+TYPES = {"number": "DOUBLE", "boolean": "BOOLEAN", "date": "TIMESTAMP", "text": "VARCHAR"}
+TO_BITS = """
+rows => rows.map((cells) => {
+  const row = new Map(cells.map(([name, value, dated]) =>
+    [name, dated && value !== null ? daysOf(value) : value]));
+  const x = inputs(row);
+  return [quantized(x), float(x)].map((y) =>
+    new BigUint64Array(new Float64Array([y]).buffer)[0].toString(16));
+})
+"""
 
 
-def test_equal_points_are_drawn_once_and_what_nobody_sees_is_left_out() -> None:
-    points = [(n, 300 - n / 7) for n in range(20)]
-    paths = "".join(f'<path transform="translate({x},{y})"{CIRCLE}' for x, y in points)
-    other = CIRCLE.replace("M1", "M2")
-    svg = (
-        '<svg xmlns="http://www.w3.org/2000/svg" class="marks"><defs><clipPath/></defs>'
-        f'<g role="img" aria-label="a > b"><path d="" display="none"/>{paths}'
-        f'<path transform="translate(1,2)"{other}<text>class="a"</text></g></svg>'
-    )
-    places = " ".join(f"{x:.1f} {y:.1f}" for x, y in points)
-    found = report.inline(svg, "p0")
-    shape = re.search('marker id="(p0-[0-9]+)"', found)
-    assert shape
-    ends = " ".join(f'marker-{end}="url(#{shape[1]})"' for end in ("start", "mid", "end"))
-    assert found == (
-        f'<svg><g><marker id="{shape[1]}" markerUnits="userSpaceOnUse" overflow="visible">'
-        f'<path{CIRCLE}</marker><path d="M{places}" {ends}/>'
-        f'<path transform="translate(1,2)"{other}<text>class="a"</text></g></svg>'
-    )
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Browser]:
+    with browser() as opened:
+        yield opened
+
+
+def show(tab: Browser, folder: Path, *arguments: Any) -> Path:
+    """Open the page of a model, as `page_of` makes it."""
+    path = folder / "model.html"
+    path.write_text(page_of(*arguments), encoding="utf-8")
+    tab.open(path)
+    return path
+
+
+def random_rows(model: Predictor, n: int) -> list[list[Any]]:
+    """Make rows for the columns of a model, in their ranges and far out, with gaps where it can."""
+    rng = np.random.default_rng(7)
+    ranges = {f.column: (f.min, f.max) for f in model.features if not f.missing}
+
+    def cell(name: str, kind: str) -> Any:
+        low, high = ranges.get(name, (0.0, 1.0))
+        value = float(low + (rng.random() * 1.5 - 0.25) * (high - low))
+        if model.missing == "mean" and rng.random() < 0.15:
+            return None
+        match kind:
+            case "text":
+                return str(rng.choice([*model.levels[name], "seen by nobody"]))
+            case "boolean":
+                return bool(rng.random() < 0.5)
+            case "date":
+                moment = datetime(1970, 1, 1) + timedelta(days=value)
+                return moment.isoformat(timespec="milliseconds")
+        return value
+
+    return [[cell(*column) for column in model.schema.kinds.items()] for _ in range(n)]
+
+
+def predict_by_page(tab: Browser, model: Predictor, rows: list[list[Any]]) -> list[list[str]]:
+    """Return the bits that the open page predicts, by the quantized and by the float model."""
+    kinds = model.schema.kinds.items()
+    cells = [
+        [(name, value, kind == "date") for (name, kind), value in zip(kinds, row, strict=True)]
+        for row in rows
+    ]
+    found: list[list[str]] = tab.evaluate(f"({TO_BITS})({json.dumps(cells)})")
+    return found
+
+
+def predict_by_engines(
+    model: Predictor, float_model: LinearModel, rows: list[list[Any]]
+) -> list[list[str]]:
+    """Return the bits by DuckDB, with the SQL of the model, and by numpy, with the float model."""
+    kinds = model.schema.kinds
+    columns = ", ".join(f"{identifier(name)} {TYPES[kind]}" for name, kind in kinds.items())
+    inputs = ", ".join(each.sql(identifier(each.column)) for each in model.features)
+    with duckdb.connect() as connection:
+        connection.execute(f"CREATE TABLE given (place INTEGER, {columns})")
+        marks = ", ".join("?" * (1 + len(kinds)))
+        numbered = [[place, *row] for place, row in enumerate(rows)]
+        connection.executemany(f"INSERT INTO given VALUES ({marks})", numbered)
+        query = f"SELECT prediction FROM ({select(model, 'given')}) ORDER BY place"
+        predictions = [row[0] for row in connection.execute(query).fetchall()]
+        query = f"SELECT {inputs} FROM given ORDER BY place"
+        X = np.array(connection.execute(query).fetchall(), float)
+    both = np.column_stack([predictions, float_model.predict(X)])
+    return [[f"{bits:x}" for bits in row] for row in both.view(np.uint64).tolist()]
+
+
+def assert_same_bits(
+    tab: Browser, path: Path, model: Predictor, float_model: LinearModel, n: int = 2000
+) -> None:
+    tab.open(path)
+    rows = random_rows(model, n)
+    found = predict_by_page(tab, model, rows)
+    assert found == predict_by_engines(model, float_model, rows)
+    assert len({*map(tuple, found)}) > n / 2
+    assert tab.complaints == []
+
+
+def float_of(folder: Path) -> LinearModel:
+    columns = duckdb.read_csv(str(folder / PLOTS / "weights.csv")).fetchnumpy()
+    weights = columns["weight"][columns["model"] == "float"]
+    scores = json.loads((folder / SCORES).read_bytes())
+    return LinearModel(np.asarray(weights, float), scores["intercept"]["float"])
+
+
+@pytest.mark.slow
+def test_the_committed_page_has_the_bits_of_sql_and_numpy(tab: Browser) -> None:
+    assert_same_bits(tab, PAGE, document.load(PREDICTOR), float_of(Path()))
+
+
+@pytest.mark.slow
+def test_cars_have_the_bits_of_sql_and_numpy(
+    tab: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(report, "draw_plots", dict)
+    with chdir(checkout(tmp_path / "cars")):
+        write(cars(600))
+        for stage in (load, train, quantize, evaluate, report):
+            stage.main()
+        parse(PAGE.read_text(encoding="utf-8"))
+        assert_same_bits(tab, PAGE, document.load(PREDICTOR), float_of(Path()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("bits", [1, 8, 16])
+def test_models_of_any_size_have_the_bits_of_sql_and_numpy(
+    tab: Browser, tmp_path: Path, bits: int
+) -> None:
+    model = modelled(np.random.default_rng(bits), bits, 30, spread=200)
+    float_model = LinearModel(np.array(model.coef) + 0.1, 0.1)
+    assert_same_bits(tab, show(tab, tmp_path, model), model, float_model, 200)
+
+
+@pytest.mark.slow
+def test_bits_that_are_powers_of_two_are_exact(tab: Browser) -> None:
+    tab.open(PAGE)
+    found = tab.evaluate("Array.from({ length: 2001 }, (_, n) => power(n - 1000))")
+    assert found == [2.0**n for n in range(-1000, 1001)]
+
+
+@pytest.mark.slow
+def test_names_do_no_harm_and_nothing_is_asked_for(tab: Browser, tmp_path: Path) -> None:
+    float_model = LinearModel(np.array(KINDS.coef) + 0.1, 0.1)
+    assert_same_bits(tab, show(tab, tmp_path, KINDS, SAMPLE), KINDS, float_model)
+    # a date's picture of a calendar is the browser's own
+    assert len([url for url in tab.requests if not url.startswith("data:")]) == 1
+    assert tab.evaluate("document.images.length") == 0
+    refused = "document.head.append(element('script', {src: 'https://example.com/x.js'}))"
+    tab.evaluate(f"{refused}, document.body.style.background = 'url(https://example.com/y)', 0")
+    while not any("example.com" in complaint for complaint in tab.complaints):
+        tab.hear()
+
+
+def shown(tab: Browser, name: str) -> str:
+    return str(tab.evaluate(f"take('{name}').textContent"))
+
+
+def put(tab: Browser, name: str, value: str) -> str:
+    """Set the control of a column as a person does, and return what the page remarks."""
+    script = f"""
+        (() => {{
+          const label = [...document.querySelectorAll("#rows label")]
+            .find((it) => it.textContent === {json.dumps(name)});
+          label.control.value = {json.dumps(value)};
+          label.control.dispatchEvent(new Event("input", {{ bubbles: true }}));
+          return label.parentElement.querySelector("small").textContent;
+        }})()"""
+    return str(tab.evaluate(script))
+
+
+@pytest.mark.slow
+def test_what_is_unusual_is_said(tab: Browser, tmp_path: Path) -> None:
+    show(tab, tmp_path, KINDS, SAMPLE)
+    remarks = "[...document.querySelectorAll('small')].map((it) => it.textContent)"
+    at_first = ["", "", "missing: counts as 1970-01-21", "outside the training range, 0.5 to 2"]
+    at_first += ["", "missing: counts as missing"]
+    assert tab.evaluate(remarks) == at_first
+    first = shown(tab, "quantized")
+    for name, value, remark in (
+        ("km", "2", ""),
+        ("km", "2.5", "outside the training range, 0.5 to 2"),
+        ("km", "", "missing: counts as 1.5"),
+        ("seen", "2030-01-01", "outside the training range, 1970-01-11 to 1970-02-10"),
+        ("sold", "", "missing: counts as 2019-04-14"),
+        ("fuel", "another", "not in the training rows: counts as the baseline, petrol"),
+        ("fuel", "missing", "missing: counts as petrol"),
+        ("new", "missing", "missing: counts as 0.25"),
+        ("<!--<script>", "present", ""),
+    ):
+        assert put(tab, name, value) == remark, name
+    assert shown(tab, "quantized") != first
+    tab.evaluate("take('reset').click()")
+    assert shown(tab, "quantized") == first
+    assert tab.evaluate(remarks) == at_first
+
+
+@pytest.mark.slow
+def test_fields_and_keys_move_bars_and_predictions(tab: Browser, tmp_path: Path) -> None:
+    show(tab, tmp_path, EXAMPLE)
+    assert shown(tab, "quantized") == "1.500"  # 3.25 + 0.25 - 2
+    assert put(tab, "a", "") == "needs a value"
+    assert [shown(tab, name) for name in ("quantized", "float", "difference")] == ["–"] * 3
+    assert put(tab, "a", "-2") == "outside the training range, 0 to 1"
+    assert shown(tab, "quantized") == "0.250"
+    tab.evaluate("document.querySelector('[type=range]').focus()")
+    key = {"key": "End", "code": "End", "windowsVirtualKeyCode": 35}
+    for kind in ("keyDown", "keyUp"):
+        tab.ask("Input.dispatchKeyEvent", type=kind, **key)
+    assert tab.evaluate("document.querySelector('[type=number]').value") == "1"
+    assert shown(tab, "quantized") == "1.750"  # 3.25 + 0.5 - 2
+    added = tab.evaluate("[...document.querySelectorAll('.added')].map((it) => it.textContent)")
+    assert added == ["+0.250", "0.000"]  # 0.5 · (1 - 0.5), and the value is the mean
+
+
+@pytest.mark.slow
+def test_the_bars_and_the_prediction_at_the_means_add_up(tab: Browser) -> None:
+    tab.open(PAGE)
+    at_means = json.loads(SCORES.read_bytes())["quantized"]["train"]["mean"]
+    term = "sum + times / scale * (inputs(row)[j] - mean)"
+    added = tab.evaluate(f"features.reduce((sum, {{ times, scale, mean }}, j) => {term}, 0)")
+    predicted = tab.evaluate("quantized(inputs(row))")
+    assert at_means + added == pytest.approx(predicted, rel=1e-9, abs=1e-6)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("dark", "colours"),
+    [
+        (False, ["rgb(255, 255, 255)", "rgb(28, 29, 33)"]),
+        (True, ["rgb(19, 20, 23)", "rgb(233, 234, 238)"]),
+    ],
+)
+def test_it_fits_a_phone_and_is_dark_where_one_wants_it(
+    tab: Browser, dark: bool, colours: list[str]
+) -> None:
+    tab.look(390, 844, dark=dark)
+    tab.open(PAGE)
+    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    tab.evaluate("take('reset').scrollIntoView()")
+    assert tab.evaluate("document.querySelector('.answer').getBoundingClientRect().top") == 0
+    style = "getComputedStyle(document.body)"
+    assert tab.evaluate(f"[{style}.backgroundColor, {style}.color]") == colours

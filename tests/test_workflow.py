@@ -96,18 +96,13 @@ def test_only_what_is_tested_is_pushed_and_only_from_main() -> None:
 
 @pytest.mark.slow
 def test_the_summary_says_what_changed(checkout: Path) -> None:
-    github = {"GITHUB_SERVER_URL": "https://git.example", "GITHUB_REPOSITORY": "owner/name"}
     alone = run(".ci/summary", cwd=checkout)
     assert alone.returncode == 0, alone.stderr
     assert alone.stdout.count("Nothing changed.") == 2
 
     change(checkout, "bits: 8", "bits: 4")
     assert run("dvc", "repro", cwd=checkout).returncode == 0
-    run("git", "rm", "-q", "--cached", "-r", "reports/pictures", cwd=checkout)
     run("git", "commit", "-q", "-a", "-m", "4 bits", cwd=checkout)
-    text = run(".ci/summary", cwd=checkout, env=github).stdout
+    text = run(".ci/summary", cwd=checkout).stdout
     assert re.search(r"\| params.yaml +\| quantize.bits +\| 8 +\| 4 +\|", text)
     assert re.search(r"\| payload_bits +\| \d+ +\| \d+ +\| -\d+ +\|", text)
-    base = run("git", "rev-parse", "HEAD^", cwd=checkout).stdout.strip()
-    url = f"https://git.example/owner/name/raw/{base}/reports/pictures/quantization.svg"
-    assert f"({url}?sanitize=true) | no picture |" in text

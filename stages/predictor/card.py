@@ -2,11 +2,11 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from stages.predictor.document import Predictor
+from stages.predictor.document import PROOF, Predictor
 from stages.predictor.expression import expression
 
 GAPS = {
@@ -22,21 +22,13 @@ def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
     It begins as https://huggingface.co/docs/hub/model-cards has it, and can be a README there.
     """
     target, features, found = predictor.target, predictor.features, scores["quantization"]
-    proof = "proven the best of their format" if found["optimal"] else "not proven the best"
     difference, gain = found["prediction_difference"], 0 - found["r2_drop"]
     baselines = (
         f"\n- {_cell(name)}: {_cell(baseline)} is the baseline, as is a level that is not below"
         for name, (baseline, *_) in predictor.levels.items()
     )
-    weights = (
-        f"\n| {_cell(f.name)} | {f.shown(f.min)} | {f.shown(f.max)} | {f.code}"
-        f" | {multiplier} / 2^{f.exponent} |"
-        for f, multiplier in zip(features, predictor.multipliers, strict=True)
-    )
-    parts = (
-        f"\n| {part} | {s['r2']:.6f} | {s['mse']:.6f} | {s['rmse']:.6f} | {s['mae']:.6f} |"
-        for part, s in scores["quantized"].items()
-    )
+    weights = (_line([_cell(name), *cells]) for name, *cells in list_weights(predictor))
+    parts = map(_line, list_scores(scores["quantized"]))
     names = [f.name if f.name.isidentifier() else f"[{f.name}]" for f in features]
     return f"""\
 {_front_matter(predictor, scores["quantized"]["test"])}
@@ -44,7 +36,7 @@ def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
 
 - data: {predictor.dataset}, {len(features)} features
 - predicts: {target}, in {predictor.unit}
-- quantization: whole-number weights of {predictor.bits} bits, {proof}
+- quantization: whole-number weights of {predictor.bits} bits, {PROOF[found["optimal"]]}
 - payload: {found["payload_bits"] // 8} bytes for all that a prediction needs, where float32 takes \
 {4 * (len(features) + 1)}{"".join(baselines)}
 - gaps: {GAPS[predictor.missing]}
@@ -59,6 +51,20 @@ def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
 - predictions differ from the float model's by {difference["max"]:g} at most on the test rows, \
 and by no more than {difference["bound"]:g} anywhere in the training range
 - {target} = {expression(predictor, names)}"""
+
+
+def list_weights(predictor: Predictor) -> Iterator[list[str]]:
+    """Yield for each feature its name, its range in the training rows, its code and its weight."""
+    for f, multiplier in zip(predictor.features, predictor.multipliers, strict=True):
+        weight = f"{multiplier} / 2^{f.exponent}"
+        yield [f.name, f.shown(f.min), f.shown(f.max), str(f.code), weight]
+
+
+def list_scores(parts: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:
+    """Yield for training and test rows their name, R², MSE, RMSE and MAE."""
+    names = {"train": "training rows", "test": "test rows"}
+    for part, scores in parts.items():
+        yield [names[part], *(f"{scores[name]:.6f}" for name in ("r2", "mse", "rmse", "mae"))]
 
 
 def _front_matter(predictor: Predictor, scores: Mapping[str, float]) -> str:
@@ -81,6 +87,10 @@ def _front_matter(predictor: Predictor, scores: Mapping[str, float]) -> str:
     }
     lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items())
     return "\n".join(["---", *lines, "---"])
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"\n| {' | '.join(cells)} |"
 
 
 def _cell(name: str) -> str:

@@ -22,6 +22,7 @@ from stages.project.text import named, shown
 
 VERSION: Literal[4] = 4
 Version = Annotated[Literal[4], Meta(description="4, which is what this program reads")]
+PROOF = {True: "proven the best of their format", False: "not proven the best"}  # of weights
 Exponent = Annotated[int, Meta(ge=-1000, le=1000)]  # powers of two are doubles
 
 

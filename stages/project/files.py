@@ -122,6 +122,12 @@ def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path
         writer.writerows(rows)
 
 
+def load_csv(path: Path) -> list[dict[str, str]]:
+    """Read what `save_csv` wrote, within `reading`."""
+    with existing(path).open(encoding="utf-8", newline="") as file:
+        return [*csv.DictReader(file)]
+
+
 def save_joblib(value: Any, path: Path) -> None:
     import joblib
 
