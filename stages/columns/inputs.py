@@ -1,4 +1,4 @@
-"""How columns of a table become inputs of a model: as SQL, as C and in Python.
+"""How columns of a table become inputs of a model: as SQL and in Python.
 
 A number is an input as it is, and a boolean is 0 or 1. A date or time is its days since 1970 in
 UTC; where it has no time zone, it is taken for UTC. A text has an input for each of its levels but
@@ -8,15 +8,18 @@ that training has not seen. The empty text counts as a gap.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
 from math import isfinite, nan
-from typing import Any, Self
+from typing import Any
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from stages.columns.sql import DUCKDB, Dialect, double
 from stages.project.text import listed
 
 KINDS = ("number", "boolean", "date", "text")
+MISSING = ("fail", "drop", "mean")
 MUST_BE = {
     "number": "a finite number",
     "boolean": "true or false",
@@ -30,8 +33,7 @@ MOMENT = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class Input:
+class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """A number that the model takes from one column of a row.
 
     Attributes
@@ -48,7 +50,7 @@ class Input:
     """
 
     column: str
-    kind: str = "number"
+    kind: str = field(default_factory=lambda: "number")  # unlike other defaults, it is written
     level: str | None = None
     missing: bool = False
     fill: float | None = None
@@ -92,15 +94,6 @@ class Input:
         # cast, for the common type of a REAL and a decimal is REAL to Postgres: it rounds the fill
         return f"coalesce({value}{dialect.cast}, {double(self.fill)})"
 
-    def c(self, x: str) -> str:
-        """Return the input in C, `x` being a double, NAN where it is empty, or a string."""
-        if self.missing:
-            return f"!*{x}" if self.kind == "text" else f"isnan({x})"
-        if self.level is not None:
-            same = f"!strcmp({x}, {_c_string(self.level)})"
-            return same if self.fill is not None else f"*{x} ? {same} : NAN"
-        return x if self.fill is None else f"isnan({x}) ? {self.fill!r} : {x}"
-
     def number(self, x: float | str | None) -> float:
         """Return the input for a value that `parsed` has returned; NaN if there is none."""
         if self.missing:
@@ -119,17 +112,8 @@ class Input:
             return f"{value:g} days"
         return f"{moment:%Y-%m-%d}" if value == int(value) else f"{moment:%Y-%m-%d %H:%M:%S}"
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields that say more than their defaults."""
-        return {"column": self.column, "kind": self.kind} | {
-            key: value
-            for key, value in asdict(self).items()
-            if value is not None and value is not False
-        }
 
-
-@dataclass(frozen=True)
-class Schema:
+class Schema(Struct, frozen=True, forbid_unknown_fields=True):
     """What a table is called, and what its columns are.
 
     Attributes
@@ -152,8 +136,6 @@ class Schema:
     inputs: tuple[Input, ...]
 
     def __post_init__(self) -> None:
-        if not all(isinstance(text, str) for text in (self.dataset, self.unit, *self.columns)):
-            raise TypeError("its names must be texts")
         if not self.inputs:
             raise ValueError("features must not be empty")
         columns = {(each.column, each.kind) for each in self.inputs}
@@ -182,15 +164,6 @@ class Schema:
         levels = {name: levels for name, levels in self.levels.items() if name in used}
         return replace(self, inputs=inputs, levels=levels)
 
-    def to_json(self) -> dict[str, Any]:
-        return vars(self) | {"inputs": [each.to_json() for each in self.inputs]}
-
-    @classmethod
-    def from_json(cls, document: Mapping[str, Any]) -> Self:
-        levels = {name: tuple(levels) for name, levels in document["levels"].items()}
-        inputs = tuple(Input(**each) for each in document["inputs"])
-        return cls(**{**document, "levels": levels, "inputs": inputs})
-
 
 def parsed(value: Any, kind: str) -> float | str | None:
     """Return a value of JSON as a column of this kind holds it: a number or text, None for a gap.
@@ -213,11 +186,3 @@ def parsed(value: Any, kind: str) -> float | str | None:
         moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         return (moment - EPOCH) // timedelta(microseconds=1) / 864e8  # as Dialect.days
     raise ValueError(f"must be {MUST_BE[kind]}")
-
-
-def _c_string(text: str) -> str:
-    """Quote a string, with octal escapes for all that C could read in another way."""
-    plain = (
-        chr(b) if 32 <= b < 127 and chr(b) not in '"\\?' else f"\\{b:03o}" for b in text.encode()
-    )
-    return f'"{"".join(plain)}"'
