@@ -82,7 +82,7 @@ def test_a_missing_or_damaged_table_says_what_makes_it(
     (folder / name).unlink()
     if content is not None:
         (folder / name).write_bytes(content)
-    with pytest.raises(InputError, match=rf"{name}.*`dvc repro` makes") as raised:
+    with pytest.raises(InputError, match=rf"{name}.*`dvc repro` makes") as raised:  # noqa: PT012
         found = table.read(folder)
         [*found.blocks(), found.sample()]
     assert "\n" not in str(raised.value)
