@@ -1,4 +1,4 @@
-"""Write the model as a page for people, `reports/model.html`, with all plots of `dvc.yaml`.
+"""Write the model as a page for people, `reports/model.html`, with the plots of `dvc.yaml`.
 
 The page is one file of HTML that needs no network, framework or server.
 """
@@ -25,6 +25,8 @@ from stages.predictor.payload import pack
 from stages.project import cli, files
 from stages.project.cli import InputError, plural
 
+# in dvc.yaml
+SHOWN = ("reports/plots/predictions.csv", "Residuals", "reports/plots/weights.csv")
 # vl-convert brings the first font, so that those of this machine move nothing; where the page is
 # looked at without it, the letters of the second are as wide
 FONT = "Liberation Sans, Arial, sans-serif"
@@ -37,18 +39,18 @@ def drop_revision(node: dict[str, Any]) -> dict[str, Any]:
 
 
 def draw_plots() -> dict[str, str]:
-    """Return the plots of `dvc.yaml` as SVG, by title."""
+    """Return the plots of all test rows and of the weights as SVG, by title."""
     try:
         from vl_convert import vegalite_to_svg
     except ImportError as error:
         raise InputError("vl-convert is missing: pip install -r requirements/page.txt") from error
-    command = [sys.executable, "-m", "dvc", "plots", "show", "--json"]
+    command = [sys.executable, "-m", "dvc", "plots", "show", "--json", *SHOWN]
     done = subprocess.run(command, capture_output=True)  # noqa: S603
     shown = json.loads(done.stdout or "{}", object_hook=drop_revision)
     if not shown.get("data") or shown.get("errors"):  # which DVC does not fail for
         reason = done.stderr.decode(errors="replace").strip()
         raise InputError(f"DVC shows no plots, whose data `dvc repro` makes: {reason}")
-    plots = [revisions[0]["content"] for revisions in shown["data"].values()]
+    plots = [shown["data"][name][0]["content"] for name in SHOWN]
     return {plot.pop("title")["text"]: vegalite_to_svg(plot, config=LOOK) for plot in plots}
 
 
