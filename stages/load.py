@@ -40,7 +40,7 @@ def main() -> str:
         files.replacing_folder(TRAIN) as train,
         files.replacing_folder(TEST) as test,
         files.temporary_folder(TRAIN.parent) as scratch,
-        engine.connected(config.dataset) as connection,
+        engine.connect(config.dataset) as connection,
     ):
         found, split, encoding = prepared(config, scratch, connection)
         if encoding.left_out:

@@ -29,7 +29,7 @@ PARAMS = Path("params.yaml")
 def survey(config: Load) -> tuple[Load, Encoding, Mapping[str, str]]:
     """Look at the table, choose what is done about gaps, and say what each feature holds."""
     name = config.dataset
-    with files.temporary_folder(TRAIN.parent) as scratch, engine.connected(name) as connection:
+    with files.temporary_folder(TRAIN.parent) as scratch, engine.connect(name) as connection:
         found, _, encoding = prepared(config, scratch, connection)
         schema = encoding.schema
         columns = dict(schema.kinds)

@@ -44,22 +44,20 @@ def gather(config: Load) -> Gathered:
     source.check(columns, it.name, [*names, target, *keys])
     raw.check_key_types(keys, it)
     if it.kind_of(target) != "number":
-        must_be = f"must be {MUST_BE['number']}, its type is {it.column(target)[1]}"
+        must_be = f"must be {MUST_BE['number']}, its type is {it.type_of(target)}"
         raise InputError(f"{it.name}: {named(target)} {must_be}")
     kinds = {name: kind for name in names if (kind := it.kind_of(name)) and name}
     left_out = {
-        name: f"its type is {it.column(name)[1]}" if name else "it has no name"
+        name: f"its type is {it.type_of(name)}" if name else "it has no name"
         for name in names
         if name not in kinds
     }
     every = kinds | {target: "number"} | dict.fromkeys(keys, "text")
-    values = {name: VALUES[kind].format(it.column(name)[0]) for name, kind in every.items()}
+    values = {name: VALUES[kind].format(it.column(name)) for name, kind in every.items()}
     relation = f"FROM (\n{text}\n) AS t({', '.join(f'c{j}' for j in range(len(columns)))})"
 
     # counts of values that are there, and of those that cannot be used
-    present = [
-        values[name] if kind == "text" else it.column(name)[0] for name, kind in kinds.items()
-    ]
+    present = [values[name] if kind == "text" else it.column(name) for name, kind in kinds.items()]
     too_far = f"{{0}} <> 0 AND NOT abs({{0}}) BETWEEN {SMALLEST} AND {LARGEST}"
     unfit = {name: too_far.format(values[name]) for name in every if every[name] == "number"}
     unfit |= {name: f"{values[name]} IS NULL" for name in keys}

@@ -8,6 +8,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -95,14 +96,8 @@ def opened(
 ) -> Iterator[Source]:
     """Open a file, which must have columns of these names and kinds."""
     name = str(path)
-    with (
-        path.open("rb") as file,
-        engine.explaining(name),
-        source.opened(file.fileno(), name, kinds, connection) as it,
-    ):
-        if it.kind == "json":
-            raise InputError(f"{name} is JSON, must be CSV or Parquet")
-        yield it
+    with engine.translate_errors(name):
+        yield source.detect(path, name, kinds, connection)
 
 
 def chosen(
@@ -145,12 +140,12 @@ def surveyed(
         with opened(path, dict.fromkeys(names), connection) as it:
             if it.decimal == ",":
                 cli.say(f"load: {it.name}: read with decimal commas")
-            sorts = {name: it.column(name)[1] for name in names if not it.kind_of(name)}
+            sorts = {name: it.type_of(name) for name in names if not it.kind_of(name)}
             left_out |= {name: f"its type is {sort}" for name, sort in sorts.items()}
             left_out |= {"": "it has no name"} if "" in names else {}
             cases = [*product(names, KINDS)]
             filters = ", ".join(f"count(*) FILTER ({unfit(it, *case)})" for case in cases)
-            [row] = engine.attended(connection, f"SELECT {filters} FROM {with_numbers(it, names)}")
+            [row] = engine.execute(connection, f"SELECT {filters} FROM {with_numbers(it, names)}")
         for (name, kind), count in zip(cases, row, strict=True):
             counts[name][kind] += count
     left_out |= {name: "it has no values" for name in names if not counts[name]["text"]}
@@ -168,13 +163,13 @@ def kind_of(counts: Mapping[str, int]) -> str:
 
 def with_numbers(it: Source, names: Collection[str]) -> str:
     """Return a relation in which c0, c1, … of a file are also numbers: n_c0, n_c1, …."""
-    columns = [f"{it.cast(name, 'number')} AS n_{it.column(name)[0]}" for name in names]
+    columns = [f"{it.cast(name, 'number')} AS n_{it.column(name)}" for name in names]
     return f"(SELECT *, {', '.join(columns)} FROM {it.relation()})"
 
 
 def unfit(it: Source, name: str, kind: str) -> str:
     """Return the test that a value is there, and not of a kind; text has all kinds in it."""
-    n = f"n_{it.column(name)[0]}"
+    n = f"n_{it.column(name)}"
     if kind == "text" or it.kind_of(name) not in (kind, "text"):
         return it.present(name)
     if kind == "number":
@@ -186,7 +181,7 @@ def unfit(it: Source, name: str, kind: str) -> str:
 
 def check_key_types(keys: Sequence[str], it: Source) -> None:
     for name in keys:
-        _, sort = it.column(name)
+        sort = it.type_of(name)
         if not KEY.match(sort):
             rule = f"{named(name)} must be text or whole numbers, its type is {sort}"
             raise InputError(f"{it.name}: load.key: {rule}")
@@ -225,9 +220,10 @@ def refuse(
         with opened(path, kinds, connection) as it:
             tests = {name: test(it, name, kind) for name, kind in kinds.items()}
             rows, bad = with_numbers(it, kinds), " OR ".join(tests.values())
-            [(count,)] = engine.attended(connection, f"SELECT count(*) FROM {rows} WHERE {bad}")
+            [(count,)] = engine.execute(connection, f"SELECT count(*) FROM {rows} WHERE {bad}")
             if count and not first:
-                place, name = it.first_bad(rows, bad, tests, connection)
+                run = partial(engine.execute, connection)
+                place, name = source.first_bad(it, rows, bad, tests, run)
                 first = f"{it.name}: {place}, {rules[str(name)]}"
             total += count
     raise InputError(f"{first} ({plural(total, 'bad row')} in all)")

@@ -2,7 +2,6 @@
 
 import os
 import re
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,7 +11,6 @@ from importlib.util import find_spec
 from typing import Any
 
 from stages.columns.sql import DIALECTS, Dialect
-from stages.project import cli
 from stages.project.cli import InputError
 from stages.project.text import cut
 
@@ -38,23 +36,12 @@ class Spark:
 
     def arrow(self, query: str) -> Any:
         """Return the result as a table of pyarrow."""
-        began = time.monotonic()
-
-        def draw(stages: Any, done: bool, **_: object) -> None:
-            tasks = sum(stage.num_tasks for stage in stages or ())
-            ready = sum(stage.num_completed_tasks for stage in stages or ())
-            cli.progress(1 if done else ready / max(1, tasks), began)
-
         with explaining(self.name):
-            self.session.registerProgressHandler(draw)
             try:
                 return self.session.sql(self.view + query).toArrow()
-            except Exception:  # the server may be gone: do not try to say goodbye at exit
+            except Exception:  # the server may be gone: skip closing the session at exit
                 self.session.release_session_on_close = False
                 raise
-            finally:
-                self.session.removeProgressHandler(draw)
-                cli.progress(1, began)
 
     def described(self, query: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Return the names of the columns of a query, and their types."""

@@ -6,7 +6,6 @@ instead. The test table also has `sample.parquet`: its first rows in the order o
 the columns that they came in.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -61,19 +60,17 @@ class Table:
 
     def blocks(self) -> Iterator[NDArray[np.float64]]:
         """Yield all rows, in blocks of shape (n_rows, n_columns)."""
-        path, began = files.existing(self.folder / ROWS), time.monotonic()
+        path = files.existing(self.folder / ROWS)
         query = f"SELECT {', '.join(self.names)} FROM {_parquet(path, 'file_row_number = true')}"
         step = max(1, BLOCK // len(self.names))
-        with engine.connected(_made(path)) as connection, engine.unchanged(path):
+        with engine.connect(_made(path)) as connection, engine.unchanged(path):
             for start in range(0, self.n_rows, step):
-                cli.progress(start / self.n_rows, began)
                 rows = f"file_row_number BETWEEN {start} AND {start + step - 1}"
                 found = [*connection.execute(f"{query} WHERE {rows}").fetchnumpy().values()]
                 whole = len(found[0]) == min(step, self.n_rows - start)
                 if not whole or any(map(np.ma.isMaskedArray, found)):  # where it has NULL
                     raise InputError(f"{path} changed while it was read")
                 yield np.array(found).T
-        cli.progress(1, began)
 
     def sample(self) -> tuple[list[tuple[Any, ...]], NDArray[np.float64]]:
         """Return the first rows of the split, in its order.
@@ -83,7 +80,7 @@ class Table:
         """
         path, kinds = files.existing(self.folder / SAMPLE), self.schema.kinds
         raw = [_shown(identifier(name), kind) for name, kind in kinds.items()]
-        with engine.connected(_made(path)) as connection:
+        with engine.connect(_made(path)) as connection:
             on = DuckDB(_made(path), connection)
             columns = ", ".join([*raw, *_values(self.schema, on)])
             rows = on.rows(f"SELECT {columns} FROM {_parquet(path)} AS {VIEW}")
@@ -178,7 +175,7 @@ def write_sample(rest: str, schema: Schema, path: Path, on: Engine) -> None:
     if isinstance(on, DuckDB):
         copy(query, len(columns), path, on.connection)
     else:
-        with engine.connected(on.name) as connection:
+        with engine.connect(on.name) as connection:
             connection.register(VIEW, on.arrow(query))
             copy(f"FROM {VIEW}", len(columns), path, connection)
 
@@ -206,7 +203,7 @@ def copy(
     """
     group = max(1, GROUP // n_columns // VECTOR) * VECTOR  # wide tables need no more memory
     options = f"FORMAT parquet, COMPRESSION {compression}, ROW_GROUP_SIZE {group}"
-    [(count,)] = engine.attended(
+    [(count,)] = engine.execute(
         connection, f"COPY ({query}) TO {literal(str(path))} ({options}, USE_TMP_FILE false)"
     )
     return int(count)
@@ -233,7 +230,7 @@ def read(folder: Path, expected: Schema | None = None) -> Table:
             names, rows = [f"c{j}" for j in kept], f"({far['select']}) AS t"
             return Table(expected or schema, folder, names, far["n_rows"], low, high, rows)
     path = files.existing(folder / ROWS)
-    with engine.connected(_made(path)) as connection, files.reading(path):
+    with engine.connect(_made(path)) as connection, files.reading(path):
         found, names = connection.read_parquet(str(path)), stored(schema)
         if [*map(identifier, found.columns)] != names or {*map(str, found.types)} != {"DOUBLE"}:
             raise ValueError("its columns are not those that were written")
