@@ -30,9 +30,15 @@ NAMES = ("MedInc", 'é "q", x + y - z', "select")
 COEF = (0.5, -0.8125, 12.0)  # (2 · code - 255) · 2^-exponent
 FEATURES = [(-10, 10, 128, 1), (0, 100, 121, 4), (-1e6, 1e6, 129, -2)]
 MODEL = {
-    **{"format": "regression predictor", "version": 4},
-    **{"dataset": "made up", "target": "y", "unit": "units", "missing": "fail", "levels": {}},
-    **{"bits": 8, "intercept": {"number": -13, "exponent": 5}},
+    "format": "regression predictor",
+    "version": 4,
+    "dataset": "made up",
+    "target": "y",
+    "unit": "units",
+    "missing": "fail",
+    "levels": {},
+    "bits": 8,
+    "intercept": {"number": -13, "exponent": 5},
     "features": [
         {"column": name, "kind": "number", "min": low, "max": high, "code": code, "exponent": e}
         for name, (low, high, code, e) in zip(NAMES, FEATURES, strict=True)

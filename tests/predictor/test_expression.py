@@ -102,7 +102,7 @@ def test_an_unknown_dialect_names_those_allowed() -> None:
 def test_sqlglot_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "sqlglot", None)
     assert select(MODEL, "houses")
-    with pytest.raises(InputError, match="`pip install -r requirements/sql.txt`"):
+    with pytest.raises(InputError, match="`pip install -r requirements/sql"):
         select(MODEL, "houses", "sqlite")
 
 

@@ -151,7 +151,7 @@ def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> It
     if request.param == "sail":
         yield
         return
-    with engine.connected("toy") as connection:
+    with engine.connect("toy") as connection:
 
         def rows(self: DuckDB, query: str) -> list[Any]:
             found = query.replace("parquet.`", "read_parquet('").replace("`", "')")

@@ -89,7 +89,7 @@ def read(name: str = "data/raw/t.csv", **wanted: Any) -> Gathered:
     config = Load(name, **LOAD | wanted)
     scratch = Path("scratch")
     scratch.mkdir(exist_ok=True)
-    with engine.connected(name) as connection:
+    with engine.connect(name) as connection:
         found = datasets.gather(config, scratch, connection)
         columns = connection.execute(f"FROM {table.VIEW}").fetchnumpy()
         encoding = encoded(found, f"FROM {table.VIEW} WHERE TRUE", config)

@@ -21,7 +21,7 @@ VALUES = np.random.default_rng(0).normal(size=(5000, 3))
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Write a table of 5000 rows."""
-    with engine.connected("toy") as connection:
+    with engine.connect("toy") as connection:
         connection.register(table.VIEW, dict(zip(SCHEMA.columns, VALUES.T, strict=True)))
         on = engine.DuckDB("toy", connection)
         assert table.write("", SCHEMA, tmp_path, on) == 5000
