@@ -37,7 +37,7 @@ from stages.project.cli import InputError
 from stages.project.files import PREDICTOR, SCORES
 
 ROOT = Path(__file__).parent.parent  # files of the user lie in the working directory
-FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "json", ".ndjson": "json"}
+FORMATS = {".csv": "csv", ".parquet": "parquet", ".jsonl": "json"}
 SHARED_MEMORY = "/dev/shm"  # noqa: S108  # which every container has
 CHUNK = 1 << 20  # bytes
 
@@ -101,7 +101,7 @@ def open_output(output: Path | None) -> Iterator[tuple[Path, str]]:
     path = Path(os.path.realpath(output))
     if not path.parent.is_dir():
         raise InputError(f"--output: there is no folder {output.parent}")
-    if path.is_symlink() or (path.exists() and not path.is_file()):
+    if os.path.lexists(path) and not path.is_file():
         raise InputError(f"--output: {output} is not a file")
     if not os.access(path.parent, os.W_OK):
         raise InputError(
@@ -131,14 +131,12 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
 
 def test_itself(model: Predictor) -> None:
     """Print the predictions of the sample rows; exit with 1 if they are not those recorded."""
-    report, rows, differing = samples.predict_samples(model, ROOT)
-    print(report)
-    recorded = "those that the pipeline recorded"
+    report, differing = samples.predict_samples(model, ROOT)
+    print(report, flush=True)
     if differing:
-        sys.stdout.flush()
-        cli.say(f"predict: {differing} of {rows} predictions differ from {recorded}")
+        cli.say(f"predict: {differing} predictions differ from those that the pipeline recorded")
         sys.exit(1)
-    print(f"all {rows} predictions are {recorded}")
+    print("all predictions are those that the pipeline recorded")
 
 
 def piped() -> bool:
@@ -150,37 +148,24 @@ def piped() -> bool:
 
 def parse() -> argparse.Namespace:
     parser = cli.parser("predict", __doc__)
-    add = parser.add_argument
+    add, printed = parser.add_argument, parser.add_mutually_exclusive_group().add_argument
     add("file", metavar="FILE", nargs="?", help="the table to predict")
-    add(
-        "--output",
-        metavar="FILE",
-        type=Path,
-        help="write to a .csv, .parquet, .jsonl or .ndjson file, whole or not at all;"
-        " without it CSV goes to standard output",
-    )
+    where = f"write to a {', '.join(FORMATS)} file, whole or not at all; else CSV is printed"
+    add("--output", metavar="FILE", type=Path, help=where)
     add("--only", action="store_true", help="write the predictions alone")
-    add(
-        "--on-error",
-        choices=("fail", "skip"),
-        default="fail",
-        help="what to do about bad rows: fail, which is the default, or drop and count them",
-    )
-    printed = parser.add_mutually_exclusive_group().add_argument
-    printed(
-        "--sql", metavar="TABLE", help="print the SELECT that predicts TABLE, as it stands in FROM"
-    )
+    what = "what to do about bad rows: fail, which is the default, or drop and count them"
+    add("--on-error", choices=("fail", "skip"), default="fail", help=what)
+    select = "print the SELECT that predicts TABLE, as it stands in FROM"
+    printed("--sql", metavar="TABLE", help=select)
     printed("--card", action="store_true", help="print the model card")
     printed("--c", action="store_true", help="print the model as a C99 header")
-    dialects = ", ".join(DIALECTS)
-    add("--dialect", metavar="NAME", help=f"write --sql in the SQL of {dialects}; needs sqlglot")
+    language = f"write --sql in the SQL of {', '.join(DIALECTS)}; needs sqlglot"
+    add("--dialect", metavar="NAME", help=language)
     args = parser.parse_args()
-    if (args.sql is not None or args.card or args.c) and (args.file or args.output):
+    if (args.sql or args.card or args.c) and (args.file or args.output):
         parser.error("--sql, --card and --c print, and take no FILE and no --output")
-    if args.dialect is not None and args.sql is None:
+    if args.dialect and not args.sql:
         parser.error("--dialect needs --sql")
-    if args.sql is not None and not args.sql.strip():
-        parser.error("--sql needs the name of a table")
     return args
 
 

@@ -75,22 +75,21 @@ def connect(name: str) -> Iterator["DuckDBPyConnection"]:
 @contextmanager
 def stop_at_signals(connection: "DuckDBPyConnection") -> Iterator[None]:
     """Interrupt a query before a handler raises, as DuckDB would run it to its end first."""
-    handlers = {signum: signal.getsignal(signum) for signum in SIGNALS}
+    handlers = {
+        signum: handler for signum in SIGNALS if callable(handler := signal.getsignal(signum))
+    }
 
     def stop(signum: int, frame: FrameType | None) -> None:
         connection.interrupt()
-        handler = handlers[signal.Signals(signum)]
-        if callable(handler):
-            handler(signum, frame)
+        handlers[signal.Signals(signum)](signum, frame)
 
-    heard = [signum for signum, handler in handlers.items() if callable(handler)]
+    for signum in handlers:
+        signal.signal(signum, stop)
     try:
-        for signum in heard:
-            signal.signal(signum, stop)
         yield
     finally:
-        for signum in heard:
-            signal.signal(signum, handlers[signum])
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
 
 
 @contextmanager

@@ -15,13 +15,13 @@ HALF = 0.5e-6  # of the last decimal that was recorded
 LOST = 1e-14  # by doubles, as a share of their size
 
 
-def predict_samples(model: Predictor, root: Path) -> tuple[str, int, int]:
-    """Return a report on the sample rows, how many there are, and how many differ.
+def predict_samples(model: Predictor, root: Path) -> tuple[str, int]:
+    """Return a report on the sample rows, and how many of them differ.
 
     A row differs if its prediction or its error is not the recorded one.
     """
     path, kinds = existing(root / PREDICTIONS), model.schema.kinds
-    table, y, differing = [[*kinds, *SAMPLE_COLUMNS]], [], 0
+    table, y, statistics, differing = [[*kinds, *SAMPLE_COLUMNS]], [], [], 0
     with reading(path), engine.connect(str(path)) as connection:
         request = Request(detect(path, str(path), kinds, connection), model, connection)
         predictions = engine.execute(connection, f"SELECT p FROM ({request.rows()})")
@@ -40,11 +40,8 @@ def predict_samples(model: Predictor, root: Path) -> tuple[str, int, int]:
         here = {"mean": fmean(y), "std": pstdev(y), "min": min(y), "max": max(y)}
     with reading(root / SCORES):
         recorded = document.load_scores(root)["quantized"]["test"]
-        both = {f"these {len(y)} predictions": here, "all test rows, as recorded": recorded}
-        statistics = [
-            f"{what}: " + ", ".join(f"{name} {found[name]:.4f}" for name in here)
-            for what, found in both.items()
-        ]
+        for what, found in (f"these {len(y)}", here), ("all test rows, as recorded", recorded):
+            statistics.append(f"{what}: {', '.join(f'{x} {found[x]:.4f}' for x in here)}")
     widths = [max(map(len, column)) for column in zip(*table, strict=True)]
     lines = [
         f"Sample predictions: [{', '.join(map('{:.3f}'.format, y[:5]))}]",
@@ -52,4 +49,4 @@ def predict_samples(model: Predictor, root: Path) -> tuple[str, int, int]:
         *("  ".join(map(str.rjust, cells, widths)) for cells in table),
         *statistics,
     ]
-    return "\n".join(lines), len(y), differing
+    return "\n".join(lines), differing

