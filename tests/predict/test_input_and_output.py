@@ -12,10 +12,17 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.datasets import load_diabetes
 
 from stages import predict
 from stages.columns.sql import identifier
+from stages.predictor import document
+from stages.predictor.document import Predictor
 from stages.predictor.scoring import Request
+from stages.quantizer import solve
+from stages.regression.fit import fit, fold
+from stages.regression.linear import largest_difference
+from tests.conftest import Rows, schema_of
 from tests.predict.conftest import (
     NAMES,
     PIPED,
@@ -113,6 +120,27 @@ def test_what_is_passed_through_keeps_its_text(run: Run) -> None:
     expected = [[*row, repr(value)] for row, value in zip(rows, p, strict=True)]
     assert result.out == as_csv(expected, [*header, "prediction"])
     refused(run("table", "--output", "out.parquet"), "differ in case alone")
+
+
+def test_16_bits_stay_within_the_bound_of_scikit_learn(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load_diabetes()
+    rows = Rows(data.data, data.target)
+    pipeline = fit(rows.sums)
+    model = fold(pipeline, rows.sums)
+    quantized = solve.quantize(model.coef, rows.sums, 16, "nearest").model
+    schema = schema_of("diabetes", "y", "points", data.feature_names)
+    low, high = rows.X.min(axis=0), rows.X.max(axis=0)
+    ranges = zip(low.tolist(), high.tolist(), strict=True)
+    shipped = Predictor.of(schema, 16, ranges, quantized.coef.tolist(), quantized.intercept)
+    document.save(shipped, tmp_path / "models/predictor.json")
+    monkeypatch.setattr(predict, "ROOT", tmp_path)
+    Path("table").write_text(as_csv(rows.X.tolist(), data.feature_names))
+    got = np.array(predictions(run("table").out))
+    assert got.tolist() == quantized.predict(rows.X).tolist()
+    bound = largest_difference(model, quantized, low, high)
+    assert np.abs(got - pipeline.predict(rows.X)).max() <= bound
 
 
 def test_a_column_prediction_is_no_obstacle_to_predictions_alone(run: Run) -> None:
