@@ -31,6 +31,10 @@ def test_a_command_imports_no_other(command: str) -> None:
 
 def test_the_tests_have_the_same_rooms() -> None:
     folders = {path.parent for path in Path("tests").rglob("*/test_*.py")}
-    assert {str(folder.relative_to("tests")) for folder in folders} <= {*ROOMS, "california"}
+    assert {str(folder.relative_to("tests")) for folder in folders} <= {
+        *ROOMS,
+        *COMMANDS,
+        "california",
+    }
     for file in Path("tests").rglob("*.py"):
         assert "from tests.test_" not in file.read_text(encoding="utf-8").replace('"from tests', "")

@@ -1,18 +1,15 @@
-"""DuckDB at work: started for one table, heard while it runs, and its errors as one line."""
+"""DuckDB at work: started for one table, stopped by a signal, its errors as one line."""
 
 import re
-import time
+import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass
 from operator import attrgetter
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Any
 
-from stages.columns.sql import DUCKDB, Dialect
-from stages.project import cli
-from stages.project.cli import InputError
+from stages.project.cli import SIGNALS, InputError
 from stages.project.text import cut, shown
 
 if TYPE_CHECKING:
@@ -27,32 +24,12 @@ SETTINGS = {
     # the other finds no NaN where Parquet tells the least and the greatest value
     "disabled_optimizers": "type_pushdown,statistics_propagation",
     "autoinstall_known_extensions": "false",
-    "enable_progress_bar": "true",  # to be asked for, not to be printed
-    "enable_progress_bar_print": "false",
+    "enable_progress_bar": "false",  # it goes to standard output, where results go
 }
 
 
-@dataclass(frozen=True)
-class DuckDB:
-    """DuckDB as an engine: it runs SQL over the view VIEW of a data set, as `spark.Spark` does."""
-
-    name: str  # what messages call the data set
-    connection: "DuckDBPyConnection"
-    dialect: Dialect = DUCKDB
-    most: int = 1000  # aggregates of one query: with more it gets slow
-
-    def rows(self, query: str) -> list[Any]:
-        return attended(self.connection, query)
-
-
-def changed(name: str, *counts: int) -> InputError:
-    """Return the error that queries have found different numbers of rows."""
-    found = " and then ".join(f"{count:,}" for count in counts)
-    return InputError(f"{name} changed: it had {found} rows within its ranges; pin its snapshot")
-
-
 @contextmanager
-def connected(name: str) -> Iterator["DuckDBPyConnection"]:
+def connect(name: str) -> Iterator["DuckDBPyConnection"]:
     """Start DuckDB for the table `name`; what it cannot do with that is a user's mistake.
 
     By itself it keeps to a container's memory and processors.
@@ -62,41 +39,52 @@ def connected(name: str) -> Iterator["DuckDBPyConnection"]:
     except ImportError as error:  # missing, or with too little memory to be loaded
         raise InputError(f"DuckDB cannot be loaded: {error}") from error
 
-    with explaining(name):
-        connection = duckdb.connect()
+    with translate_errors(name), duckdb.connect() as connection, stop_at_signals(connection):
         # with the memory of the whole machine DuckDB would read far ahead of what it has written
-        [(memory,)] = connection.execute(
+        [(memory,)] = execute(
+            connection,
             "SELECT least(parse_formatted_bytes(current_setting('memory_limit')),"
-            f" {MEMORY} * current_setting('threads'))"
-        ).fetchall()
+            f" {MEMORY} * current_setting('threads'))",
+        )
         for setting, value in {"memory_limit": f"{memory} B", **SETTINGS}.items():
             connection.execute(f"SET {setting} = '{value}'")
         yield connection
 
 
 @contextmanager
-def explaining(name: str) -> Iterator[None]:
+def stop_at_signals(connection: "DuckDBPyConnection") -> Iterator[None]:
+    """Interrupt a query before a handler raises, as DuckDB would run it to its end first."""
+    handlers = {
+        signum: handler for signum in SIGNALS if callable(handler := signal.getsignal(signum))
+    }
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        connection.interrupt()
+        handlers[signal.Signals(signum)](signum, frame)
+
+    for signum in handlers:
+        signal.signal(signum, stop)
+    try:
+        yield
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+
+
+@contextmanager
+def translate_errors(name: str) -> Iterator[None]:
     """Make what DuckDB cannot do with the table `name` a user's mistake."""
     import duckdb
 
     try:
         yield
     except duckdb.Error as error:
-        raise InputError(explained(str(error), name)) from error
+        raise InputError(shorten(str(error), name)) from error
 
 
-def attended(connection: "DuckDBPyConnection", statement: str) -> list[Any]:
-    """Execute a statement in another thread, while this one draws progress and hears signals."""
-    began = time.monotonic()
-    with ThreadPoolExecutor(1) as pool:
-        try:
-            result = pool.submit(lambda: connection.execute(statement).fetchall())
-        except RuntimeError as error:  # no memory for another thread
-            raise MemoryError from error
-        while not wait([result], timeout=0.2).done:
-            cli.progress(max(0.0, connection.query_progress() / 100), began)
-    cli.progress(1, began)
-    return result.result()
+def execute(connection: "DuckDBPyConnection", statement: str) -> list[Any]:
+    """Execute a statement, and return the rows of its result."""
+    return connection.execute(statement).fetchall()
 
 
 @contextmanager
@@ -114,12 +102,10 @@ def cell(value: object) -> str:
     return "empty" if value is None else shown(value)
 
 
-def explained(message: str, name: str) -> str:
-    """Shorten a message of DuckDB to one line, without its advice to people who write SQL."""
+def shorten(message: str, name: str) -> str:
+    """Return a message of DuckDB on one line, without its advice to people who write SQL."""
     if "No space left on device" in message:
         return "output cannot be written: No space left on device"
-    for advice in ("Possible fixes", "Possible Solution", "\n\nLINE ", "\nTry ", "\n* "):
-        message = message.partition(advice)[0]
+    message = re.split(r"Possible fixes|Possible Solution|\n\nLINE |\nTry |\n\* ", message)[0]
     lines = map(str.strip, (message.partition("Error: ")[2] or message).splitlines())
-    short = (cut(line, SHOWN) for line in lines if line)
-    return f"{name}: " + re.sub(r"/dev/fd/\d+", name.replace("\\", r"\\"), "; ".join(short))
+    return f"{name}: " + "; ".join(cut(line, SHOWN) for line in lines if line)

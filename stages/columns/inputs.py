@@ -83,9 +83,8 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
             rest = f"WHEN {present} THEN 0" if self.fill is None else "ELSE 0"
             return f"CASE WHEN {x} = {dialect.text(self.level)} THEN 1 {rest} END"
         if self.kind == "boolean":
-            true, false = dialect.truth(x)
             rest = "" if self.fill is None else f"WHEN {x} IS NULL THEN {double(self.fill)} "
-            return f"CASE WHEN {true} THEN 1 WHEN {false} THEN 0 {rest}END"
+            return f"CASE WHEN {x} THEN 1 WHEN NOT {x} THEN 0 {rest}END"
         value = dialect.days(x) if self.kind == "date" else x
         if self.fill is None:
             return value

@@ -1,26 +1,23 @@
-"""A file or a pipe as a table: its format, its columns, and SQL for DuckDB to read it.
+"""A file as a table: its format, its columns, and SQL for DuckDB to read it.
 
-Format is detected from content, not from the name. DuckDB gets the file as `/dev/fd/N`, so that no
-name is taken for a pattern or an address.
+The format is detected from the content, not from the name.
 """
 
 import csv
 import gzip
 import io
-import os
 import re
-import stat
 import zlib
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from stages.columns import engine
 from stages.columns.inputs import MUST_BE
-from stages.columns.pipes import stored
-from stages.columns.sql import literal
+from stages.columns.sql import DUCKDB, Dialect, literal
 from stages.project.cli import InputError
 from stages.project.text import listed, named
 
@@ -32,8 +29,7 @@ REJECTS = 100_000  # malformed lines that are counted; DuckDB stores each of the
 LONGEST_LINE = 2_000_000  # bytes, of CSV
 DELIMITERS = ",;\t|"
 BOM = b"\xef\xbb\xbf"
-# the header of CSV can be {a} or [a]
-JSON_OBJECT, JSON_ARRAY = re.compile(rb'\{\s*["}]'), re.compile(rb"\[\s*[{\]]")
+JSON = re.compile(rb'\s*(\[\s*)?\{\s*["}]')  # the header of CSV can be {a} or [a]
 # what a column holds by its type in DuckDB or Spark; text can hold anything
 TYPES = {
     "number": re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\([\d,]+\)"),
@@ -45,8 +41,8 @@ FROM_TYPE = {
     "number": "CAST({0} AS DOUBLE)",
     "boolean": "{0}",
     # others can be infinite, or cannot be written to CSV
-    "date": "CASE WHEN year(TRY_CAST({0} AS TIMESTAMPTZ)) BETWEEN 1 AND 9999"
-    " THEN TRY_CAST({0} AS TIMESTAMPTZ) END",
+    "date": "CASE WHEN year(TRY_CAST({0} AS {moment})) BETWEEN 1 AND 9999"
+    " THEN TRY_CAST({0} AS {moment}) END",
 }
 # DuckDB reads more as numbers, +-1 and 1_000, and more forms of dates than others do
 FROM_TEXT = {
@@ -56,41 +52,44 @@ FROM_TEXT = {
     "date": "CASE WHEN {0}[5] = '-' THEN TRY_CAST({0} AS TIMESTAMPTZ) END",
 }
 FRACTION = re.compile(r"[+-]?\d+([.,])\d+")
-CSV = "auto_detect = false, header = true, quote = '\"', escape = '\"'"
-Columns = list[tuple[str, str]]  # their names and types
 
 
 @dataclass(frozen=True)
 class Source:
-    """A table that DuckDB can read."""
+    """A table that SQL can read."""
 
     name: str  # what messages call it
-    kind: str  # 'csv', 'json', 'parquet' or 'sql'
+    kind: str  # 'csv', 'parquet' or 'sql'
     columns: Sequence[str]  # the names in the header
     types: Sequence[str]  # the SQL types to read them as
-    path: str = ""  # where DuckDB finds it
-    compression: str = "none"
+    path: str = ""  # where DuckDB finds it; of 'sql' a SELECT in brackets
+    compression: str = "none"  # of CSV
     delimiter: str = ","  # between the columns of CSV
     decimal: str = "."  # in the fractions of CSV
+    dialect: Dialect = DUCKDB
 
-    def column(self, name: str) -> tuple[str, str]:
-        """Return what SQL calls a column, and its type."""
-        position = self.columns.index(name)
-        return f"c{position}", self.types[position]
+    def column(self, name: str) -> str:
+        """Return what SQL calls a column."""
+        return f"c{self.columns.index(name)}"
+
+    def type_of(self, name: str) -> str:
+        return self.types[self.columns.index(name)]
 
     def kind_of(self, name: str) -> str | None:
         """Return what a column holds by its type."""
-        _, sort = self.column(name)
+        sort = self.type_of(name)
         return next((kind for kind, types in TYPES.items() if types.fullmatch(sort)), None)
 
     def cast(self, name: str, kind: str) -> str:
         """Return a column in SQL as a number, boolean, moment or text; NULL if it is none."""
-        (c, _), holds = self.column(name), self.kind_of(name)
-        text = f"CAST({c} AS VARCHAR)"
+        c, holds = self.column(name), self.kind_of(name)
+        text = f"CAST({c} AS STRING)"
         if kind == "text":
             return f"nullif({text}, '')"
+        if holds == kind:
+            return FROM_TYPE[kind].format(c, moment=self.dialect.moment)
         if holds != "text":
-            return FROM_TYPE[kind].format(c) if holds == kind else "NULL::DOUBLE"
+            return "CAST(NULL AS DOUBLE)"
         if kind == "number" and self.decimal == ",":
             x = FROM_TEXT[kind].format(f"replace({text}, ',', '.')")
             return f"CASE WHEN NOT contains({text}, '.') THEN {x} END"
@@ -99,12 +98,12 @@ class Source:
     def value(self, name: str, kind: str) -> str:
         """Return what `cast` does, and NULL also for the number NaN, which is a gap."""
         x = self.cast(name, kind)
-        return f"nullif({x}, 'nan'::DOUBLE)" if kind == "number" else x
+        return f"nullif({x}, CAST('nan' AS DOUBLE))" if kind == "number" else x
 
     def present(self, name: str) -> str:
         """Return the test that a value is there."""
-        c, sort = self.column(name)
-        return f"coalesce({c}, '') <> ''" if sort == "VARCHAR" else f"{c} IS NOT NULL"
+        c = self.column(name)
+        return f"coalesce({c}, '') <> ''" if self.type_of(name) == "VARCHAR" else f"{c} IS NOT NULL"
 
     def unreadable(self, name: str, kind: str) -> str:
         """Return the test that a value is there, but not of its kind."""
@@ -113,99 +112,110 @@ class Source:
     def relation(self, skip: bool = False) -> str:
         """Return SQL for the table, with its columns called c0, c1, and so on.
 
-        With `skip`, DuckDB puts lines of CSV that are no rows on record; those of JSON are empty.
+        With `skip`, DuckDB stores malformed lines of CSV in reject_errors.
         """
         aliases = [f"c{index}" for index in range(len(self.columns))]
-        options = []
-        if self.kind != "parquet":
-            names = self.columns if self.kind == "json" else aliases
-            pairs = zip(map(literal, names), map(literal, self.types), strict=True)
-            fields = ", ".join(map("{0[0]}: {0[1]}".format, pairs))
-            options = [f"columns = {{{fields}}}", f"compression = '{self.compression}'"]
+        rows = self.path
+        if self.kind == "parquet":
+            rows = f"read_parquet({literal(self.path)})"
         if self.kind == "csv":
-            options.append(f"delim = {literal(self.delimiter)}, {CSV}")
-        if skip and self.kind == "csv":
-            options.append(f"store_rejects = true, rejects_limit = {REJECTS}")
-        if skip and self.kind == "json":
-            options.append("ignore_errors = true, format = 'newline_delimited'")
-        arguments = ", ".join([literal(self.path), *options])
-        return f"read_{self.kind}({arguments}) AS t({', '.join(aliases)})"
-
-    def first_bad(
-        self, rows: str, bad: str, tests: Mapping[str, str], connection: "DuckDBPyConnection"
-    ) -> tuple[str, str | None]:
-        """Return which of `rows` is the first that is bad, and the column whose test it meets."""
-        numbered = f"SELECT *, row_number() OVER () AS row FROM {rows}"
-        outputs = ", ".join(["row", *(self.column(name)[0] for name in tests), *tests.values()])
-        query = f"SELECT {outputs} FROM ({numbered}) WHERE {bad} LIMIT 1"
-        [(row, *values)] = engine.attended(connection, query)
-        place = f"row {row:,}" + (" below the header" if self.kind == "csv" else "")
-        for name, value, is_met in zip(tests, values, values[len(tests) :], strict=False):
-            if is_met:
-                return f"{place}: {named(name)} is {engine.cell(value)}", name
-        return place, None
+            fields = ", ".join(f"{alias}: 'VARCHAR'" for alias in aliases)
+            rows = (
+                f"read_csv({literal(self.path)}, columns = {{{fields}}}, auto_detect = false,"
+                f" header = true, quote = '\"', escape = '\"', delim = {literal(self.delimiter)},"
+                f" compression = '{self.compression}'"
+                + (f", store_rejects = true, rejects_limit = {REJECTS})" if skip else ")")
+            )
+        return f"{rows} AS t({', '.join(aliases)})"
 
 
-@contextmanager
-def opened(
-    descriptor: int, name: str, kinds: Mapping[str, str | None], connection: "DuckDBPyConnection"
-) -> Iterator[Source]:
-    """Yield the table that the open file or pipe `descriptor` holds.
-
-    Refuse it if two columns have one name, or if one of `kinds` is not there, or cannot be that.
-    """
-    mode = os.fstat(descriptor).st_mode
-    if stat.S_ISDIR(mode):
-        raise InputError(f"{name} is a folder, not a file")
-    # standard input may be a file of which something else has read the beginning
-    whole = stat.S_ISREG(mode) and os.lseek(descriptor, 0, os.SEEK_CUR) == 0
-    with nullcontext(descriptor) if whole else stored(descriptor, name) as file:
-        source = _recognised(file, name, kinds, connection)
-        check(source.columns, name, kinds)
-        for column, wanted in kinds.items():
-            found = source.kind_of(column)
-            if wanted and found not in (wanted, "text") and (wanted != "text" or not found):
-                rule = f"must be {MUST_BE[wanted]}, its type is {source.column(column)[1]}"
-                raise InputError(f"{name}: {named(column)} {rule}")
-        yield source
-
-
-def _recognised(
-    descriptor: int, name: str, kinds: Collection[str], connection: "DuckDBPyConnection"
+def detect(
+    path: Path, name: str, kinds: Mapping[str, str | None], connection: "DuckDBPyConnection"
 ) -> Source:
-    """Tell what kind of table a file is, from its content, and what columns it has."""
-    path, compression = f"/dev/fd/{descriptor}", "none"
-    head = os.pread(descriptor, HEAD, 0)
-    last = max(0, os.fstat(descriptor).st_size - LONGEST_LINE)
-    tail = os.pread(descriptor, LONGEST_LINE, last)
-    if head.startswith(b"\x1f\x8b"):
-        compression = "gzip"
-        head, tail = _unpacked(path, name)
+    """Tell which table a file holds; `name` is what messages call it.
+
+    An `InputError` says that it is none, that two of its columns have one name, or that one of
+    `kinds` is not there, or cannot hold that.
+    """
+    head, tail, compression = _read_ends(path, name)
+    # DuckDB takes a name for a pattern, but not what stands in brackets
+    pattern = re.sub(r"[*?[]", r"[\g<0>]", str(path.absolute()))
     if not head:
         raise InputError(f"{name} is empty")
-    start = head.removeprefix(BOM).lstrip()
-    delimiter, decimal = ",", "."
-    if JSON_ARRAY.match(start):
-        raise InputError(f"{name} is a JSON array, must be JSON lines: one object a line")
-    if JSON_OBJECT.match(start):
-        file = f"{literal(path)}, compression = '{compression}'"
-        kind, columns = "json", _json_columns(file, name, kinds, connection)
-    elif head.startswith(b"PAR1"):
-        if compression == "gzip":
+    if JSON.match(head):
+        raise InputError(f"{name} is JSON, must be CSV or Parquet; the server takes JSON")
+    if head.startswith(b"PAR1"):
+        if compression != "none":
             raise InputError(f"{name} is Parquet within gzip; unpack it first")
-        kind, columns = "parquet", _parquet_columns(path, connection)
+        columns = _read_schema(pattern, connection)
+        names, types = [column for column, _ in columns], [sort for _, sort in columns]
+        source = Source(name, "parquet", names, types, pattern)
     else:
+        delimiter, names = _read_header(head, name, kinds)
         if len(tail) >= LONGEST_LINE and not {*b"\r\n"} & {*tail}:  # DuckDB can overlook it
             raise InputError(f"{name}: its last line is longer than {LONGEST_LINE:,} bytes")
-        delimiter, header = _header(head, name, kinds)
-        decimal = _decimal(head, delimiter)
-        kind, columns = "csv", [(column, "VARCHAR") for column in header]
-    names, types = [column for column, _ in columns], [sort for _, sort in columns]
-    return Source(name, kind, names, types, path, compression, delimiter, decimal)
+        how = (compression, delimiter, _detect_decimal(head, delimiter))
+        source = Source(name, "csv", names, ["VARCHAR"] * len(names), pattern, *how)
+    check(names, name, kinds)
+    for column, wanted in kinds.items():
+        found = source.kind_of(column)
+        if wanted and found not in (wanted, "text") and (wanted != "text" or not found):
+            rule = f"must be {MUST_BE[wanted]}, its type is {source.type_of(column)}"
+            raise InputError(f"{name}: {named(column)} {rule}")
+    return source
 
 
-def _unpacked(path: str, name: str) -> tuple[bytes, bytes]:
-    """Return both ends of a gzipped file; read all of it, as DuckDB looks at no checksums."""
+def check(columns: Sequence[str], name: str, features: Collection[str]) -> None:
+    """Refuse a header that does not name every feature, or any column twice."""
+    if missing := [feature for feature in features if feature not in columns]:
+        what = f"column{'s' if len(missing) > 1 else ''} {listed(missing)}"
+        raise InputError(f"{name}: {what} missing; found {listed(columns)}")
+    if repeated := sorted(name for name, count in Counter(columns).items() if count > 1):
+        raise InputError(f"{name}: more than one column is called {listed(repeated)}")
+
+
+def first_bad(
+    source: Source,
+    rows: str,
+    bad: str,
+    tests: Mapping[str, str],
+    run: Callable[[str], list[Any]],
+    keys: Sequence[str] = (),
+) -> tuple[str, str | None]:
+    """Say which of `rows` is the first that meets the test `bad`, and with which value.
+
+    Return also the column whose test of `tests` it meets. `run` executes a query. Rows without an
+    order are named by `keys`.
+    """
+    by = [source.value(key, "text") for key in keys] or ["row_number() OVER ()"]
+    values = [*by, *map(source.column, tests), *tests.values()]
+    names = [f"v{index}" for index in range(len(values))]
+    outputs = ", ".join(f"{value} AS {name}" for value, name in zip(values, names, strict=True))
+    order = f" ORDER BY {', '.join(names[: len(keys)])}" if keys else ""
+    query = f"SELECT {outputs}, {bad} AS bad FROM {rows}"
+    [(*found, _)] = run(f"SELECT * FROM ({query}) AS t WHERE bad{order} LIMIT 1")
+    place, values, met = found[: len(by)], found[len(by) : -len(tests)], found[-len(tests) :]
+    if keys:
+        pairs = zip(map(named, keys), map(engine.cell, place), strict=True)
+        where = "the row with " + ", ".join(f"{key} {value}" for key, value in pairs)
+    else:
+        where = f"row {place[0]:,}" + (" below the header" if source.kind == "csv" else "")
+    for name, value, is_met in zip(tests, values, met, strict=True):
+        if is_met:
+            return f"{where}: {named(name)} is {engine.cell(value)}", name
+    return where, None
+
+
+def _read_ends(path: Path, name: str) -> tuple[bytes, bytes, str]:
+    """Return both ends of a file, unpacked, and its compression.
+
+    All of a gzipped file is read, as DuckDB looks at no checksums.
+    """
+    with path.open("rb") as file:
+        head = file.read(HEAD)
+        if not head.startswith(b"\x1f\x8b"):
+            file.seek(max(0, path.stat().st_size - LONGEST_LINE))
+            return head, file.read(), "none"
     try:
         with gzip.open(path) as unpacked:
             head = tail = unpacked.read(HEAD)
@@ -213,32 +223,32 @@ def _unpacked(path: str, name: str) -> tuple[bytes, bytes]:
                 tail = (tail + chunk)[-LONGEST_LINE:]
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{name} is damaged: {error}") from error
-    return head, tail
+    return head, tail, "gzip"
 
 
-def _records(head: bytes, delimiter: str) -> Iterator[list[str]]:
+def _read_records(head: bytes, delimiter: str) -> Iterator[list[str]]:
     """Yield the lines that CSV begins with, up to one that cannot be read."""
     lines = io.StringIO(head.removeprefix(BOM).decode(errors="replace"), newline="")
     with suppress(csv.Error):
         yield from csv.reader(lines, delimiter=delimiter, strict=True)
 
 
-def _decimal(head: bytes, delimiter: str) -> str:
+def _detect_decimal(head: bytes, delimiter: str) -> str:
     """Return how CSV writes fractions: as most of those that it begins with."""
     if delimiter == ",":
         return "."
     found = Counter[str]()
-    for row in _records(head, delimiter):
+    for row in _read_records(head, delimiter):
         found.update(match[1] for cell in row if (match := FRACTION.fullmatch(cell)))
     return max(".,", key=lambda point: found[point])
 
 
-def _header(head: bytes, name: str, kinds: Collection[str]) -> tuple[str, list[str]]:
+def _read_header(head: bytes, name: str, kinds: Collection[str]) -> tuple[str, list[str]]:
     """Return the delimiter of CSV, the one that gives the most features, and the columns."""
-    firsts = ((delimiter, next(_records(head, delimiter), None)) for delimiter in DELIMITERS)
+    firsts = ((delimiter, next(_read_records(head, delimiter), None)) for delimiter in DELIMITERS)
     headers = {delimiter: header for delimiter, header in firsts if header is not None}
     if b"\0" in head or not headers:
-        raise InputError(f"{name} is not a table: neither CSV in UTF-8, Parquet nor JSON lines")
+        raise InputError(f"{name} is not a table: neither CSV in UTF-8 nor Parquet")
     if len(head) == HEAD and not {*b"\r\n"} & {*head}:
         raise InputError(f"{name}: its header is longer than {HEAD >> 20} MB")
     wanted = {*kinds}
@@ -251,50 +261,16 @@ def _header(head: bytes, name: str, kinds: Collection[str]) -> tuple[str, list[s
     return delimiter, columns
 
 
-def _parquet_columns(path: str, connection: "DuckDBPyConnection") -> Columns:
-    """Return the names as they stand in the file, for DuckDB renames columns of one name."""
-    query = "SELECT name, duckdb_type, coalesce(num_children, 0) FROM parquet_schema(?)"
-    _, *tree = connection.execute(query, [path]).fetchall()  # from the root down
+def _read_schema(pattern: str, connection: "DuckDBPyConnection") -> list[tuple[str, str]]:
+    """Return names and types as they stand in Parquet: DuckDB renames columns of one name."""
+    _, *tree = engine.execute(
+        connection,
+        "SELECT name, duckdb_type, coalesce(num_children, 0)"
+        f" FROM parquet_schema({literal(pattern)})",
+    )  # from the root down
     columns, below = [], 0
     for name, sort, children in tree:
         if not below:
             columns.append((name, sort))
         below = max(0, below - 1) + children
     return columns
-
-
-def _json_columns(
-    file: str, name: str, kinds: Collection[str], connection: "DuckDBPyConnection"
-) -> Columns:
-    """Return the keys of all lines, for the last may bring a new one, and types that keep them."""
-    columns = connection.execute(
-        f"DESCRIBE FROM read_json({file}, format = 'newline_delimited', ignore_errors = true,"
-        " sample_size = -1, map_inference_threshold = -1, field_appearance_threshold = 0)"
-    ).fetchall()
-    # DuckDB reads one of two keys that differ in case alone
-    keys = connection.execute(
-        "SELECT DISTINCT unnest(json_keys(json))"
-        f" FROM read_ndjson_objects({file}, ignore_errors = true)"
-    ).fetchall()
-    spellings = Counter(key.lower() for (key,) in keys)
-    if twins := sorted(key for key, count in spellings.items() if count > 1):
-        raise InputError(f"{name}: keys differ in case alone: {listed(twins)}")
-    return [
-        (column, "VARCHAR" if column in kinds else _json_type(sort)) for column, sort, *_ in columns
-    ]
-
-
-def _json_type(sort: str) -> str:
-    """Return a type that keeps JSON as it is: DuckDB would rewrite dates, and what is nested."""
-    if sort in ("BOOLEAN", "BIGINT", "UBIGINT", "HUGEINT", "DOUBLE"):
-        return sort
-    return "JSON" if sort == "JSON" or sort.endswith((")", "]")) else "VARCHAR"
-
-
-def check(columns: Sequence[str], name: str, features: Collection[str]) -> None:
-    """Refuse a header that does not name every feature, or any column twice."""
-    if missing := [feature for feature in features if feature not in columns]:
-        what = f"column{'s' if len(missing) > 1 else ''} {listed(missing)}"
-        raise InputError(f"{name}: {what} missing; found {listed(columns)}")
-    if repeated := sorted(name for name, count in Counter(columns).items() if count > 1):
-        raise InputError(f"{name}: more than one column is called {listed(repeated)}")

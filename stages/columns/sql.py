@@ -28,15 +28,16 @@ def double(value: float) -> str:
 
 @dataclass(frozen=True)
 class Dialect:
-    """What engines write in ways of their own.
+    """What engines write in ways of their own; the name is that of sqlglot, which quotes for it.
 
     Most need no cast to make a number a double, as 115e0 is one to them, and so is a decimal by a
-    double. Postgres, Redshift and Snowflake read 115e0 as a decimal.
+    double. Postgres and Snowflake read 115e0 as a decimal.
     """
 
-    name: str  # that of sqlglot, which knows how to quote names and texts
+    name: str
     microseconds: str  # a date or time in whole ones since 1970 in UTC; SQLite has milliseconds
     cast: str = ""
+    moment: str = "TIMESTAMPTZ"  # the type of a date or time
 
     def identifier(self, name: str) -> str:
         if self.name == "duckdb":  # which is standard SQL, and the image has no sqlglot
@@ -50,34 +51,28 @@ class Dialect:
             return literal(value)
         from sqlglot import exp
 
-        written = exp.Literal.string(value).sql(dialect=self.name)
-        return "N" + written if self.name == "tsql" else written  # else it is not Unicode
+        return exp.Literal.string(value).sql(dialect=self.name)
 
     def days(self, x: str) -> str:
         """Return days since 1970: one division, so that all engines have the same double."""
         return f"({self.microseconds.format(x)} / 864e8{self.cast})"
 
-    def truth(self, x: str) -> tuple[str, str]:
-        """Return what tests that a boolean is true, and that it is false."""
-        return (f"{x} = 1", f"{x} = 0") if self.name == "tsql" else (x, f"NOT {x}")
-
 
 DIALECTS = {
-    name: Dialect(name, microseconds, "::float8" if "::float8" in microseconds else "")
-    for name, microseconds in {
-        "bigquery": "UNIX_MICROS(TIMESTAMP({}))",
-        "clickhouse": "toUnixTimestamp64Micro(toDateTime64({}, 6, 'UTC'))",
-        "databricks": "unix_micros(CAST({} AS TIMESTAMP))",
-        "duckdb": "epoch_us({})",
-        "mysql": "TIMESTAMPDIFF(MICROSECOND, '1970-01-01', {})",
-        "postgres": "(extract(epoch FROM {}) * 1000000)::float8",
-        "redshift": "DATEDIFF(microsecond, '1970-01-01', {})::float8",
-        "snowflake": "DATEDIFF(microsecond, '1970-01-01'::timestamp_ntz, {})::float8",
-        "spark": "unix_micros(CAST({} AS TIMESTAMP))",
-        "sqlite": "round((julianday({}) - 2440587.5) * 86400000) * 1000",
-        "trino": "round(to_unixtime(CAST({} AS timestamp(6) with time zone)) * 1000000)",
-        "tsql": "DATEDIFF_BIG(microsecond, '1970-01-01', {})",
-    }.items()
+    each.name: each
+    for each in (
+        Dialect("bigquery", "UNIX_MICROS(TIMESTAMP({}))"),
+        Dialect("clickhouse", "toUnixTimestamp64Micro(toDateTime64({}, 6, 'UTC'))"),
+        Dialect("duckdb", "epoch_us({})"),
+        Dialect("postgres", "(extract(epoch FROM {}) * 1000000)::float8", "::float8"),
+        Dialect(
+            "snowflake",
+            "DATEDIFF(microsecond, '1970-01-01'::timestamp_ntz, {})::float8",
+            "::float8",
+        ),
+        Dialect("spark", "unix_micros(CAST({} AS TIMESTAMP))", moment="TIMESTAMP"),
+        Dialect("sqlite", "round((julianday({}) - 2440587.5) * 86400000) * 1000"),
+    )
 }
 DUCKDB = DIALECTS["duckdb"]
 
@@ -85,9 +80,7 @@ DUCKDB = DIALECTS["duckdb"]
 def dialect(name: str) -> Dialect:
     """Return the dialect of this name; all but DuckDB's need sqlglot."""
     if name not in DIALECTS:
-        raise InputError(
-            f"--dialect must be one of {', '.join(sorted(DIALECTS))}, got {shown(name)}"
-        )
+        raise InputError(f"--dialect must be one of {', '.join(DIALECTS)}, got {shown(name)}")
     if name != "duckdb" and not find_spec("sqlglot"):
-        raise InputError("--dialect needs sqlglot: `pip install sqlglot` installs it")
+        raise InputError("--dialect needs sqlglot: `pip install -r requirements/sql.txt`")
     return DIALECTS[name]

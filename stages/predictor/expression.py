@@ -40,7 +40,7 @@ def select(predictor: Predictor, table: str, name: str = "duckdb") -> str:
     """Return the statement that predicts every row of `table`, which is taken as it is written.
 
     Columns must have their types, and NULL in gaps. They are qualified: an unknown name in double
-    quotes alone is a string to SQLite, Spark and MySQL, which would make it a zero without a word.
+    quotes alone is a string to SQLite and Spark, which would make it a zero without a word.
     """
     dialect = sql.dialect(name)
     inputs = predictor.schema.inputs

@@ -5,13 +5,18 @@ numbers, booleans, moments and texts, the features x0, x1, …, and the predicti
 if p is finite: a gap or a value that is not of its kind makes it NULL, unless gaps have a filling.
 """
 
+import csv
+import io
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from stages.columns import engine, sql
+from stages.columns.engine import execute
 from stages.columns.inputs import MUST_BE
-from stages.columns.source import REJECTS, Source
+from stages.columns.source import REJECTS, Source, first_bad
+from stages.columns.sql import double, identifier, literal
 from stages.predictor.document import Predictor
 from stages.predictor.expression import expression
 from stages.project.cli import InputError, plural
@@ -27,9 +32,9 @@ class Request:
 
     source: Source
     model: Predictor
-    skip: bool  # bad rows
-    only: bool  # write the predictions alone
     connection: "DuckDBPyConnection"
+    skip: bool = False  # bad rows
+    only: bool = False  # write the predictions alone
 
     @property
     def kinds(self) -> Mapping[str, str]:
@@ -68,18 +73,17 @@ class Request:
         """Yield for each column what training has seen of it, for people and as a test in SQL."""
         for index, (name, kind) in enumerate(self.kinds.items()):
             if kind == "text":
-                known = ", ".join(map(sql.literal, self.model.levels[name]))
+                known = ", ".join(map(literal, self.model.levels[name]))
                 seen = f"{named(name)}, in levels that training has not seen"
                 yield seen, f"(r{index} IS NULL OR r{index} IN ({known}))"
-        for index, feature in enumerate(self.model.features):
-            each = feature
+        for index, each in enumerate(self.model.features):
             if each.kind != "text" and not each.missing:
-                limits = f"{sql.double(feature.min)} AND {sql.double(feature.max)}"
-                low, high = map(each.shown, (feature.min, feature.max))
+                limits = f"{double(each.min)} AND {double(each.max)}"
+                low, high = map(each.shown, (each.min, each.max))
                 yield f"{named(each.column)}, {low} to {high}", f"x{index} BETWEEN {limits}"
 
-    def tally(self) -> tuple[int, list[str]]:
-        """Count the good rows, and remark on others; an `InputError` tells of the first bad one."""
+    def tally(self) -> list[str]:
+        """Count the rows, and return remarks; an `InputError` tells of the first bad one."""
         name = self.source.name
         seen = dict(self.ranges()) or {"": "TRUE"}
         tests = (" AND ".join(seen.values()), *seen.values())
@@ -87,13 +91,13 @@ class Request:
         counts = [f"count(*) FILTER ({test})" for test in ("isfinite(p)", self.dropped, *others)]
         if not self.only:  # read what is passed through, too: it may be damaged
             counts += [f"count(c{index})" for index in range(len(self.source.columns))]
-        [(total, good, gaps, outside, *each)] = engine.attended(
+        [(total, good, gaps, outside, *each)] = execute(
             self.connection, f"SELECT count(*), {', '.join(counts)} FROM ({self.rows()})"
         )
         malformed, complete = self.malformed()
         bad = total - good - gaps
         if bad and not self.skip:
-            raise InputError(f"{name}: {self.first_bad()} ({plural(bad, 'bad row')} in all)")
+            raise InputError(f"{name}: {self.find_bad()} ({plural(bad, 'bad row')} in all)")
         if not good:
             dropped = total + malformed
             how = "bad or have a gap" if gaps else "bad"
@@ -110,16 +114,17 @@ class Request:
             _, most = max(zip(each, seen, strict=False), key=lambda pair: int(pair[0]))
             rows = f"{outside:,} of {good:,} rows outside the training range"
             remarks.append(f"{rows}, most often in {most}")
-        return good, remarks
+        return remarks
 
     def malformed(self) -> tuple[int, bool]:
         """Return how many lines of CSV were no rows, and whether these are all."""
         if not self.skip or self.source.kind != "csv":
             return 0, True
-        [(lines, errors, quote)] = self.connection.execute(
+        [(lines, errors, quote)] = execute(
+            self.connection,
             "SELECT count(DISTINCT line), count(*),"
-            " min(line) FILTER (error_type = 'UNQUOTED VALUE') FROM reject_errors"
-        ).fetchall()
+            " min(line) FILTER (error_type = 'UNQUOTED VALUE') FROM reject_errors",
+        )
         if quote is not None:
             raise InputError(
                 f"{self.source.name}: line {quote:,} has a quote that does not end: the rows"
@@ -127,7 +132,7 @@ class Request:
             )
         return lines, errors < REJECTS
 
-    def first_bad(self) -> str:
+    def find_bad(self) -> str:
         """Say where the first bad row is, and what is wrong with it."""
         tests = {}
         for index, (name, kind) in enumerate(self.kinds.items()):
@@ -135,18 +140,48 @@ class Request:
             test = is_gap if self.model.missing == "fail" else unreadable
             tests[name] = f"{test} OR NOT isfinite(r{index})" if kind == "number" else test
         bad = f"NOT coalesce(isfinite(p), FALSE) AND NOT ({self.dropped})"
-        rows = f"({self.rows()})"
-        place, wrong = self.source.first_bad(rows, bad, tests, self.connection)
+        place, wrong = first_bad(
+            self.source, f"({self.rows()})", bad, tests, partial(execute, self.connection)
+        )
         if wrong is None:
             return f"{place}: the prediction is too large for a number"
         return f"{place}, must be {MUST_BE[self.kinds[wrong]]}"
 
-    def copy(self, outputs: str, target: str, options: str, good: int) -> None:
-        """Write `outputs` of the good rows to `target`; there must be as many as were counted."""
-        [(written,)] = engine.attended(
+    def output(self, form: str) -> tuple[str, str]:
+        """Return what to select, and how DuckDB writes it: as 'csv', 'parquet' or 'json'.
+
+        CSV to CSV copies text as it is. Parquet and JSON lines get the features of CSV as numbers.
+        """
+        names = () if self.only else self.source.columns
+        columns = {name: f"c{index}" for index, name in enumerate(names)}
+        if "prediction" in columns:
+            what = f"{self.source.name} has a column prediction"
+            raise InputError(f"{what}: rename it, or use --only")
+        if form != "csv" and self.source.kind != "parquet":
+            for index, (name, kind) in enumerate(self.kinds.items()):
+                if kind == "number" and name in columns:
+                    columns[name] = f"r{index}"
+        columns["prediction"] = "p"
+        if form == "csv":  # under our own header: DuckDB renames what differs in case alone
+            header = io.StringIO()
+            csv.writer(header, lineterminator="\n").writerow(columns)
+            prefix = f"PREFIX {literal(header.getvalue())}, SUFFIX '\n'"
+            return ", ".join(columns.values()), f"FORMAT csv, HEADER false, {prefix}"
+        if "" in columns or len({name.lower() for name in columns}) < len(columns):
+            raise InputError(
+                f"{self.source.name}: columns without a name, or with names that differ in case"
+                " alone, go to CSV only; write that, or use --only"
+            )
+        outputs = (f"{value} AS {identifier(name)}" for name, value in columns.items())
+        return ", ".join(outputs), f"FORMAT {form}"
+
+    def write(self, path: Path, form: str) -> list[str]:
+        """Check all rows, then write the good ones to `path`, and return remarks on others."""
+        outputs, options = self.output(form)
+        remarks = self.tally()
+        execute(
             self.connection,
             f"COPY (SELECT {outputs} FROM ({self.rows()}) WHERE isfinite(p))"
-            f" TO {sql.literal(target)} ({options})",
+            f" TO {literal(str(path))} ({options}, USE_TMP_FILE false)",
         )
-        if written != good:
-            raise InputError(f"{self.source.name} changed while it was read")
+        return remarks

@@ -1,7 +1,7 @@
 """The frame of every command: `--help`, signals, exit codes, and one line on stderr for a mistake.
 
-Exit code 0 is done, 1 a command's own 'no', 2 bad input, 130 interrupted. A bug keeps its
-traceback.
+Exit code 0 is done, 1 a command's own 'no', 2 bad input, 128 and its number a signal: 130 for
+Ctrl-C, 143 for SIGTERM. A bug keeps its traceback.
 """
 
 import argparse
@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
@@ -19,11 +19,12 @@ from typing import Any, NoReturn
 from stages.project.text import cut
 from stages.project.typed import rules
 
-PATIENCE = 2.0  # seconds before a progress bar is drawn
 LONG = 10.0  # seconds, after which a stage says how long it took
 MESSAGE = 1000  # characters of a message
-
-pending: list[Callable[[], None]] = []  # what a signal must do before it ends the process
+# what ends a command; Windows has no SIGHUP
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 
 
 class InputError(ValueError):
@@ -52,11 +53,17 @@ def run(main: Callable[[], str], doc: str | None, section: Any = None) -> NoRetu
 
 def finish(main: Callable[[], str | None], name: str) -> NoReturn:
     """Run `main` as the program `name`, print the line that it returns, and exit with its code."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup has it
-            signal.signal(signum, _interrupt)
-    status = 0
+    stopped: list[int] = []
+
+    def stop(signum: int, _: object) -> None:
+        if not stopped:  # a second signal must not end the tidying up
+            stopped.append(signum)
+            raise SystemExit(128 + signum)
+
     try:
+        for signum in SIGNALS:
+            if signal.getsignal(signum) != signal.SIG_IGN:  # as nohup has it
+                signal.signal(signum, stop)
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # as all files that we write
         began = time.monotonic()
@@ -65,20 +72,33 @@ def finish(main: Callable[[], str | None], name: str) -> NoReturn:
             print(f"{name}: {summary}" + (f", {seconds:.0f} s" if seconds > LONG else ""))
         if sys.stdout:
             sys.stdout.flush()
-    except BrokenPipeError:
-        pass  # nobody reads standard output any more
-    except (InputError, OSError, MemoryError, UnicodeEncodeError) as error:
-        text = "not enough memory" if isinstance(error, MemoryError) else str(error)
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            text = f"output cannot be written: {error.strerror}"
-        say(cut(f"{name}: {' '.join(text.split())}", MESSAGE))
-        status = 2
+        status = 0
+    except BaseException as error:
+        mistakes = (InputError, OSError, MemoryError, UnicodeEncodeError)
+        if not stopped and not isinstance(error, mistakes):
+            raise
+        # libraries may turn the exception of a signal into one of their own
+        status = 128 + stopped[0] if stopped else _tell(error, name)
     for stream in filter(None, (sys.stdout, sys.stderr)):
         try:
             stream.flush()
         except OSError:  # which exit must not meet again
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     sys.exit(status)
+
+
+def _tell(error: BaseException, name: str) -> int:
+    """Say in one line what went wrong, and return the exit code."""
+    text = str(error)
+    if isinstance(error, BrokenPipeError):
+        return 0  # nobody reads standard output any more
+    if isinstance(error, MemoryError):
+        text = "not enough memory"
+    elif isinstance(error, OSError):
+        what = "output cannot be written" if error.errno == errno.ENOSPC else error.filename
+        text = f"{what}: {error.strerror}" if what else text
+    say(cut(f"{name}: {' '.join(text.split())}", MESSAGE))
+    return 2
 
 
 def say(message: str) -> None:
@@ -88,32 +108,6 @@ def say(message: str) -> None:
             print(message, file=sys.stderr, flush=True)
 
 
-def progress(fraction: float, began: float) -> None:
-    """Draw a progress bar on a terminal, once PATIENCE has passed since `began`; 1 erases it."""
-    if sys.stderr and sys.stderr.isatty() and time.monotonic() - began > PATIENCE:
-        bar = "" if fraction >= 1 else f"[{'#' * int(fraction * 40):40}] {100 * fraction:3.0f} %"
-        print(f"\r\x1b[K{bar}", end="", file=sys.stderr, flush=True)
-
-
 def plural(count: int, noun: str) -> str:
     """Return a number with its noun: 1 row, 2,000 rows."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
-
-
-@contextmanager
-def ending(undo: Callable[[], None]) -> Iterator[None]:
-    """Call `undo` in the end, also when a signal ends the process."""
-    pending.append(undo)
-    try:
-        yield
-    finally:
-        undo()
-        pending.remove(undo)
-
-
-def _interrupt(*_: object) -> NoReturn:
-    """End the process: an exception could strike anywhere, and threads would go on working."""
-    progress(1, 0)
-    for undo in reversed(pending):
-        undo()
-    os._exit(128 + signal.SIGINT)

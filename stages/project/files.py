@@ -3,16 +3,15 @@
 import csv
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import msgspec
 
-from stages.project import cli
 from stages.project.cli import InputError
 from stages.project.typed import convert
 
@@ -37,15 +36,10 @@ SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the feature
 
 @contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """Yield a new folder, which is removed in the end, also by a signal.
-
-    Its name is its own, so that no other file, and no other run, is in the way.
-    """
+    """Yield a new folder, which is removed in the end; no other file or run has its name."""
     parent.mkdir(parents=True, exist_ok=True)
-    folder = parent / f".{secrets.token_hex(8)}.part"
-    with cli.ending(lambda: shutil.rmtree(folder, ignore_errors=True)):
-        folder.mkdir()
-        yield folder
+    with TemporaryDirectory(".part", ".", parent, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 @contextmanager
@@ -67,15 +61,13 @@ def replacing_folder(path: Path) -> Iterator[Path]:
         part, old = scratch / "new", scratch / "old"
         part.mkdir()
         yield part
-
-        def put_back() -> None:
-            if old.exists() and not path.exists():
-                old.rename(path)
-
-        with cli.ending(put_back):
+        try:
             if os.path.lexists(path):
                 path.rename(old)
             part.rename(path)
+        finally:
+            if os.path.lexists(old) and not path.exists():
+                old.rename(path)
 
 
 def save_json(document: object, path: Path) -> None:

@@ -218,7 +218,7 @@ def add_up(
     for start in range(0, len(products), each):
         part = products[start : start + each]
         used = sorted({j for product in part for j in product})
-        rows = f"SELECT {', '.join(f'{numbers[j]} AS r0_{j}' for j in used)} FROM ({table.select}) AS t"
+        rows = Rows(f"({table.select}) AS t").select([f"{numbers[j]} AS r0_{j}" for j in used])
         for a in range(n_digits):
             made = (
                 f"CAST(floor(r{a}_{j} + 0.5e0) AS BIGINT) AS d{a}_{j},"

@@ -108,7 +108,8 @@ def open_parts(
     if Path(name).suffix == ".sql":
         on = spark.connect(name)
         return config, on, [open_select(paths, config, on)]
-    wanted = [each for each in (config.target, *(config.features or ()), *config.keys) if each]
+    names = (config.target, *(config.features or ()), *config.keys)
+    wanted: dict[str, str | None] = dict.fromkeys(filter(None, names))
     files = [source.detect(path, str(path), wanted, connection) for path in paths]
     return config, DuckDB(name, connection), files
 
@@ -163,8 +164,6 @@ def choose(first: Source, config: Load) -> tuple[Sequence[str], str]:
 
 def check(part: Source, names: Sequence[str], target: str, keys: Sequence[str]) -> None:
     """Refuse a part that lacks a column, or whose target or key cannot be that by its type."""
-    if part.kind == "json":
-        raise InputError(f"{part.name} is JSON, must be CSV or Parquet")
     source.check(part.columns, part.name, [*names, *keys])
     rules = {target: (NUMBER, MUST_BE["number"])}
     rules |= dict.fromkeys(keys, (KEY, "text or whole numbers"))

@@ -2,7 +2,6 @@
 
 import os
 import re
-import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,11 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from stages.columns.sql import DIALECTS, Dialect
-from stages.project import cli
 from stages.project.cli import InputError
 from stages.project.text import cut
 
-INSTALL = "pip install -r requirements-spark.txt"
+INSTALL = "pip install -r requirements/spark.txt"
 SETTINGS = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"}
 FIRST, LATER = 3, 5  # retries of a call: a second, and 17 seconds; by default it is 10 minutes
 MOST = 60  # aggregates of a query: more are too long a method for Java, and three times as slow
@@ -38,23 +36,12 @@ class Spark:
 
     def arrow(self, query: str) -> Any:
         """Return the result as a table of pyarrow."""
-        began = time.monotonic()
-
-        def draw(stages: Any, done: bool, **_: object) -> None:
-            tasks = sum(stage.num_tasks for stage in stages or ())
-            ready = sum(stage.num_completed_tasks for stage in stages or ())
-            cli.progress(1 if done else ready / max(1, tasks), began)
-
         with translate_errors(self.name):
-            self.session.registerProgressHandler(draw)
             try:
                 return self.session.sql(query).toArrow()
             except Exception:  # the server may be gone: skip closing the session at exit
                 self.session.release_session_on_close = False
                 raise
-            finally:
-                self.session.removeProgressHandler(draw)
-                cli.progress(1, began)
 
     def copy(self, query: str, n_columns: int, path: Path) -> int:
         """Write what `query` selects as Parquet, and return the number of rows."""

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from stages.columns.pipes import IN_MEMORY
 from stages.predictor import c, document
 from stages.predictor.payload import pack
 from stages.project.files import PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
@@ -80,7 +79,6 @@ def test_the_claims_are_those_of_the_reports(scores: Any, checkout: Path) -> Non
     assert scores["quantization"]["optimal"]
     bound = scores["quantization"]["prediction_difference"]["bound"]
     assert f"differ by more than {bound:.6f}, in 100,000 dollars" in README
-    assert f"up to {IN_MEMORY >> 20} MB of memory" in README
     bound_of_c = re.search(r"off by (\S+) at most", c.header(predictor))
     assert bound_of_c
     assert f"the proven bound of its error, here {bound_of_c[1]}." in README

@@ -1,0 +1,173 @@
+"""A model whose weights are worked by hand, and `predict` in this process or in one of its own."""
+
+import csv
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from stages import predict
+from stages.columns.sql import identifier
+from stages.predictor import document
+from stages.project import cli
+from tests.conftest import csv_of
+
+PIPED = [False, pytest.param(True, marks=pytest.mark.slow)]
+REPOSITORY = Path(predict.__file__).parent.parent
+NAMES = ("MedInc", 'é "q", x + y - z', "select")
+COEF = (0.5, -0.8125, 12.0)  # (2 · code - 255) · 2^-exponent
+FEATURES = [(-10, 10, 128, 1), (0, 100, 121, 4), (-1e6, 1e6, 129, -2)]
+MODEL = {
+    "format": "regression predictor",
+    "version": 4,
+    "dataset": "made up",
+    "target": "y",
+    "unit": "units",
+    "missing": "fail",
+    "levels": {},
+    "bits": 8,
+    "intercept": {"number": -13, "exponent": 5},
+    "features": [
+        {"column": name, "kind": "number", "min": low, "max": high, "code": code, "exponent": e}
+        for name, (low, high, code, e) in zip(NAMES, FEATURES, strict=True)
+    ],
+}
+SCORES: dict[str, Any] = {
+    "quantized": dict.fromkeys(
+        ("train", "test"),
+        {"r2": 0.5, "mse": 1.0, "rmse": 1.0, "mae": 0.8, "mean": 2.0}
+        | {"std": 0.9, "min": -1.0, "max": 5.0},
+    ),
+    "quantization": {
+        "mse_growth_percent": 0.25,
+        "r2_drop": 0.125,
+        "prediction_difference": {"mean": 0.1, "max": 0.2, "bound": 0.375},
+        "payload_bits": 240,
+        "optimal": True,
+    },
+}
+ROWS = [[1.5, 10.0, -3.25], [0.1, 0.2, 0.3], [-9.75, 99.5, 1e5]]
+
+
+def oracle(rows: Sequence[Sequence[float]]) -> np.ndarray:
+    """Add the terms from left to right, as numpy does it, beginning with the intercept."""
+    total = np.full(len(rows), -0.40625)
+    for weight, column in zip(COEF, np.array(rows, dtype=float).T, strict=True):
+        total = total + weight * column
+    return total
+
+
+def as_csv(rows: Sequence[Sequence[object]], header: Sequence[str] = NAMES) -> str:
+    return csv_of(header, *rows)
+
+
+def predictions(text: str) -> list[float]:
+    return [float(row["prediction"]) for row in csv.DictReader(io.StringIO(text, newline=""))]
+
+
+@dataclass
+class Result:
+    code: int
+    out: str
+    err: str
+
+
+Run = Callable[..., Result]
+
+
+def refused(result: Result, *words: str) -> None:
+    """Check that a command has ended with one line for a mistake."""
+    assert (result.code, result.out, result.err.count("\n")) == (2, "", 1)
+    for word in ("predict: ", *words):
+        assert word in result.err
+
+
+@pytest.fixture(scope="package")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Make the files that the image has, as the pipeline would."""
+    root = tmp_path_factory.mktemp("root")
+    for name in ("models", "reports"):
+        (root / name).mkdir()
+    (root / "models/predictor.json").write_text(json.dumps(MODEL))
+    rows = [
+        [*row, value + 1, value, round(value, 6), round(value - (value + 1), 6)]
+        for row, value in zip(ROWS, oracle(ROWS).tolist(), strict=True)
+    ]
+    header = (*NAMES, "actual", "float", "quantized", "error")
+    (root / "reports/predictions.csv").write_text(as_csv(rows, header))
+    scores = SCORES | {"predictor": document.digest(root / "models/predictor.json")}
+    (root / "reports/scores.json").write_text(json.dumps(scores))
+    (root / "stages").symlink_to(REPOSITORY / "stages")
+    return root
+
+
+@pytest.fixture(scope="package")
+def long(root: Path) -> Path:
+    """Make a table that takes seconds to predict."""
+    query = f'SELECT i % 7 AS MedInc, 2 AS {identifier(NAMES[1])}, 3 AS "select"'
+    path = root / "long.parquet"
+    duckdb.execute(f"COPY ({query} FROM range(20000000) t(i)) TO '{path}' (FORMAT parquet)")
+    return path
+
+
+@pytest.fixture
+def run(
+    root: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Iterator[Run]:
+    """Run predict in this process, in an empty working directory."""
+    monkeypatch.setattr(predict, "ROOT", root)
+    monkeypatch.chdir(tmp_path)
+    before = {signum: signal.getsignal(signum) for signum in cli.SIGNALS}
+    yield lambda *args, stdin=None: call(args, capfd, stdin)
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+def call(
+    args: Sequence[object], capfd: pytest.CaptureFixture[str], stdin: bytes | Path | None
+) -> Result:
+    saved = os.dup(0)
+    if isinstance(stdin, bytes):
+        read_end, write_end = os.pipe()
+        threading.Thread(target=feed, args=(write_end, stdin), daemon=True).start()
+    else:
+        read_end = os.open(stdin or os.devnull, os.O_RDONLY)
+    os.dup2(read_end, 0)
+    os.close(read_end)
+    argv, sys.argv = sys.argv, ["predict", *map(str, args)]
+    try:
+        cli.finish(predict.main, "predict")
+    except SystemExit as done:
+        code = done.code
+    finally:
+        sys.argv = argv
+        os.dup2(saved, 0)
+        os.close(saved)
+    assert isinstance(code, int)
+    return Result(code, *capfd.readouterr())
+
+
+def feed(descriptor: int, data: bytes) -> None:
+    with os.fdopen(descriptor, "wb") as pipe, suppress(BrokenPipeError):
+        pipe.write(data)
+
+
+def shell(root: Path, command: str) -> subprocess.CompletedProcess[str]:
+    """Run a shell command, in which `predict` is a process of its own."""
+    script = f'predict() {{ (cd {root} && exec {sys.executable} -m stages.predict "$@"); }}'
+    return subprocess.run(["bash", "-c", f"{script}; {command}"], capture_output=True, text=True)

@@ -1,0 +1,285 @@
+"""Which files and pipes can be predicted, and what is written where."""
+
+import csv
+import gzip
+import io
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sklearn.datasets import load_diabetes
+
+from stages import predict
+from stages.columns.sql import identifier
+from stages.predictor import document
+from stages.predictor.document import Predictor
+from stages.predictor.scoring import Request
+from stages.quantizer import solve
+from stages.regression.fit import fit, fold
+from stages.regression.linear import largest_difference
+from tests.conftest import Rows, schema_of
+from tests.predict.conftest import (
+    NAMES,
+    PIPED,
+    ROWS,
+    Run,
+    as_csv,
+    oracle,
+    predictions,
+    refused,
+)
+
+TABLE = as_csv(ROWS).encode()
+
+cells = st.floats(allow_nan=False, allow_infinity=False, min_value=-1e300, max_value=1e300)
+texts = st.text(st.characters(codec="utf-8", exclude_characters="\0\r"), max_size=8)
+notations = st.sampled_from((repr, "{:.17e}".format, "{:+.17E}".format, "{:.20g}".format))
+Drawn = tuple[list[str], list[list[str]], list[list[float]], dict[str, Any]]
+
+
+@st.composite
+def tables(draw: st.DrawFn) -> Drawn:
+    """Draw a header, the cells as text, the features' values, and a dialect of CSV."""
+    other = texts.filter(lambda name: name not in (*NAMES, "prediction"))
+    header = draw(st.permutations([*NAMES, *draw(st.lists(other, unique=True, max_size=3))]))
+    X = draw(st.lists(st.lists(cells, min_size=3, max_size=3), min_size=1, max_size=6))
+    notation = draw(notations)
+    rows = [
+        [notation(row[NAMES.index(c)]) if c in NAMES else draw(texts) for c in header] for row in X
+    ]
+    dialect = {
+        "quoting": draw(st.sampled_from((csv.QUOTE_ALL, csv.QUOTE_MINIMAL))),
+        "lineterminator": draw(st.sampled_from(("\n", "\r\n"))),
+        "delimiter": draw(st.sampled_from(",;\t|")),
+    }
+    return header, rows, X, dialect
+
+
+@pytest.mark.slow
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(table=tables(), bom=st.booleans(), packed=st.booleans(), piped=st.booleans())
+def test_csv_of_every_kind(run: Run, table: Drawn, bom: bool, packed: bool, piped: bool) -> None:
+    header, rows, X, dialect = table
+    rows = [[cell.replace("\n", dialect["lineterminator"]) for cell in row] for row in rows]
+    header = [name.replace("\n", dialect["lineterminator"]) for name in header]
+    text = io.StringIO(newline="")
+    csv.writer(text, **dialect).writerows([header, *rows])
+    bom = bom and "\n" not in header[0]  # is refused
+    data = (b"\xef\xbb\xbf" if bom else b"") + text.getvalue().encode()
+    Path("table").write_bytes(gzip.compress(data) if packed else data)
+    result = run("-", stdin=Path("table").read_bytes()) if piped else run("table")
+    assert result.code == 0, result.err
+    got = list(csv.reader(io.StringIO(result.out, newline="")))
+    assert got[0] == [*header, "prediction"]
+    assert [row[:-1] for row in got[1:]] == rows
+    assert [float(row[-1]) for row in got[1:]] == oracle(X).tolist()
+
+
+@pytest.mark.parametrize("piped", PIPED)
+@pytest.mark.parametrize("output", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet"])
+def test_every_format_to_every_other(run: Run, form: str, output: str, piped: bool) -> None:
+    rows = np.random.default_rng(3).normal(0, 50, (5000, 3)).tolist()
+    names = ", ".join(f"a[{i}] AS {identifier(name)}" for i, name in enumerate(NAMES, 1))
+    packed = ", COMPRESSION gzip" if form.endswith("gz") else ""
+    duckdb.execute(
+        f"COPY (SELECT {names}, i AS id FROM (SELECT unnest(?) AS a, unnest(range(5000)) AS i))"
+        f" TO 'table' (FORMAT {form.removesuffix('.gz')}{packed})",
+        [rows],
+    )
+    source, stdin = (["-"], Path("table").read_bytes()) if piped else (["table"], None)
+    assert run(*source, "--output", f"out.{output}", stdin=stdin).code == 0
+    reader = {"csv": "read_csv", "parquet": "read_parquet", "jsonl": "read_json"}[output]
+    result = duckdb.execute(f"FROM {reader}('out.{output}')")
+    assert [column[0] for column in result.description] == [*NAMES, "id", "prediction"]
+    got = result.fetchall()
+    assert [int(row[3]) for row in got] == list(range(5000))
+    assert [list(row[:3]) for row in got] == rows
+    assert [row[4] for row in got] == oracle(rows).tolist()
+    assert sorted(path.name for path in Path().iterdir()) == [f"out.{output}", "table"]
+    alone = run(*source, "--only", stdin=stdin)
+    assert alone.out == "prediction\n" + "".join(f"{row[4]!r}\n" for row in got)
+
+
+def test_what_is_passed_through_keeps_its_text(run: Run) -> None:
+    header = ["", "code", "Code", *NAMES]
+    rows = [["007", "1e5", " x ", "1.50", "2", "+3"], ["", "NULL", "2020-01-01", "1e0", "2.", ".5"]]
+    Path("table").write_text(as_csv(rows, header))
+    result = run("table")
+    assert result.err == ""
+    p = oracle([[float(cell) for cell in row[3:]] for row in rows]).tolist()
+    expected = [[*row, repr(value)] for row, value in zip(rows, p, strict=True)]
+    assert result.out == as_csv(expected, [*header, "prediction"])
+    refused(run("table", "--output", "out.parquet"), "differ in case alone")
+
+
+def test_16_bits_stay_within_the_bound_of_scikit_learn(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = load_diabetes()
+    rows = Rows(data.data, data.target)
+    pipeline = fit(rows.sums)
+    model = fold(pipeline, rows.sums)
+    quantized = solve.quantize(model.coef, rows.sums, 16, "nearest").model
+    schema = schema_of("diabetes", "y", "points", data.feature_names)
+    low, high = rows.X.min(axis=0), rows.X.max(axis=0)
+    ranges = zip(low.tolist(), high.tolist(), strict=True)
+    shipped = Predictor.of(schema, 16, ranges, quantized.coef.tolist(), quantized.intercept)
+    document.save(shipped, tmp_path / "models/predictor.json")
+    monkeypatch.setattr(predict, "ROOT", tmp_path)
+    Path("table").write_text(as_csv(rows.X.tolist(), data.feature_names))
+    got = np.array(predictions(run("table").out))
+    assert got.tolist() == quantized.predict(rows.X).tolist()
+    bound = largest_difference(model, quantized, low, high)
+    assert np.abs(got - pipeline.predict(rows.X)).max() <= bound
+
+
+def test_a_column_prediction_is_no_obstacle_to_predictions_alone(run: Run) -> None:
+    Path("table").write_text(as_csv([["x", *ROWS[0]]], ["prediction", *NAMES]))
+    refused(run("table"), "has a column prediction")
+    assert predictions(run("table", "--only").out) == oracle(ROWS[:1]).tolist()
+
+
+@pytest.mark.parametrize("name", ["{a}", "[a]", "[", "{"])
+def test_csv_whose_first_column_looks_like_json(run: Run, name: str) -> None:
+    Path("table").write_text(as_csv([["x", *ROWS[0]]], [name, *NAMES]))
+    assert predictions(run("table").out) == oracle(ROWS[:1]).tolist()
+
+
+@pytest.mark.slow
+def test_a_long_header_in_a_pipe(run: Run) -> None:
+    header = [f"a column with a long name, {i}" for i in range(10_000)]
+    text = as_csv([[*([1] * 10_000), *ROWS[0]]], [*header, *NAMES])
+    assert predictions(run("--only", stdin=text.encode()).out) == oracle(ROWS[:1]).tolist()
+    longer = ("x" * 20 + ",") * 60_000
+    refused(run("-", stdin=longer.encode()), "its header is longer than 1 MB")
+
+
+def test_a_damaged_gzip_is_refused_before_anything_is_written(run: Run) -> None:
+    packed = gzip.compress(TABLE * 1000, mtime=0)
+    damaged = {
+        "no checksum": packed[:-8],
+        "half a checksum": packed[:-4],
+        "another checksum": packed[:-8] + bytes(4) + packed[-4:],
+        "something behind it": packed + b"junk",
+    }
+    for data in damaged.values():
+        Path("t.gz").write_bytes(data)
+        Path("o.csv").write_text("what was there")
+        refused(run("t.gz", "--output", "o.csv"), "t.gz is damaged: ")
+        refused(run("--output", "o.csv", stdin=data), "standard input is damaged: ")
+        assert Path("o.csv").read_text() == "what was there"
+
+
+FIRST, SECOND = as_csv([]).encode().strip(), as_csv([ROWS[0]]).encode()
+NO_TABLES = [
+    (b"", "is empty"),
+    (FIRST, "there are no rows"),
+    (FIRST + b"\r\n", "there are no rows"),
+    (b"a,b\n1,2\n", "missing; found a, b"),
+    (b"MedInc,select\n1,2\n", 'column é "q", x + y - z missing; found MedInc, select'),
+    (SECOND.replace(b"MedInc", b"medinc"), "column MedInc missing; found medinc"),
+    (b"MedInc," + SECOND.replace(b"\n1.5", b"\n1,1.5"), "more than one column is called MedInc"),
+    (",".join(map(str, range(100))).encode(), "18, 19 and 80 more"),
+    (b"\xef\xbb\xbf\n1,2\n", "missing; found"),
+    (bytes(range(256)), "is not a table"),
+    (TABLE.decode().encode("utf-16"), "is not a table"),
+    (SECOND.decode().encode("latin-1"), "header is not UTF-8"),
+    (SECOND + b"1,2,\xff\n", "not utf-8"),
+    (SECOND + b'"1,2,3\n', "unterminated quote"),
+    (b"PAR1 and no more", "magic bytes"),
+    (b"\x1f\x8b\x08 and no more", "damaged"),
+    (gzip.compress(b"PAR1"), "Parquet within gzip"),
+    (b'[{"MedInc": 1}]', "is JSON, must be CSV or Parquet"),
+    (b'{"MedInc": 1}\n', "is JSON, must be CSV or Parquet"),
+]
+
+
+@pytest.mark.parametrize("piped", PIPED)
+@pytest.mark.parametrize(("data", "message"), NO_TABLES)
+def test_what_is_no_table(run: Run, data: bytes, message: str, piped: bool) -> None:
+    Path("table").write_bytes(data)
+    source, stdin = (["-"], data) if piped else (["table"], None)
+    refused(run(*source, stdin=stdin), message, "standard input" if piped else "table")
+    if not piped:
+        refused(run("table", "--output", "out.csv"), message)
+    assert [path.name for path in Path().iterdir()] == ["table"]
+
+
+def test_files_that_cannot_be_used(run: Run) -> None:
+    Path("table").write_bytes(TABLE)
+    Path("folder.csv").mkdir()
+    Path("loop.csv").symlink_to("loop.csv")
+    refused(run("nothing"), "nothing cannot be read: No such file")
+    refused(run(""), "cannot be read: No such file")
+    refused(run("folder.csv"), "folder.csv cannot be read: Is a directory")
+    refused(run("table", "--output", "out.txt"), "must end in one of .csv, .parquet")
+    refused(run("table", "--output", "no/out.csv"), "there is no folder no")
+    for output in ("folder.csv", "loop.csv"):
+        refused(run("table", "--output", output), "is not a file")
+    refused(run("--output", "out.csv"), "nothing is piped in")
+    assert not Path("out.csv").exists()
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_names_that_are_patterns_to_duckdb(run: Run, form: str) -> None:
+    Path("[in] *").mkdir()
+    columns = ", ".join(map(identifier, NAMES))
+    for name, row in zip(("a?b[1]*'.csv", "axb1'.csv"), ROWS, strict=False):
+        query = f"SELECT * FROM (VALUES ({row[0]}, {row[1]}, {row[2]})) AS t({columns})"
+        duckdb.execute(f"COPY ({query}) TO ? (FORMAT {form})", [f"[in] */{name}"])
+    name = "[in] */a?b[1]*'.csv"
+    assert run(name, "--output", name).code == 0  # the output may be the input
+    assert predictions(Path(name).read_text()) == oracle(ROWS[:1]).tolist()
+    assert len([*Path("[in] *").iterdir()]) == 2
+
+
+def test_the_mode_of_an_output_stays(run: Run) -> None:
+    Path("table").write_bytes(TABLE)
+    Path("o.csv").touch(0o600)
+    assert run("table", "--output", "o.csv").code == 0
+    assert Path("o.csv").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_as_standard_input(run: Run) -> None:
+    Path("table").write_bytes(TABLE)
+    assert predictions(run(stdin=Path("table")).out) == oracle(ROWS).tolist()
+
+
+def test_without_a_temporary_folder_memory_is_one(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise FileNotFoundError
+
+    memory = tmp_path / "memory"
+    memory.mkdir()
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "gettempdir", fail)
+        patch.setattr(predict, "SHARED_MEMORY", str(memory))
+        result = run("-", stdin=TABLE)
+    assert predictions(result.out) == oracle(ROWS).tolist()
+    assert not [*memory.iterdir()]
+
+
+def test_a_file_that_changes_while_it_is_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    Path("table").write_bytes(TABLE)
+    tally = Request.tally
+
+    def then_change(request: Request) -> list[str]:
+        found = tally(request)
+        Path("table").write_bytes(SECOND)
+        return found
+
+    monkeypatch.setattr(Request, "tally", then_change)
+    refused(run("table", "--output", "o.csv"), "table changed while it was read")
+    assert [path.name for path in Path().iterdir()] == ["table"]
