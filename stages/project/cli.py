@@ -81,6 +81,16 @@ def finish(main: Callable[[], str | None], name: str) -> NoReturn:
     sys.exit(status)
 
 
+@contextmanager
+def requiring(group: str) -> Iterator[None]:
+    """Make a missing package an `InputError` with the command that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        install = f"`pip install -r requirements/{group}.txt`"
+        raise InputError(f"the package {error.name} is missing: {install} installs it") from error
+
+
 def say(message: str) -> None:
     """Print a message for people on stderr, if anybody listens there."""
     if sys.stderr:
