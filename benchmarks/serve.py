@@ -7,6 +7,7 @@ compared. Each server is one process, asked for one row at a time over 16 connec
 import argparse
 import json
 import re
+import shutil
 import socket
 import statistics
 import subprocess
@@ -15,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,6 +98,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of which the medians are taken")
     parser.add_argument("--seconds", type=int, default=4, help="of each round and server")
     args = parser.parse_args()
+    missing = [each for each in ("fastapi", "granian", "uvicorn") if not find_spec(each)]
+    if missing := missing + [each for each in ("wrk",) if not shutil.which(each)]:
+        print(f"needs {', '.join(missing)}", file=sys.stderr)
+        sys.exit(2)
     features = document.load(PREDICTOR).features
     names, port = [feature.name for feature in features], str(free_port())
     if any(

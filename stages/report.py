@@ -40,10 +40,8 @@ def drop_revision(node: dict[str, Any]) -> dict[str, Any]:
 
 def draw_plots() -> dict[str, str]:
     """Return the plots of all test rows and of the weights as SVG, by title."""
-    try:
+    with cli.requiring("page"):
         from vl_convert import vegalite_to_svg
-    except ImportError as error:
-        raise InputError("vl-convert is missing: pip install -r requirements/page.txt") from error
     command = [sys.executable, "-m", "dvc", "plots", "show", "--json", *SHOWN]
     done = subprocess.run(command, capture_output=True)  # noqa: S603
     shown = json.loads(done.stdout or "{}", object_hook=drop_revision)

@@ -344,7 +344,7 @@ def sail() -> Iterator[str]:
 SERVED = re.compile(r"serve: http://127\.0\.0\.1:(\d+)\n")
 
 
-def started(
+def start_server(
     program: Sequence[str] = ("-m", "stages.serve"), port: int = 0, cwd: Path = Path()
 ) -> tuple[subprocess.Popen[str], int]:
     """Start our server, at a free port if none is given, and wait until it listens."""
@@ -357,8 +357,8 @@ def started(
     raise AssertionError(process.wait())
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
-    """End a server, and return its exit code and what it has said since it listened."""
+def stop_server(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """Stop a server, and return its exit code and what it has said since it listened."""
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=60)
     return process.returncode, said

@@ -1,9 +1,8 @@
 """Names, texts, numbers and dates as SQL writes them."""
 
 from dataclasses import dataclass
-from importlib.util import find_spec
 
-from stages.project.cli import InputError
+from stages.project.cli import InputError, requiring
 from stages.project.text import shown
 
 
@@ -81,6 +80,7 @@ def dialect(name: str) -> Dialect:
     """Return the dialect of this name; all but DuckDB's need sqlglot."""
     if name not in DIALECTS:
         raise InputError(f"--dialect must be one of {', '.join(DIALECTS)}, got {shown(name)}")
-    if name != "duckdb" and not find_spec("sqlglot"):
-        raise InputError("--dialect needs sqlglot: `pip install -r requirements/sql.txt`")
+    if name != "duckdb":
+        with requiring("sql"):
+            import sqlglot  # noqa: F401
     return DIALECTS[name]

@@ -1,48 +1,39 @@
 """The description of the server by OpenAPI 3.1: https://spec.openapis.org/oas/v3.1.0.html."""
 
-from typing import Any
+from typing import Annotated, Any, TypedDict
+
+from msgspec import Meta
+from msgspec.json import schema_components
 
 from stages.columns.inputs import MOMENT
 from stages.predictor.document import VERSION, Predictor
-from stages.predictor.protocol import ABOUT, DATATYPES, MOST_ROWS, OUTPUT, documents
+from stages.predictor.protocol import ABOUT, MANY, Answer, InferRequest, describe
 
 JSON = "application/json"
-NAME, OBJECT = {"type": "string"}, {"type": "object"}
-TYPES: dict[str, dict[str, Any]] = {
-    "number": {"type": "number"},
-    "boolean": {"type": "boolean"},
-    "date": {"type": "string", "pattern": f"^(?:{MOMENT.pattern})$"},
-    "text": {"type": "string", "minLength": 1},
+TYPES: dict[str, Any] = {
+    "number": float,
+    "boolean": bool,
+    "date": Annotated[str, Meta(pattern=f"^(?:{MOMENT.pattern})$")],
+    "text": Annotated[str, Meta(min_length=1)],
 }
 
 
 def openapi(model: Predictor) -> Any:
-    """Return the document.
+    """Return the document, whose schemas allow all that the server takes.
 
-    Its schemas allow all that the server takes, and else only dates that do not exist, numbers
-    without an end, and tensors whose shape is not that of their data.
+    They also allow dates that do not exist, numbers without an end, and any tensors.
     """
     kinds = model.schema.kinds
-    values = {name: _value(kind, model.missing == "mean") for name, kind in kinds.items()}
-    row = _object(values)
-    answer = _object({OUTPUT: {"type": "number"}}, warnings=_array(NAME))
-    tensors = [
-        _object(
-            {
-                "name": {"const": name},
-                "datatype": {"enum": DATATYPES[kinds[name]]},
-                "shape": _array({"type": "integer"}),
-                "data": _array({"anyOf": [value, _array(value, minItems=1, maxItems=1)]}),
-            }
-        )
-        for name, value in values.items()
-    ]
-    infer = _object(
-        {"inputs": _array({"anyOf": tensors})},
-        id=NAME | {"type": ["string", "null"]},
-        outputs=_array(_object({"name": {"const": OUTPUT}})) | {"type": ["array", "null"]},
+    types = TYPES
+    if model.missing == "mean":  # gaps are filled, and the empty text is one
+        types = {kind: each | None for kind, each in (TYPES | {"text": str}).items()}
+    columns = {name: types[kind] for name, kind in kinds.items()}
+    row: Any = TypedDict("Row", columns)  # type: ignore[misc]
+    bodies, components = schema_components(
+        [row | Annotated[list[row], MANY], Answer | list[Answer], InferRequest],
+        ref_template="#/components/schemas/{name}",
     )
-    gets = {path: _get(summary) for path, (summary, _) in documents(kinds).items()}
+    rows, answers, request = bodies
     return {
         "openapi": "3.1.0",
         "info": {
@@ -51,46 +42,24 @@ def openapi(model: Predictor) -> Any:
             "version": str(VERSION),
         },
         "paths": {
-            "/predict": _post("Predict rows", _one_or_many(row), _one_or_many(answer)),
-            f"{ABOUT}/infer": _post("Predict columns, as tensors", infer, OBJECT),
-            **gets,
-            "/metrics": _get("Counters for Prometheus", {"type": "string"}, "text/plain"),
+            "/predict": _post(rows, answers),
+            f"{ABOUT}/infer": _post(request, {"type": "object"}),
+            **dict.fromkeys(describe(kinds), _get("What the Open Inference Protocol has here")),
+            "/metrics": _get("Counters for Prometheus"),
             "/openapi.json": _get("This document"),
         },
+        "components": {"schemas": components},
     }
 
 
-def _value(kind: str, filled: bool) -> Any:
-    """Return the schema of a value; where gaps are filled, it may be null, or an empty text."""
-    schema = TYPES[kind]
-    if not filled:
-        return schema
-    allowed = {key: value for key, value in schema.items() if key != "minLength"}
-    return allowed | {"type": [schema["type"], "null"]}
+def _get(description: str) -> Any:
+    return {"get": {"responses": {"200": {"description": description}}}}
 
 
-def _object(required: dict[str, Any], **optional: Any) -> Any:
-    return {"type": "object", "required": [*required], "properties": required | optional}
-
-
-def _one_or_many(schema: Any) -> Any:
-    return {"anyOf": [schema, _array(schema, maxItems=MOST_ROWS)]}
-
-
-def _array(items: Any, **limits: int) -> Any:
-    return {"type": "array", "items": items} | limits
-
-
-def _answer(description: str, schema: Any, kind: str = JSON) -> Any:
-    return {"description": description, "content": {kind: {"schema": schema}}}
-
-
-def _get(summary: str, schema: Any = OBJECT, kind: str = JSON) -> Any:
-    return {"get": {"summary": summary, "responses": {"200": _answer(summary, schema, kind)}}}
-
-
-def _post(summary: str, asked: Any, answered: Any) -> Any:
-    refused = _answer("One line says why", _object({"error": NAME}))
-    responses = {"200": _answer(summary, answered), "4XX": refused}
+def _post(asked: Any, answered: Any) -> Any:
+    answers = {
+        "200": {"description": "The predictions", "content": {JSON: {"schema": answered}}},
+        "4XX": {"description": "An object, whose error says in one line what is wrong"},
+    }
     body = {"required": True, "content": {JSON: {"schema": asked}}}
-    return {"post": {"summary": summary, "requestBody": body, "responses": responses}}
+    return {"post": {"requestBody": body, "responses": answers}}

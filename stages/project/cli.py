@@ -10,8 +10,8 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
 from typing import Any, NoReturn
@@ -99,6 +99,16 @@ def _tell(error: BaseException, name: str) -> int:
         text = f"{what}: {error.strerror}" if what else text
     say(cut(f"{name}: {' '.join(text.split())}", MESSAGE))
     return 2
+
+
+@contextmanager
+def requiring(group: str) -> Iterator[None]:
+    """Make a missing package an `InputError` with the command that installs it."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        install = f"`pip install -r requirements/{group}.txt`"
+        raise InputError(f"the package {error.name} is missing: {install} installs it") from error
 
 
 def say(message: str) -> None:

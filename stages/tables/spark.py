@@ -7,15 +7,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from stages.columns.sql import DIALECTS, Dialect
+from stages.project import cli
 from stages.project.cli import InputError
 from stages.project.text import cut
 
-INSTALL = "pip install -r requirements/spark.txt"
 SETTINGS = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"}
 FIRST, LATER = 3, 5  # retries of a call: a second, and 17 seconds; by default it is 10 minutes
 MOST = 60  # aggregates of a query: more are too long a method for Java, and three times as slow
@@ -70,8 +69,8 @@ def connect(dataset: str) -> Spark:
             f"{dataset}: its rows are on a Spark Connect server: set SPARK_REMOTE to its address,"
             " such as sc://localhost:15002"
         )
-    if not find_spec("pyspark") or not find_spec("grpc"):
-        raise InputError(f"{dataset}: Spark's client is missing: `{INSTALL}` installs it")
+    with cli.requiring("spark"):
+        import pyspark  # noqa: F401
     warnings.filterwarnings("ignore", module="pyspark")  # of a pandas that is new, and of retries
     name = f"{dataset} on {remote.partition(';')[0].rstrip('/')}"  # no token behind the semicolon
     with translate_errors(name):

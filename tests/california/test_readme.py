@@ -11,7 +11,7 @@ import pytest
 from stages.predictor import c, document
 from stages.predictor.payload import pack
 from stages.project.files import PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
-from tests.conftest import run, started
+from tests.conftest import run, start_server
 
 README = Path("README.md").read_text(encoding="utf-8")
 Sweep = dict[tuple[str, int], dict[str, str]]
@@ -149,7 +149,7 @@ def test_every_file_that_is_linked_exists() -> None:
 
 @pytest.mark.slow
 def test_the_commands_print_what_is_shown(checkout: Path) -> None:
-    server, _ = started(port=8080, cwd=checkout)
+    server, _ = start_server(port=8080, cwd=checkout)
     try:
         for block in blocks("console"):
             for shown in block.removeprefix("$ ").split("\n$ "):

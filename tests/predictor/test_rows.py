@@ -1,6 +1,5 @@
 """Rows of JSON in plain Python, beside numpy and DuckDB."""
 
-import json
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -109,13 +108,3 @@ def test_days_are_those_of_duckdb(moment: datetime, middle: str, zone: str) -> N
     query = f"SELECT {Input('d', 'date').sql('CAST(? AS TIMESTAMPTZ)')}"
     [(days,)] = duckdb.execute(query, [text]).fetchall()
     assert parsed(text, "date") == days
-
-
-@given(st.integers() | st.floats(allow_nan=False, allow_infinity=False))
-def test_numbers_are_those_that_duckdb_reads_in_json(value: float) -> None:
-    [(there,)] = duckdb.execute("SELECT TRY_CAST(? AS DOUBLE)", [json.dumps(value)]).fetchall()
-    if there is None:  # too large
-        with pytest.raises(OverflowError):
-            parsed(value, "number")
-    else:
-        assert parsed(value, "number") == there

@@ -4,6 +4,7 @@ The server is Sail, in this process; `test_spark.py` has Apache Spark.
 """
 
 import socket
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -265,8 +266,9 @@ def test_without_a_server_one_line_says_what_to_set(monkeypatch: pytest.MonkeyPa
 
 def test_a_missing_client_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
     write(houses(9))
-    monkeypatch.setattr(spark, "find_spec", lambda _: None)
-    check_refused(FAR, f"`{spark.INSTALL}` installs it", load)
+    monkeypatch.setitem(sys.modules, "pyspark", None)
+    with pytest.raises(InputError, match=r"pyspark is missing: `pip install -r requirements/spark"):
+        run(FAR, load)
 
 
 def test_a_select_that_changes_is_refused_and_the_outputs_stay() -> None:
