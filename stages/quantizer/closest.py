@@ -10,6 +10,9 @@ C. P. Schnorr, M. Euchner, "Lattice basis reduction: improved practical algorith
 subset sum problems", Mathematical Programming 66 (1994), 181-199.
 """
 
+import math
+from bisect import bisect_right
+
 import numpy as np
 
 from stages.regression.linear import Floats
@@ -45,36 +48,39 @@ def closest(
     n = len(target)
     pivots = np.diag(factor).tolist()
     ratios = (factor / np.diag(factor)[:, None]).tolist()
-    delta, point = [0.0] * n, [0.0] * n
+    centre, delta, point = [0.0] * n, [0.0] * n, [0.0] * n
     cost = [0.0] * (n + 1)  # cost[i] is that of the coordinates i and beyond
-    best, nodes = None, 0
-
-    def visits(i: int) -> list[tuple[float, float]]:
-        """List what is to be visited, the last first."""
-        centre = target[i]
-        for j in range(i + 1, n):
-            centre -= ratios[i][j] * delta[j]
-        return sorted(((abs(v - centre), v) for v in values[i]), reverse=True)
-
-    stack = [visits(n - 1)]
-    while stack:
-        i = n - len(stack)
-        if not stack[-1]:
-            stack.pop()
+    lower, upper = [0] * n, [0] * n  # the next values to visit on both sides of the centre
+    best, nodes, i, is_new = None, 0, n - 1, True
+    while i < n:
+        column = values[i]
+        if is_new:
+            x = target[i]
+            for j in range(i + 1, n):
+                x -= ratios[i][j] * delta[j]
+            centre[i], upper[i] = x, bisect_right(column, x)
+            lower[i], is_new = upper[i] - 1, False
+        low, high = lower[i], upper[i]
+        if low < 0 and high == len(column):
+            i += 1
             continue
-        if nodes == budget:
+        if nodes >= budget:
             return best, False, nodes
         nodes += 1
-        distance, point[i] = stack[-1].pop()
-        error = pivots[i] * distance
-        cost[i] = cost[i + 1] + error * error
-        if cost[i] >= bound:
-            stack.pop()
-            continue
-        delta[i] = point[i] - target[i]
-        if i > 0:
-            stack.append(visits(i - 1))
+        below = centre[i] - column[low] if low >= 0 else math.inf
+        above = column[high] - centre[i] if high < len(column) else math.inf
+        if below <= above:
+            value, lower[i] = column[low], low - 1
         else:
-            best, bound = point.copy(), cost[0]
-            stack.pop()
+            value, upper[i] = column[high], high + 1
+        error = pivots[i] * (value - centre[i])
+        cost[i] = cost[i + 1] + error * error
+        if cost[i] >= bound:  # as for all values that are farther
+            i += 1
+            continue
+        point[i], delta[i] = value, value - target[i]
+        if i > 0:
+            i, is_new = i - 1, True
+        else:
+            best, bound, i = point.copy(), cost[0], 1
     return best, True, nodes

@@ -7,10 +7,11 @@ n bits is
     argmin over codes c and exponents e of |Rδ|²,  δ_i = σ_i · ((2c_i - (2^n - 1)) · 2^-e_i - w_i),
 
 with all exponents among 16 in a row, or a wider power of two where the deviations differ by more.
-Every window of exponents leaves each weight a finite set of values, of which `closest` finds the
-best combination. A better model has |δ_i| ≤ reach_i · √(the growth known), so that a weight has few
-values to try, and few windows have any for all weights. No window beyond those of `windows` can
-have the best model, so what the search returns is proven, unless its budget ends first.
+Every window of exponents leaves each weight a finite set of values. A model that is better than one
+known has |δ_i| ≤ reach_i · √(the growth known): so few windows can hold one (`plausible`), each
+weight has few values there (`candidates`), and `closest` finds the best combination of these. That
+is proven, unless the budget of the work ends first. Then what `polish` found by moving weights in
+pairs is often far better than what an enumeration reaches.
 
 References
 ----------
@@ -23,7 +24,6 @@ arXiv:2507.18553 (2025).
 import math
 from dataclasses import dataclass, replace
 from fractions import Fraction
-from functools import lru_cache
 from operator import itemgetter
 
 import numpy as np
@@ -38,7 +38,9 @@ Integers = NDArray[np.int64]
 
 WINDOW = 16  # exponents, unless the deviations differ by more
 VALUES = 4_096  # of one weight, that an enumeration may choose from
-NODES = 4_000_000  # of all enumerations for one width, divided by the features
+BUDGET = 6_000_000  # of the work for one width: numbers that it looks at, counted, not timed
+STEP, NODE = 1_000, 10  # what a step of `polish`, and a node of `closest`, costs besides numbers
+PART = 3  # a third of what is left may be spent at once, so that no window takes all
 SMALL = 2.0**-30  # of a weight on standardised features and target: less counts as so much
 SHARE = 100  # of what the weights add to the MSE, the intercept may add
 
@@ -58,10 +60,27 @@ class Problem:
 
     weights: Floats  # on raw features, of shape (n,)
     sigma: Floats  # the features' standard deviations
+    correlation: Floats  # of the features
     factor: Floats  # R, upper triangular with a positive diagonal
     reach: Floats  # |δ_i| ≤ reach_i · |Rδ|
+    exponents: Integers  # for each weight, the one at which it takes all bits
     bits: int
-    windows: Integers  # the exponents of each window to be tried, of shape (n_windows, width)
+    width: int  # exponents of a window
+
+    @property
+    def top(self) -> int:
+        """The largest multiplier."""
+        return int(2**self.bits - 1)
+
+    @property
+    def middle(self) -> int:
+        """The first exponent of the window around that of the weight with the largest effect."""
+        largest = np.argmax(np.abs(self.weights) * self.sigma)
+        return int(self.exponents[largest]) - self.width // 2
+
+    def radii(self, loss: float) -> Floats:
+        """Return how far a better model's weights can be from these, with rounding errors."""
+        return np.asarray(self.reach / self.sigma * (math.sqrt(loss) * (1 + 1e-9)))
 
     def loss(self, values: Floats) -> float:
         """Return |Rδ|² for the quantized weights `values`."""
@@ -73,70 +92,105 @@ def quantize(coef: Floats, sums: Sums, bits: int, rounding: str) -> Quantized:
     """Quantize a linear model to 1 to 16 bits a weight.
 
     `coef` are the weights on raw features, and `sums` those of the training rows. `rounding` is
-    'optimal', by which no model is worse than that of 'gptq', or 'nearest'.
+    'nearest', 'gptq' or 'optimal', whose model is never worse than theirs, intercept included.
     """
-    correlation, (*_, sigma_y) = sums.correlation[:-1, :-1], sums.std
-    _, unit = math.frexp(sigma_y)  # losses are squares of 2^unit, so that none underflows
-    sigma = np.ldexp(sums.std[:-1], -unit)
-    _, order = cholesky(correlation)
-    order.reverse()  # small pivots last would let an enumeration go far before it costs much
-    place = np.argsort(order)
-    factor, _ = cholesky(correlation, order)
-    far = reach(factor)
-    # a weight that is nearly 0 counts as small, or its windows would have no end
-    sizes = np.maximum(np.abs(coef), SMALL * math.ldexp(sigma_y, -unit) / sigma)
-    tried = windows(sizes, sigma, far, bits)
-    problem = Problem(coef[order], sigma[order], factor, far, bits, tried)
-    start = nearest(problem) if rounding == "nearest" else gptq(problem)
-    found, proven, nodes = optimal(problem) if rounding == "optimal" else (start, False, 0)
-    models = []  # of both, as a coarser intercept may make the best weights the worse model
-    for values in (found, start):
+    problem, place, unit = pose(coef, sums, bits)
+    found, proven, nodes = [nearest(problem) if rounding == "nearest" else gptq(problem)], False, 0
+    if rounding == "optimal":
+        best, proven, nodes = search(problem, found[0])
+        # a coarser intercept may make the best weights the worse model
+        found = [best, *found, nearest(problem)]
+    models = []
+    for values in found:
         growth = Fraction(problem.loss(values)) * Fraction(4) ** unit
         models.append(add_intercept(values[place], growth, sums))
     model, _ = min(models, key=itemgetter(1))
     return Quantized(model, proven, nodes)
 
 
-def windows(sizes: Floats, sigma: Floats, reach: Floats, bits: int) -> Integers:
-    """Lay out the windows of exponents that can have the best model, of shape (n_windows, width).
+def pose(coef: Floats, sums: Sums, bits: int) -> tuple[Problem, Integers, int]:
+    """Return the problem, where in it each feature is, and e where losses are in units of 4^e."""
+    correlation, (*_, sigma_y) = sums.correlation[:-1, :-1], sums.std
+    _, unit = math.frexp(sigma_y)  # so that no loss underflows
+    sigma = np.ldexp(sums.std[:-1], -unit)
+    _, order = cholesky(correlation)
+    order.reverse()  # small pivots last would let an enumeration go far before it costs much
+    factor, _ = cholesky(correlation, order)
+    # a weight that is nearly 0 counts as small, or its windows would have no end
+    sizes = np.maximum(np.abs(coef), SMALL * math.ldexp(sigma_y, -unit) / sigma)
+    exponents = bits - np.frexp(sizes)[1]
+    width = max(WINDOW, 1 << int(np.ptp(np.frexp(sigma)[1])).bit_length())
+    matrices = correlation[np.ix_(order, order)], factor, reach(factor)
+    problem = Problem(coef[order], sigma[order], *matrices, exponents[order], bits, width)
+    return problem, np.argsort(order), unit
 
-    A model that is better than one of zeros has |δ_i| < reach_i · |Rw|, and |Rw| ≤ Σ σ_j |w_j|, as
-    the columns of R have the length 1. Let M be 8 n times the greatest reach. Before the first
-    window all values exceed M times the largest weight: too far for the feature of the greatest σ.
-    Behind the last all are less than 1/M of the smallest weight. As σ_j |w_j| ≤ reach_j · |Rw|, a
-    model of them is |Rw| / 8 from one of zeros at the most, by which `optimal` rules it out.
+
+def plausible(problem: Problem, loss: float) -> tuple[Integers, bool]:
+    """Return the first exponents of the windows that can hold a model of at most this loss.
+
+    Such a model has |δ_i| within `radii`: its last exponent must be fine enough for that, and its
+    first one coarse enough. Where radii exceed their weights, that gives no end. Then this does:
+    |R(v - w)| ≥ |Rw| - Σ σ_i |v_i|, as the columns of R have the length 1. Return also whether
+    these are all: of weights that are all 0, ever finer ones are ever better, and with hundreds of
+    features the budget allows some, those around the exponents of the largest effect.
     """
-    spread, exponents = np.frexp(sigma)[1], np.frexp(sizes)[1]
-    width = max(WINDOW, 1 << int(np.ptp(spread)).bit_length())
-    _, margin = np.frexp(8 * len(reach) * reach.max())
-    first = np.arange(-exponents.max() - width - margin, bits - exponents.min() + margin + 1)
-    return first[:, None] + np.arange(width)
+    sizes, radii = np.abs(problem.weights), problem.radii(loss)
+    begin = 2 - int(np.frexp(sizes + radii)[1].min()) - problem.width
+    zeros = math.sqrt(problem.loss(np.zeros_like(sizes))) - math.sqrt(loss) * (1 + 1e-9)
+    least = max(np.max(sizes - radii), zeros / float(np.cumsum(problem.sigma)[-1]))
+    last = problem.bits - int(np.frexp(least)[1]) if least > 0 else problem.exponents.max()
+    first = np.arange(begin, max(begin, last) + 1)
+    most = max(1, BUDGET // 4 // (len(sizes) * (problem.bits + 2)))
+    if len(first) > most:
+        far = np.abs(first - problem.middle)
+        return first[np.argsort(far, kind="stable")[:most]], False
+    return first, bool(least > 0)
 
 
-def round_each(targets: Floats, exponents: Integers, top: int) -> Floats:
-    """Round targets, of shape (m,), to the nearest value that exponents, (m, width), allow each.
+def round_to(targets: Floats, first: Integers, problem: Problem) -> Floats:
+    """Round targets, of shape (m,), to the nearest value of the windows that begin at `first`.
 
-    A tie between two multipliers goes to the greater, between exponents to the lower.
+    Nearest are a multiple at the finest exponent that has the size of the target, or at one of
+    those around. A tie between two multipliers goes to the greater, between exponents to the lower.
     """
+    exponents = around(targets, first, problem)
     multipliers = 2 * np.floor(np.ldexp(targets[:, None], exponents) / 2) + 1
-    values = np.ldexp(multipliers.clip(-top, top), -exponents)
+    values = np.ldexp(multipliers.clip(-problem.top, problem.top), -exponents)
     nearest = np.abs(values - targets[:, None]).argmin(axis=1)
     return np.asarray(values[np.arange(len(targets)), nearest])
 
 
-@lru_cache(maxsize=1)  # gptq and optimal start from the same
+def around(targets: Floats, first: Integers, problem: Problem) -> Integers:
+    """Return the exponents of windows that have values next to targets, (m, bits + 2) of them."""
+    sizes = np.maximum(np.abs(targets), np.finfo(float).tiny)  # next to 0 is the finest
+    near = (problem.bits - np.frexp(sizes)[1])[:, None] + np.arange(-problem.bits, 2)
+    return np.asarray(near.clip(first[:, None], first[:, None] + problem.width - 1))
+
+
+def step(values: Floats, first: Integers, problem: Problem) -> Floats:
+    """Return the next lower and the next higher value of the window, (2, n); itself if none is."""
+    exponents = around(values, first, problem)
+    scaled = np.ldexp(values[:, None], exponents)
+    down, up = 2 * np.ceil(scaled / 2 - 0.5) - 1, 2 * np.floor(scaled / 2 + 0.5) + 1
+    lower = np.where(down < -problem.top, -np.inf, np.ldexp(down.clip(max=problem.top), -exponents))
+    higher = np.where(up > problem.top, np.inf, np.ldexp(up.clip(min=-problem.top), -exponents))
+    both = np.array([lower.max(axis=1), higher.min(axis=1)])
+    return np.where(np.isfinite(both), both, values)
+
+
 @np.errstate(over="ignore", invalid="ignore")
-def planes(problem: Problem) -> tuple[Floats, Floats]:
+def planes(problem: Problem, first: Integers) -> tuple[Floats, Floats]:
     """Round from the last weight to the first in every window, passing each error on, as GPTQ does.
 
-    Return the values, of shape (n_windows, n), and their losses.
+    `first` are the first exponents of the windows. Return the values, of shape (n_windows, n), and
+    their losses.
     """
-    windows, factor = problem.windows, problem.factor * problem.sigma
-    values = np.zeros((len(windows), len(factor)))
-    carried, losses = np.zeros_like(values), np.zeros(len(windows))
+    factor = problem.factor * problem.sigma
+    values = np.zeros((len(first), len(factor)))
+    carried, losses = np.zeros_like(values), np.zeros(len(first))
     for i in reversed(range(len(factor))):
         target = problem.weights[i] - carried[:, i] / factor[i, i]
-        values[:, i] = round_each(target, windows, 2**problem.bits - 1)
+        values[:, i] = round_to(target, first, problem)
         losses += ((values[:, i] - target) * factor[i, i]) ** 2
         carried[:, :i] += factor[:i, i] * (values[:, i] - problem.weights[i])[:, None]
     return values, losses
@@ -144,69 +198,116 @@ def planes(problem: Problem) -> tuple[Floats, Floats]:
 
 def gptq(problem: Problem) -> Floats:
     """Round by nearest-plane, in the window that it suits best."""
-    values, losses = planes(problem)
-    return np.asarray(values[np.argmin(losses)])
+    middle, half = problem.middle, problem.width // 2
+    some, losses = planes(problem, np.arange(middle - half, middle + half + 1))
+    best = some[np.argmin(losses)]
+    first, _ = plausible(problem, problem.loss(best))
+    others, losses = planes(problem, first)
+    return np.asarray(min(best, others[np.argmin(losses)], key=problem.loss))
 
 
 def nearest(problem: Problem) -> Floats:
     """Round each weight for itself, as if no features correlated."""
-    return gptq(replace(problem, factor=np.eye(len(problem.factor))))
+    n = len(problem.weights)
+    return gptq(replace(problem, factor=np.eye(n), reach=np.ones(n)))
+
+
+def polish(problem: Problem, values: Floats, first: int, budget: int) -> tuple[Floats, int]:
+    """Move one weight to a neighbour in the window, or not, and another one to what suits it then.
+
+    Weight after weight, until none helps. Return the weights, and what this took of the budget.
+    """
+    C, weights, sigma = problem.correlation, problem.weights, problem.sigma
+    n, loss = len(weights), problem.loss(values)
+    window = np.full(3 * n, first)
+    since, i, cost = 0, 0, 0
+    while since < n and cost < budget:
+        cost += STEP + n * (3 * (problem.bits + 2) + n)
+        delta = (values - weights) * sigma
+        slope = np.cumsum(C * delta, axis=1)[:, -1]  # half the gradient of δᵀCδ
+        steps = np.append(step(values[i : i + 1], window[:1], problem), values[i])
+        moves = (steps - values[i]) * sigma[i]
+        # of shape (3, n): after each of these moves, what suits another weight j, and its gain
+        slopes = slope + moves[:, None] * C[i]
+        targets = weights + (delta - slopes) / sigma
+        best = round_to(targets.ravel(), window, problem).reshape(3, n)
+        others = (best - values) * sigma
+        growth = others * (others + 2 * slopes)
+        growth[:, i] = 0
+        growth += (moves * (moves + 2 * slope[i]))[:, None]
+        k, j = divmod(int(growth.argmin()), n)
+        moved = values.copy()
+        moved[j], moved[i] = best[k, j], steps[k]
+        since, i = since + 1, (i + 1) % n
+        if (found := problem.loss(moved)) < loss:
+            values, loss, since = moved, found, 0
+    return values, cost
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def optimal(problem: Problem) -> tuple[Floats, bool, int]:
-    """Enumerate window after window, the most promising first, for a better model than by `gptq`.
+def search(problem: Problem, best: Floats) -> tuple[Floats, bool, int]:
+    """Search window after window, the most promising first, for a better model than `best`.
 
     Return the best, whether that is proven, and the number of nodes visited.
     """
-    _, losses = planes(problem)
-    best = gptq(problem)
     factor, target = problem.factor * problem.sigma, problem.weights.tolist()
-    proven, nodes, budget = True, 0, NODES // len(target)
-    for k in np.argsort(losses, kind="stable"):
-        loss = problem.loss(best)
-        values, complete = candidates(problem, problem.windows[k], loss)
-        proven = proven and complete
-        if not values:
-            continue
-        found, complete, visited = closest(factor, target, values, loss, budget - nodes)
-        nodes, proven = nodes + visited, proven and complete
-        if found:
-            best = min(best, np.array(found), key=problem.loss)
-        if nodes >= budget and not proven:
-            break
-    # behind the last window |R(v - w)| ≥ |Rw| - Σ σ_i |v_i|, as the columns of R have the length 1
-    zeros = math.sqrt(problem.loss(np.zeros_like(best)))
-    largest = math.ldexp(2**problem.bits - 1, -int(problem.windows[-1, 0]))
-    least = zeros - largest * float(np.cumsum(problem.sigma)[-1])
-    return best, proven and least > math.sqrt(problem.loss(best)) * (1 + 1e-9), nodes
+    each = NODE + len(target)
+    nodes, budget = 0, BUDGET
+    tried, done = set[int](), set[int]()
+    first, whole = plausible(problem, problem.loss(best))
+    while budget > 0 and (fresh := sorted({*first.tolist()} - tried)):
+        rounded, losses = planes(problem, np.array(fresh))
+        for k in np.argsort(losses, kind="stable"):
+            if budget <= 0:
+                break
+            tried.add(fresh[k])
+            values, complete, cost = candidates(problem, fresh[k], problem.loss(best))
+            budget -= cost
+            if values:
+                polished, cost = polish(problem, rounded[k], fresh[k], budget // PART)
+                budget -= cost
+                if problem.loss(polished) < problem.loss(best):
+                    best = polished
+                    values, complete, cost = candidates(problem, fresh[k], problem.loss(best))
+                    budget -= cost
+            if values:
+                most = max(0, budget // PART // each)
+                found, ended, visited = closest(factor, target, values, problem.loss(best), most)
+                nodes, budget = nodes + visited, budget - visited * each
+                complete = complete and ended
+                if found:
+                    best = min(best, np.array(found), key=problem.loss)
+            if complete:
+                done.add(fresh[k])
+        first, whole = plausible(problem, problem.loss(best))  # which ends where it had no end
+    return best, whole and {*first.tolist()} <= done, nodes
 
 
-def candidates(
-    problem: Problem, exponents: Integers, loss: float
-) -> tuple[list[list[float]], bool]:
+def candidates(problem: Problem, first: int, loss: float) -> tuple[list[list[float]], bool, int]:
     """List the values in a window, ascending, that each weight can have in a better model.
 
     The list is empty if some weight has none. Return also whether it is complete: of a weight with
-    more than `VALUES` values, only those near it are listed.
+    more than `VALUES` values, only those near it are listed. And how many numbers it looked at.
     """
-    half, complete = 2 ** (problem.bits - 1), True
-    radii = problem.reach * (math.sqrt(loss) * (1 + 1e-9))  # more than rounding errors take
+    half, whole = 2 ** (problem.bits - 1), True
+    exponents = np.arange(first, first + problem.width)
+    weights, radii = problem.weights[:, None], problem.radii(loss)[:, None]
+    while True:  # multipliers are 2m + 1, m from low to high - 1
+        low = np.ceil((np.ldexp(weights - radii, exponents) - 1) / 2).clip(-half, half)
+        high = np.floor((np.ldexp(weights + radii, exponents) + 1) / 2).clip(-half, half)
+        counts = (high - low).clip(0)
+        many = counts.sum(axis=1) > VALUES
+        if not many.any():
+            break
+        radii[many], whole = radii[many] / 2, False
+    if not counts.any(axis=1).all():
+        return [], whole, counts.size
     values = []
-    for weight, radius in zip(problem.weights, radii / problem.sigma, strict=True):
-        while True:  # multipliers are 2m + 1, m from first to end - 1
-            first = np.ceil((np.ldexp(weight - radius, exponents) - 1) / 2).clip(-half, half)
-            end = np.floor((np.ldexp(weight + radius, exponents) + 1) / 2).clip(-half, half)
-            count = (end - first).clip(0).sum()
-            if count <= VALUES:
-                break
-            radius, complete = radius / 2, False
-        if not count:
-            return [], complete
-        runs = zip(first, end, exponents, strict=True)
-        allowed = [np.ldexp(2 * np.arange(*m) + 1, -exponent) for *m, exponent in runs]
+    for row, count in enumerate(counts):
+        runs = [(low[row, k], high[row, k], exponents[k]) for k in np.flatnonzero(count)]
+        allowed = [np.ldexp(2 * np.arange(*m) + 1, -e) for *m, e in runs]
         values.append(np.sort(np.concatenate(allowed)).tolist())
-    return values, complete
+    return values, whole, counts.size + int(counts.sum())
 
 
 def add_intercept(values: Floats, growth: Fraction, sums: Sums) -> tuple[LinearModel, Fraction]:

@@ -1,6 +1,8 @@
 import itertools
 import math
+from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,22 +11,25 @@ from hypothesis import strategies as st
 
 from stages.predictor.document import odd
 from stages.quantizer import solve
-from stages.quantizer.closest import reach
+from stages.quantizer.closest import closest, reach
 from stages.quantizer.solve import (
-    NODES,
+    BUDGET,
     SHARE,
-    SMALL,
     WINDOW,
     Problem,
     Quantized,
+    gptq,
     nearest,
-    optimal,
-    planes,
+    plausible,
+    polish,
+    pose,
     quantize,
-    round_each,
+    round_to,
+    search,
     shortest,
-    windows,
+    step,
 )
+from stages.quantizer.solve import planes as round_planes
 from stages.regression import scores
 from stages.regression.fit import OWN, cholesky, fit, fold
 from stages.regression.linear import LinearModel
@@ -52,11 +57,18 @@ def factor_of(correlation: np.ndarray) -> np.ndarray:
     return cholesky(correlation, range(len(correlation)))[0]
 
 
-def problem_of(coef: np.ndarray, sums: Sums, bits: int) -> Problem:
-    factor = factor_of(sums.correlation[:-1, :-1])
-    std, far = sums.std[:-1], reach(factor)
-    sizes = np.maximum(np.abs(coef), SMALL * sums.std[-1] / std)
-    return Problem(coef, std, factor, far, bits, windows(sizes, std, far, bits))
+def find(coef: np.ndarray, sums: Sums, bits: int) -> tuple[np.ndarray, bool, int]:
+    """Search for the best weights; return them, whether they are proven, and the nodes."""
+    problem, place, _ = pose(coef, sums, bits)
+    values, proven, nodes = search(problem, gptq(problem))
+    return values[place], proven, nodes
+
+
+def window_of(bits: int, weights: np.ndarray, C: np.ndarray, sigma: np.ndarray) -> Problem:
+    """Make a problem whose features stay in their order."""
+    factor = np.linalg.cholesky(C).T
+    exponents = bits - np.frexp(weights)[1]
+    return Problem(weights, sigma, C, factor, reach(factor), exponents, bits, WINDOW)
 
 
 def weights_growth(sums: Sums, before: np.ndarray, after: np.ndarray) -> Fraction:
@@ -121,8 +133,7 @@ def test_optimal_is_the_best_of_all_codes_and_exponents(n: int, bits: int, seed:
     rows = some_rows(seed, n)
     model, sums = model_of(rows), rows.sums
     best = brute_force(model.coef, sums, bits, range(-8, 24 if n == 3 else 40))
-    problem = problem_of(model.coef, sums, bits)
-    values, proven, nodes = optimal(problem)
+    values, proven, nodes = find(model.coef, sums, bits)
     assert proven
     assert nodes > 0
     found = float(weights_growth(sums, model.coef, values))
@@ -140,7 +151,7 @@ def test_optimal_is_the_best_for_three_features(bits: int, seed: int) -> None:
     rows = some_rows(seed, 3)
     model, sums = model_of(rows), rows.sums
     best = brute_force(model.coef, sums, bits, range(-6, 20))
-    values, proven, _ = optimal(problem_of(model.coef, sums, bits))
+    values, proven, _ = find(model.coef, sums, bits)
     assert proven
     assert float(weights_growth(sums, model.coef, values)) == pytest.approx(best, rel=1e-9)
 
@@ -164,7 +175,7 @@ def test_weights_of_hugely_different_size_get_the_best_of_all_windows(
     rows = some_rows(11, 2)
     weights, sums = np.array(coef), rows.sums
     best = brute_force(weights, sums, bits, range(-8, 60))
-    values, proven, _ = optimal(problem_of(weights, sums, bits))
+    values, proven, _ = find(weights, sums, bits)
     assert proven == any(coef)
     if not best:
         assert values.tolist() == coef
@@ -182,7 +193,7 @@ def test_any_two_weights_get_the_best_of_all(
     sums, coef = some_rows(seed, 2).sums, np.array([first, second])
     coef[np.abs(coef) < 1e-4] = 1e-4
     best = brute_force(coef, sums, bits, range(-8, 50))
-    values, proven, _ = optimal(problem_of(coef, sums, bits))
+    values, proven, _ = find(coef, sums, bits)
     assert proven
     found = float(weights_growth(sums, coef, values))
     assert found == pytest.approx(best, rel=1e-9, abs=1e-25)
@@ -223,10 +234,8 @@ def test_planes_is_gptq_by_conditional_means(bits: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     n = 6
     C, sigma, weights = random_correlation(rng, n), np.exp(rng.normal(size=n)), rng.normal(size=n)
-    exponents = np.arange(-3, 5)[:, None] + np.arange(WINDOW)
-    factor = np.linalg.cholesky(C).T
-    problem = Problem(weights, sigma, factor, reach(factor), bits, exponents)
-    found, losses = planes(problem)
+    problem = window_of(bits, weights, C, sigma)
+    found, losses = round_planes(problem, np.arange(-3, 5))
     for start, in_window, loss in zip(range(-3, 5), found, losses, strict=True):
         values, _ = every_value(bits, range(start, start + WINDOW))
         delta = np.zeros(n)
@@ -243,40 +252,78 @@ def test_planes_is_gptq_by_conditional_means(bits: int, seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(5))
 @pytest.mark.parametrize("bits", [1, 2, 4])
-def test_nearest_takes_the_closest_values_of_the_window_that_suits_best(
-    bits: int, seed: int
-) -> None:
+@pytest.mark.parametrize("way", [gptq, nearest])
+def test_the_window_is_the_one_that_suits_best(way: Any, bits: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
-    rows = some_rows(seed, 4)
-    sums, coef = rows.sums, rng.normal(size=4) * np.exp2(rng.integers(-12, 12, 4))
-    found = nearest(problem_of(coef, sums, bits))
-    choices = []
-    for start in range(-40, 40):
-        values, _ = every_value(bits, range(start, start + WINDOW))
-        taken = np.array([closest_value(weight, values) for weight in coef])
-        choices.append((float(np.sum(((taken - coef) * sums.std[:-1]) ** 2)), taken))
-    cost, taken = min(choices, key=lambda choice: choice[0])
-    assert np.sum(((found - coef) * sums.std[:-1]) ** 2) == pytest.approx(cost, rel=1e-12)
-    assert (np.abs(found - coef) <= np.abs(taken - coef)).all()
+    sums, coef = some_rows(seed, 4).sums, rng.normal(size=4) * np.exp2(rng.integers(-12, 12, 4))
+    problem, _, _ = pose(coef, sums, bits)
+    if way is nearest:
+        problem = replace(problem, factor=np.eye(4))
+    _, losses = round_planes(problem, np.arange(-60, 60))
+    assert problem.loss(way(problem)) == pytest.approx(losses.min(), rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_a_window_that_is_left_out_holds_no_better_model(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    sums, coef = some_rows(seed, 3).sums, rng.normal(size=3) * np.exp2(rng.integers(-9, 9, 3))
+    problem, _, _ = pose(coef, sums, 1 + seed % 4)
+    loss = problem.loss(gptq(problem)) * (1 + seed % 3)
+    first, whole = plausible(problem, loss)
+    assert whole
+    _, losses = round_planes(problem, np.arange(-80, 80))
+    better = np.arange(-80, 80)[losses < loss * (1 - 1e-9)]
+    assert {*better.tolist()} <= {*first.tolist()}
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("bits", [1, 2, 3])
+def test_polish_ends_where_no_neighbour_helps(bits: int, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    n, first = 4, -2
+    C, sigma, weights = random_correlation(rng, n), np.exp(rng.normal(size=n)), rng.normal(size=n)
+    problem = window_of(bits, weights, C, sigma)
+    values, _ = every_value(bits, range(first, first + WINDOW))
+    start = rng.choice(values, n)
+    before = start.copy()
+    found, cost = polish(problem, start, first, BUDGET)
+    assert (start == before).all()
+    assert cost > 0
+    assert set(found) <= set(values)
+    column = np.unique(values)
+    for i, j in itertools.product(range(n), repeat=2):
+        k = int(np.searchsorted(column, found[i]))
+        for own, other in itertools.product(column[max(0, k - 1) : k + 2], column):
+            moved = found.copy()
+            moved[j], moved[i] = other, own
+            assert problem.loss(moved) >= problem.loss(found) * (1 - 1e-9)
+
+
+def round_one(target: float, first: int, bits: int, width: int = WINDOW) -> float:
+    problem = replace(window_of(bits, np.ones(1), np.eye(1), np.ones(1)), width=width)
+    return float(round_to(np.array([target]), np.array([first]), problem)[0])
 
 
 def test_ties_go_to_the_greater_multiplier_and_to_the_lower_exponent() -> None:
-    def of(target: float, *exponents: int, top: int = 7) -> float:
-        return float(round_each(np.array([target]), np.array([exponents]), top)[0])
-
-    assert [of(target, 0) for target in (2, -2, 0, 4, -4)] == [3, -1, 1, 5, -3]
-    assert of(1.5, -1, 0, top=1) == 2  # 1 · 2^1 and 1 · 2^0 are as near
-    assert of(0, 0, 1, 2) == 0.25
-    assert [of(target, 0) for target in (100, -100, 8, -8)] == [7, -7, 7, -7]
+    at_0 = [round_one(target, 0, 3, width=1) for target in (2, -2, 0, 4, -4)]
+    assert at_0 == [3, -1, 1, 5, -3]
+    assert round_one(1.5, -1, 1, width=2) == 2  # 1 · 2^1 and 1 · 2^0 are as near
+    assert round_one(0, 0, 3, width=3) == 0.25
+    assert [round_one(x, 0, 3, width=1) for x in (100, -100, 8, -8)] == [7, -7, 7, -7]
 
 
-@given(st.floats(-1e6, 1e6), st.integers(-20, 20), st.integers(1, 6))
-def test_round_each_is_as_near_as_any_value(target: float, start: int, bits: int) -> None:
-    exponents = range(start, start + WINDOW)
-    values, _ = every_value(bits, exponents)
-    found = round_each(np.array([target]), np.array([list(exponents)]), 2**bits - 1)[0]
+@given(st.floats(-1e6, 1e6), st.integers(-30, 30), st.integers(1, 6))
+def test_the_nearest_and_the_next_values_are_those_of_all(
+    target: float, first: int, bits: int
+) -> None:
+    values, _ = every_value(bits, range(first, first + WINDOW))
+    found = round_one(target, first, bits)
     assert found in values
     assert abs(found - target) == np.abs(values - target).min()
+    problem = window_of(bits, np.ones(1), np.eye(1), np.ones(1))
+    lower, higher = step(np.array([found]), np.array([first]), problem)[:, 0]
+    assert lower == max(values[values < found], default=found)
+    assert higher == min(values[values > found], default=found)
 
 
 # degenerate features and weights
@@ -384,27 +431,60 @@ def test_hundreds_of_correlated_features_stay_within_the_budget() -> None:
         best, gptq = (quantize(model.coef, sums, bits, way) for way in ("optimal", "gptq"))
         check_format(best, bits)
         assert not best.optimal
-        assert 0 < best.nodes <= NODES // n
+        assert 0 < best.nodes <= BUDGET // n
         assert growth(sums, model.coef, best.model) <= growth(sums, model.coef, gptq.model)
+
+
+@pytest.mark.parametrize("kind", ["powers", "counters", "huge"])
+def test_no_table_takes_more_than_the_budget(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    t = np.arange(80) / 8
+    X = {
+        "powers": t[:, None] ** np.arange(1, 8),
+        "counters": np.column_stack([t, t * 8 + rng.integers(0, 2, 80), t + t**2 / 2**20]),
+        "huge": rng.normal(size=(80, 4)) * [1e99, 1.0, 1e-99, 1.0],
+    }[kind]
+    rows = Rows(X, np.sin(t) + 0.1 * rng.normal(size=80))
+    sums, coef = rows.sums, model_of(rows).coef
+    spent: list[int] = []
+
+    def count(*args: Any) -> Any:
+        found = closest(*args)
+        spent.append(found[2] * (solve.NODE + len(coef)))
+        return found
+
+    monkeypatch.setattr(solve, "closest", count)
+    for bits in (1, 8, 16):
+        spent.clear()
+        check_format(quantize(coef, sums, bits, "optimal"), bits)
+        assert sum(spent) <= BUDGET
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 6))
+def test_no_way_of_rounding_is_better_than_optimal(seed: int, n: int, bits: int) -> None:
+    rows = some_rows(seed, n, n + 3)
+    sums, model = rows.sums, model_of(rows)
+    found = {way: quantize(model.coef, sums, bits, way).model for way in WAYS}
+    error = {way: scores.mse(sums, one) for way, one in found.items()}
+    assert error["optimal"] <= min(error.values()) * (1 + Fraction(1, 10**9))
 
 
 def test_a_spent_budget_is_never_called_a_proof(monkeypatch: pytest.MonkeyPatch) -> None:
     rows = some_rows(1, 4)
-    model = model_of(rows)
-    whole = [optimal(problem_of(model.coef, rows.sums, bits)) for bits in (1, 2, 3)]
-    for bits, (values, proven, nodes) in enumerate(whole, 1):
+    coef, sums = model_of(rows).coef, rows.sums
+    for bits in (1, 2, 3):
+        values, proven, nodes = find(coef, sums, bits)
         assert proven
-        problem = problem_of(model.coef, rows.sums, bits)
-        for budget in (0, 1, 5, nodes - 1):
-            monkeypatch.setattr(solve, "NODES", budget * 4)
-            cut, proven, visited = optimal(problem)
-            assert not proven
-            assert visited <= budget
-            assert problem.loss(cut) >= problem.loss(values)
-        monkeypatch.setattr(solve, "NODES", nodes * 4)
-        again, proven, _ = optimal(problem)
-        assert proven
-        assert again.tolist() == values.tolist()
+        problem, place, _ = pose(coef, sums, bits)
+        for budget in (0, 1, 1000, 10_000):
+            monkeypatch.setattr(solve, "BUDGET", budget)
+            cut, proven, visited = find(coef, sums, bits)
+            assert not proven or (cut == values).all()
+            assert visited <= nodes
+            assert problem.loss(cut[np.argsort(place)]) >= problem.loss(values[np.argsort(place)])
+            assert not proven or budget > 0
+        monkeypatch.undo()
 
 
 # the intercept
@@ -437,7 +517,8 @@ def test_shortest_is_the_first_of_all_exponents(value: Fraction, tolerance: Frac
     number, unit = found.numerator, Fraction(1, found.denominator)
     while number and number % 2 == 0:
         number, unit = number // 2, unit * 2
-    assert all(abs(k * unit - value) >= abs(found - value) for k in (number - 1, number + 1))
+    others = (number - 1, number + 1) if number else ()  # 0 does not tell its unit
+    assert all(abs(k * unit - value) >= abs(found - value) for k in others)
     if value**2 > tolerance:  # no exponent below does, with any number
         for unit in (unit * 2**k for k in range(1, 13)):
             middle = math.floor(value / unit)
