@@ -1,4 +1,4 @@
-"""Hold the workflow to what its linters do not know."""
+"""Hold the workflow to what its linters do not know; zizmor knows of rights and pins."""
 
 import re
 from pathlib import Path
@@ -21,10 +21,10 @@ def inputs(action: str) -> list[dict[str, Any]]:
     return [step["with"] for step in STEPS if step.get("uses", "").startswith(f"{action}@")]
 
 
-def test_the_jobs_run_in_sequence_and_not_for_ever() -> None:
+def test_the_jobs_have_the_names_of_the_assignment_and_run_in_sequence() -> None:
+    assert [*JOBS] == ["test_suite", "train_and_quantize", "build_and_test_container"]
     assert [job.get("needs") for job in JOBS.values()] == [None, *list(JOBS)[:-1]]
     assert all(job["timeout-minutes"] <= 20 for job in JOBS.values())
-    assert WORKFLOW["concurrency"]["cancel-in-progress"].count("== 'pull_request'") == 1
 
 
 def test_the_rehearsal_runs_the_scripts_of_the_jobs_and_hands_on_what_they_upload() -> None:
@@ -36,51 +36,41 @@ def test_the_rehearsal_runs_the_scripts_of_the_jobs_and_hands_on_what_they_uploa
     assert f"cp -r --parents {' '.join(artifact['path'].split())} " in REHEARSAL
 
 
-def test_tables_that_git_does_not_keep_are_fetched_from_a_remote_first(tmp_path: Path) -> None:
-    for name in ("test", "pipeline"):
-        script = Path(".ci", name).read_text(encoding="utf-8")
-        assert script.index(".ci/pull\n") < script.index("dvc repro")
+def test_nothing_is_fetched_where_there_is_no_remote(tmp_path: Path) -> None:
     (tmp_path / ".dvc").mkdir()
     (tmp_path / ".dvc/config").write_text("[core]\n    analytics = false\n")
-    assert run(str(Path(".ci/pull").resolve()), cwd=tmp_path).returncode == 0
+    assert run("bash", str(Path(".ci/pull").resolve()), cwd=tmp_path).returncode == 0
     assert [path.name for path in tmp_path.iterdir()] == [".dvc"]  # and nothing is installed
 
 
 def test_every_platform_makes_the_same_bytes_and_one_uploads_them() -> None:
-    strategy = JOBS["pipeline"]["strategy"]
+    strategy = JOBS["train_and_quantize"]["strategy"]
     assert strategy["fail-fast"] is False
-    assert len(strategy["matrix"]["os"]) == 3
-    [upload] = [step for step in JOBS["pipeline"]["steps"] if "if" in step]
+    assert {re.split(r"-\d+", os)[0] for os in strategy["matrix"]["os"]} == {
+        *("ubuntu", "macos", "windows")
+    }
+    [upload] = [step for step in JOBS["train_and_quantize"]["steps"] if "if" in step]
     assert upload["if"] == f"matrix.os == '{strategy['matrix']['os'][0]}'"
 
 
-def test_ci_runs_the_python_of_the_image_and_the_oldest() -> None:
+def test_ci_runs_the_python_of_the_image_the_oldest_and_windows() -> None:
     dockerfile = Path("Dockerfile").read_text(encoding="utf-8")
     project = Path("pyproject.toml").read_text(encoding="utf-8")
     [newest] = re.findall("^FROM python:([0-9.]+)-", dockerfile, re.M)
     [oldest] = re.findall('^requires-python = ">=(.+)"', project, re.M)
-    legs = JOBS["test"]["strategy"]["matrix"]["include"]
-    assert [leg["python"] for leg in legs] == [newest, oldest]
+    legs = JOBS["test_suite"]["strategy"]["matrix"]["include"]
+    assert {(leg["os"].split("-")[0], leg["python"]) for leg in legs} == {
+        *(("ubuntu", newest), ("ubuntu", oldest), ("windows", newest))
+    }
     given = [each["python-version"] for each in inputs("actions/setup-python")]
     assert given == ["${{ matrix.python }}", newest, newest]
 
 
-def test_nothing_has_more_rights_than_to_read() -> None:
-    assert WORKFLOW["permissions"] == {"contents": "read"}
-    assert not any("permissions" in job for job in JOBS.values())
-    assert all(given["persist-credentials"] is False for given in inputs("actions/checkout"))
-
-
-def test_actions_are_pinned_and_each_to_one_version() -> None:
-    used = re.findall(r"\buses: (.+)", TEXT)
-    assert all(re.fullmatch(r"[\w/-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", line) for line in used)
-    assert len(set(used)) == len({line.partition("@")[0] for line in used})
-
-
 def test_only_what_is_tested_is_pushed_and_only_from_main() -> None:
     assert WORKFLOW[True]["push"] == {"branches": ["main"]}  # `on`, in YAML 1.1
-    login, *rest = last = [step for step in JOBS["image"]["steps"] if "if" in step]
-    assert JOBS["image"]["steps"][-len(last) :] == last
+    steps = JOBS["build_and_test_container"]["steps"]
+    login, *rest = last = [step for step in steps if "if" in step]
+    assert steps[-len(last) :] == last
     assert login["if"] == "github.event_name == 'push' && vars.DOCKERHUB_USERNAME != ''"
     assert {step["if"] for step in rest} == {f"steps.{login['id']}.outcome == 'success'"}
     assert all(f"`{name}`" in CONTRIBUTING for name in re.findall(r"(?:vars|secrets)\.(\w+)", TEXT))
