@@ -20,7 +20,7 @@ RUN mkdir bin \
  && printf '#!/bin/sh\nexec python -P -m stages.%s "$@"\n' 'serve --host 0.0.0.0' > bin/serve \
  && chmod -R a+rX,go-w . && chmod a+x bin/*
 # What they import is compiled, without the time of the source, so that two builds are the same.
-RUN python -c "import py_compile, sys, duckdb, stages.predict, stages.serve; [ \
+RUN python -c "import py_compile, sys, duckdb, urllib.request, stages.predict, stages.serve; [ \
       py_compile.compile(module.__file__, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH) \
       for module in list(sys.modules.values()) if (getattr(module, '__file__', None) or '').endswith('.py')]" \
  && bin/predict < /dev/null
@@ -33,9 +33,10 @@ WORKDIR /data
 USER 65532:65532
 EXPOSE 8080
 # a container that predicts a file has no server, and is healthy
+# hadolint ignore=DL3025
 HEALTHCHECK --interval=10s --timeout=3s \
-  CMD ! grep -qzx serve /proc/1/cmdline || \
-      python -ISc "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/v2/health/ready')"
+  CMD ! grep -qzxE '(stages[.])?serve' /proc/1/cmdline || \
+      python -PSc "from urllib.request import urlopen; urlopen('http://127.0.0.1:8080/v2/health/ready')"
 CMD ["predict"]
 
 ARG SOURCE=unknown

@@ -45,7 +45,8 @@ def test_another_predictor_over_that_of_the_image_gives_the_bits_of_this_machine
         path.chmod(0o755)
     volumes = ("-v", f"{folder}:/data:ro")
     mounted = ("-v", f"{folder / PREDICTOR}:/opt/project/{PREDICTOR}:ro")
-    inside = ("docker", "run", "--rm", *LOCKED, *volumes, *mounted, image, str(RAW))
+    command = ("predict", str(RAW))
+    inside = ("docker", "run", "--rm", *LOCKED, *volumes, *mounted, image, *command)
     outside = (sys.executable, "-m", "stages.predict", str(RAW))
     here, there = (
         subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True)
