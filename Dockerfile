@@ -20,7 +20,8 @@ RUN mkdir bin \
  && printf '#!/bin/sh\nexec python -P -m stages.%s "$@"\n' 'serve --host 0.0.0.0' > bin/serve \
  && chmod -R a+rX,go-w . && chmod a+x bin/*
 # What they import is compiled, without the time of the source, so that two builds are the same.
-RUN python -c "import py_compile, sys, duckdb, urllib.request, stages.predict, stages.serve; [ \
+RUN python -c "import py_compile, sys, duckdb, urllib.request, \
+      stages.predict, stages.serve, stages.predictor.server; [ \
       py_compile.compile(module.__file__, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH) \
       for module in list(sys.modules.values()) if (getattr(module, '__file__', None) or '').endswith('.py')]" \
  && bin/predict < /dev/null

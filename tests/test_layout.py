@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import imported
+from tests.conftest import all_imported, imported
 
 COMMANDS = {"load", "train", "quantize", "evaluate", "predict", "serve", "gate", "report", "start"}
 # each may use those before
@@ -38,3 +38,11 @@ def test_the_tests_have_the_same_rooms() -> None:
     }
     for file in Path("tests").rglob("*.py"):
         assert "from tests.test_" not in file.read_text(encoding="utf-8").replace('"from tests', "")
+
+
+@pytest.mark.parametrize("command", ["predict", "serve"])
+def test_the_image_has_all_that_its_commands_import(command: str) -> None:
+    lines = Path(".dockerignore").read_text(encoding="utf-8").splitlines()
+    taken = {Path(line[1:]) for line in lines if line.startswith("!")}
+    for file in all_imported(Path(f"stages/{command}.py")):
+        assert taken & {file, *file.parents}, file

@@ -36,13 +36,6 @@ def test_the_rehearsal_runs_the_scripts_of_the_jobs_and_hands_on_what_they_uploa
     assert f"cp -r --parents {' '.join(artifact['path'].split())} " in REHEARSAL
 
 
-def test_nothing_is_fetched_where_there_is_no_remote(tmp_path: Path) -> None:
-    (tmp_path / ".dvc").mkdir()
-    (tmp_path / ".dvc/config").write_text("[core]\n    analytics = false\n")
-    assert run("bash", str(Path(".ci/pull").resolve()), cwd=tmp_path).returncode == 0
-    assert [path.name for path in tmp_path.iterdir()] == [".dvc"]  # and nothing is installed
-
-
 def test_every_platform_makes_the_same_bytes_and_one_uploads_them() -> None:
     strategy = JOBS["train_and_quantize"]["strategy"]
     assert strategy["fail-fast"] is False

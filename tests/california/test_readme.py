@@ -14,7 +14,7 @@ from tests.conftest import run, started
 
 DOCS = {path: path.read_text(encoding="utf-8") for path in sorted(Path("docs").glob("*.md"))}
 README = Path("README.md").read_text(encoding="utf-8")
-PAGES = {Path("README.md"): README} | DOCS
+PAGES = {Path("README.md"): README, **DOCS}
 TEXT = "\n".join(PAGES.values())
 
 
@@ -78,7 +78,7 @@ def test_the_table_of_formats_is_what_the_benchmark_prints(checkout: Path) -> No
 
 def test_the_map_names_every_room() -> None:
     cells = [row[0] for row in table("| | |")]
-    assert {f"`{room.parent}`" for room in Path("stages").glob("*/*.py")} <= set(cells)
+    assert {f"`{room.parent.as_posix()}`" for room in Path("stages").glob("*/*.py")} <= set(cells)
 
 
 def test_what_it_runs_from_nothing_is_what_ci_runs_first() -> None:
@@ -104,12 +104,12 @@ def test_every_file_that_is_linked_exists() -> None:
         for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
             if not target.startswith("../../actions/"):  # a page of GitHub
                 assert (page.parent / target).exists(), target
-    assert all(f"]({page})" in README for page in DOCS)
+    assert all(f"]({page.as_posix()})" in README for page in DOCS)
 
 
 def test_every_file_of_requirements_has_its_command() -> None:
     for file in Path("requirements").iterdir():
-        assert f"`pip install -r {file}" in TEXT
+        assert f"`pip install -r {file.as_posix()}" in TEXT
 
 
 @pytest.mark.slow
@@ -129,20 +129,11 @@ def test_the_commands_print_what_is_shown(page: Path, checkout: Path, sail: str)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "command",
-    [
-        "dvc plots show",
-        "dvc plots diff",
-        "dvc metrics diff --targets reports/scores.json",
-        "dvc exp show --only-changed",
-        "dvc exp run --queue -S 'quantize.bits=range(1,17)'",
-    ],
-)
+@pytest.mark.parametrize("command", re.findall("`(dvc (?:plots|metrics|exp) .+?)`", TEXT))
 def test_the_commands_within_the_text_run(command: str, checkout: Path) -> None:
-    assert f"`{command}`" in TEXT
     assert run("bash", "-c", command, cwd=checkout).returncode == 0
 
 
 def lines(text: str) -> list[str]:
-    return [line.rstrip() for line in text.splitlines()]
+    """Return lines without blanks at the end, nor the seconds of a stage that took long."""
+    return [re.sub(r"(, \d+ s)?\s*$", "", line) for line in text.splitlines()]
