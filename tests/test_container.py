@@ -27,7 +27,8 @@ from stages.columns.sql import identifier
 from stages.project.files import PAGE, PREDICTIONS, SAMPLE_COLUMNS
 from tests.conftest import csv_of
 
-pytestmark = pytest.mark.container
+pytestmark = [pytest.mark.container, pytest.mark.usefixtures("image")]
+Done = subprocess.CompletedProcess[bytes]
 
 REPOSITORY = Path(__file__).parent.parent
 BASE = "python:3.13-slim-trixie"
@@ -46,20 +47,19 @@ COLUMNS = ", ".join(map(identifier, NAMES))
 MANY = min(20_000_000, 160_000_000 // len(NAMES))  # rows, fewer where they are wide
 
 
-def docker(*args: str, data: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+def docker(*args: str, data: bytes | None = None) -> Done:
     return subprocess.run(["docker", *args], input=data or b"", capture_output=True)
 
 
-def build(tag: str, context: Path = REPOSITORY) -> subprocess.CompletedProcess[bytes]:
+def build(tag: str, context: Path = REPOSITORY) -> Done:
     given = [f"--build-arg={name}={value}" for name, value in ARGUMENTS.items()]
     return docker("build", "--network", "host", "--no-cache", *given, "-t", tag, str(context))
 
 
 @pytest.fixture(scope="module")
-def image() -> str:
+def image() -> None:
     built = build(IMAGE)
     assert built.returncode == 0, built.stdout[-2000:] + built.stderr[-2000:]
-    return IMAGE
 
 
 @pytest.fixture
@@ -70,13 +70,11 @@ def folder(tmp_path: Path) -> Iterator[Path]:
     shutil.rmtree(tmp_path, ignore_errors=True)
 
 
-def run(
-    image: str, *command: str, folder: Path | None = None, data: bytes | None = None
-) -> subprocess.CompletedProcess[bytes]:
+def run(*command: str, folder: Path | None = None, data: bytes | None = None) -> Done:
     """Run the image locked down."""
     volume = ["-v", f"{folder}:/data"] if folder else []
     stdin = ["-i"] if data is not None else []
-    return docker("run", "--rm", *stdin, *ALONE, *volume, image, *command, data=data)
+    return docker("run", "--rm", *stdin, *ALONE, *volume, IMAGE, *command, data=data)
 
 
 @contextmanager
@@ -97,101 +95,91 @@ def state(name: str) -> Any:
 
 def outside(*args: str) -> bytes:
     """Run predict on this machine."""
-    done = subprocess.run(
-        [sys.executable, "-m", "stages.predict", *args],
-        cwd=REPOSITORY,
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        check=True,
-    )
-    return done.stdout
+    command = [sys.executable, "-m", "stages.predict", *args]
+    return subprocess.check_output(command, cwd=REPOSITORY, stdin=subprocess.DEVNULL)
 
 
-def fails(done: subprocess.CompletedProcess[bytes], *words: str) -> None:
+def fails(done: Done, *words: str) -> None:
     """Check that a command has ended with one line, which has these words."""
     assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
     assert all(word in done.stderr.decode() for word in words)
 
 
-def repeated(n_rows: int) -> str:
-    """Select so many rows: the test rows again and again, and what no format packs."""
-    return (
-        f"SELECT *, random() AS \"noise of this test\" FROM 'data/test/sample.parquet',"
-        f' range({n_rows}) AS numbers("number in this test") LIMIT {n_rows}'
-    )
+def repeat(n_rows: int, table: Path) -> None:
+    """Write so many rows: the test rows again and again."""
+    rows = f"SELECT {COLUMNS} FROM 'data/test/sample.parquet', range({n_rows}) AS n(of_this_test)"
+    duckdb.execute(f"COPY ({rows} LIMIT {n_rows}) TO ?", [str(table)])
 
 
-def test_the_image_tests_itself(image: str) -> None:
+def test_the_image_tests_itself() -> None:
     for command in ([], ["predict"]):
         for options in ([], ALONE):
-            done = docker("run", "--rm", *options, image, *command)
+            done = docker("run", "--rm", *options, IMAGE, *command)
             assert done.returncode == 0, done.stderr
             assert done.stdout == outside()
     for option in ("--help", "--card", "--sql=houses", "--c"):
-        assert run(image, "predict", option).stdout == outside(option)
+        assert run("predict", option).stdout == outside(option)
 
 
-def test_predictions_are_those_made_outside(image: str, folder: Path) -> None:
+def test_predictions_are_those_made_outside(folder: Path) -> None:
     for form in ("csv", "parquet"):
         path = str(folder / f"houses.{form}")
         duckdb.execute("COPY (FROM 'data/test/sample.parquet') TO ?", [path])
     expected = outside(str(folder / "houses.csv"))
-    assert run(image, "predict", "houses.csv", folder=folder).stdout == expected
-    command = ("predict", "/data/houses.parquet", "--output", "/data/out.parquet")
-    done = run(image, *command, folder=folder)
+    assert run("predict", "houses.csv", folder=folder).stdout == expected
+    done = run("predict", "houses.parquet", "--output", "/data/out.parquet", folder=folder)
     assert done.returncode == 0, done.stderr
-    rows = duckdb.execute("SELECT prediction FROM read_parquet(?)", [str(folder / "out.parquet")])
+    rows = duckdb.execute(f"SELECT prediction FROM '{folder}/out.parquet'").fetchall()
     there = [line.rsplit(b",", 1)[1] for line in expected.splitlines()[1:]]
-    assert [row[0] for row in rows.fetchall()] == [float(value) for value in there]
+    assert [row[0] for row in rows] == [float(value) for value in there]
     assert (folder / "out.parquet").stat().st_uid == 12345
     for form in ("csv", "parquet"):
         data = (folder / f"houses.{form}").read_bytes()
-        assert run(image, "predict", "--only", data=data).stdout.split()[1:] == there
+        assert run("predict", "--only", data=data).stdout.split()[1:] == there
 
 
-def test_a_mistake_is_one_line_and_leaves_nothing(image: str, folder: Path) -> None:
+def test_a_mistake_is_one_line_and_leaves_nothing(folder: Path) -> None:
     table = csv_of(NAMES, VALUES, [*VALUES[:-1], "x"])
-    (folder / "houses.csv").write_text(table)
     bad = f"row 2 below the header: {NAMES[-1]} is 'x'"
     command = ("predict", "houses.csv", "--output", "out.csv")
-    fails(run(image, *command, folder=folder), bad)
-    fails(run(image, "predict", data=table.encode()), bad)
-    folder.chmod(0o755)
+    (folder / "houses.csv").write_text(table)
+    fails(run(*command, folder=folder), bad)
+    fails(run("predict", data=table.encode()), bad)
     (folder / "houses.csv").write_text(csv_of(NAMES, VALUES))
-    fails(run(image, *command, folder=folder), "Permission denied", "--user")
+    folder.chmod(0o755)
+    fails(run(*command, folder=folder), "Permission denied", "--user")
     assert [path.name for path in folder.iterdir()] == ["houses.csv"]
 
 
-def test_a_long_pipe_needs_a_folder(image: str, folder: Path) -> None:
+def test_a_long_pipe_needs_a_folder(folder: Path) -> None:
     row = csv_of(VALUES)
     rows = (64 << 20) // len(row) + 1
     table = (csv_of(NAMES) + rows * row).encode()
     command = ("predict", "--only", "--output", "out.parquet")
-    fails(run(image, *command, data=table))
-    done = run(image, *command, folder=folder, data=table)
+    fails(run(*command, data=table))
+    done = run(*command, folder=folder, data=table)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in folder.iterdir()] == ["out.parquet"]
-    counted = duckdb.execute("SELECT count(*) FROM read_parquet(?)", [str(folder / "out.parquet")])
+    counted = duckdb.execute(f"SELECT count(*) FROM '{folder}/out.parquet'")
     assert counted.fetchall() == [(rows,)]
 
 
-def test_a_full_disk_leaves_nothing(image: str, folder: Path) -> None:
-    table = str(folder / "houses.csv")
-    duckdb.execute(f"COPY ({repeated(80_000)}) TO ?", [table])
+def test_a_full_disk_leaves_nothing(folder: Path) -> None:
+    repeat(80_000, folder / "houses.csv")
     command = "predict /data/houses.csv --output /small/out.csv; echo $?; ls -a /small"
     done = docker(
         *("run", "--rm", *ALONE, "-v", f"{folder}:/data"),
-        *("--tmpfs", "/small:size=1m,mode=1777", "--entrypoint", "sh", image, "-c", command),
+        *("--tmpfs", "/small:size=1m,mode=1777", "--entrypoint", "sh", IMAGE, "-c", command),
     )
     assert done.stdout.split() == [b"2", b".", b".."], done.stderr
     assert done.stderr.count(b"\n") == 1
     assert b"No space left on device" in done.stderr
 
 
-def test_stopping_it_leaves_nothing(image: str, folder: Path) -> None:
-    duckdb.execute(f"COPY ({repeated(MANY // 5)}) TO ?", [str(folder / "houses.parquet")])
+def test_stopping_it_leaves_nothing(folder: Path) -> None:
+    repeat(MANY // 5, folder / "houses.parquet")
     command = ("predict", "houses.parquet", "--output", "out.csv")
-    with background(*ALONE, "-v", f"{folder}:/data", image, *command) as name:
+    with background(*ALONE, "-v", f"{folder}:/data", IMAGE, *command) as name:
         deadline = time.monotonic() + 60
         while not list(folder.glob(".*.part")):
             assert not (folder / "out.csv").exists()
@@ -203,13 +191,12 @@ def test_stopping_it_leaves_nothing(image: str, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("form", ["csv", "parquet"])
-def test_many_rows_in_512_mb(image: str, folder: Path, form: str) -> None:
-    table = str(folder / f"houses.{form}")
-    duckdb.execute(f"COPY (SELECT {COLUMNS} FROM ({repeated(MANY)})) TO ?", [table])
-    command = ("predict", f"houses.{form}", "--only", "--output", "there.csv")
-    done = run(image, *command, folder=folder)
+def test_many_rows_in_512_mb(folder: Path, form: str) -> None:
+    table = folder / f"houses.{form}"
+    repeat(MANY, table)
+    done = run("predict", table.name, "--only", "--output", "there.csv", folder=folder)
     assert done.returncode == 0, done.stderr
-    outside(table, "--only", "--output", str(folder / "here.csv"))
+    outside(str(table), "--only", "--output", str(folder / "here.csv"))
     assert filecmp.cmp(folder / "there.csv", folder / "here.csv", shallow=False)
 
 
@@ -229,10 +216,10 @@ def contents(image: str) -> dict[str, tuple[object, ...]]:
     return files
 
 
-def test_what_is_in_the_image_and_a_fresh_clone_builds_the_same(image: str, folder: Path) -> None:
+def test_what_is_in_the_image_and_a_fresh_clone_builds_the_same(folder: Path) -> None:
     cloned = 'git ls-files -z | xargs -0 cp --parents -t "$0"'
     subprocess.run(["sh", "-c", cloned, folder], cwd=REPOSITORY, check=True)
-    first = contents(image)
+    first = contents(IMAGE)
     again = "predictor:again"
     assert build(again, folder).returncode == 0
     try:
@@ -249,8 +236,8 @@ def test_what_is_in_the_image_and_a_fresh_clone_builds_the_same(image: str, fold
     assert not [name for name in added if "pip" in name.lower().split("/")]
 
 
-def test_the_image_is_small_and_labelled(image: str) -> None:
-    [inspected] = json.loads(docker("inspect", image).stdout)
+def test_the_image_is_small_and_labelled() -> None:
+    [inspected] = json.loads(docker("inspect", IMAGE).stdout)
     # BuildKit does not keep the base where `docker inspect` sees it, this does
     docker("rm", docker("create", BASE).stdout.decode().strip())
     [base] = json.loads(docker("inspect", BASE).stdout)
@@ -262,11 +249,12 @@ def test_the_image_is_small_and_labelled(image: str) -> None:
     assert labels["org.opencontainers.image.licenses"] == "MIT"
 
 
-def test_the_image_serves_in_64_mb_is_healthy_and_ends_cleanly(image: str) -> None:
+def test_the_image_serves_in_64_mb_is_healthy_and_ends_cleanly() -> None:
     rows = f"SELECT {COLUMNS} FROM 'data/test/sample.parquet' LIMIT 100"
-    body = ",".join(row for [row] in duckdb.sql(f"SELECT to_json(t) FROM ({rows}) t").fetchall())
+    texts = duckdb.execute(f"SELECT to_json(t) FROM ({rows}) AS t").fetchall()
+    body = ",".join(text for [text] in texts)
     expected = outside("data/test/sample.parquet", "--only").split()[1:101]
-    with background(*SMALL, image, "serve") as name:
+    with background(*SMALL, IMAGE, "serve") as name:
         while state(name)["Health"]["Status"] == "starting":
             time.sleep(0.2)
         assert state(name)["Health"]["Status"] == "healthy"
