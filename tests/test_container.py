@@ -147,7 +147,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing(folder: Path) -> None:
     fails(run("predict", data=table.encode()), bad)
     (folder / "houses.csv").write_text(csv_of(NAMES, VALUES))
     folder.chmod(0o755)
-    fails(run(*command, folder=folder), "Permission denied", "--user")
+    fails(run(*command, folder=folder), "not writable", "--user")
     assert [path.name for path in folder.iterdir()] == ["houses.csv"]
 
 
