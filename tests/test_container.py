@@ -156,7 +156,7 @@ def test_a_long_pipe_needs_a_folder(folder: Path) -> None:
     rows = (64 << 20) // len(row) + 1
     table = (csv_of(NAMES) + rows * row).encode()
     command = ("predict", "--only", "--output", "out.parquet")
-    fails(run(*command, data=table))
+    fails(run(*command, data=table), "give it as a FILE")
     done = run(*command, folder=folder, data=table)
     assert done.returncode == 0, done.stderr
     assert [path.name for path in folder.iterdir()] == ["out.parquet"]

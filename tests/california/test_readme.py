@@ -10,7 +10,7 @@ import joblib
 import pytest
 
 from stages.project.files import PREDICTIONS, QUANT_PARAMS, SCORES
-from tests.conftest import run, started
+from tests.conftest import run, start_server
 
 DOCS = {path: path.read_text(encoding="utf-8") for path in sorted(Path("docs").glob("*.md"))}
 README = Path("README.md").read_text(encoding="utf-8")
@@ -115,7 +115,7 @@ def test_every_file_of_requirements_has_its_command() -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("page", [page for page, text in PAGES.items() if commands(text)], ids=str)
 def test_the_commands_print_what_is_shown(page: Path, checkout: Path, sail: str) -> None:
-    server, port = started(cwd=checkout)
+    server, port = start_server(cwd=checkout)
     try:
         for shown in commands(PAGES[page]):
             command, _, expected = shown.partition("\n")

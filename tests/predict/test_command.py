@@ -18,7 +18,6 @@ from hypothesis import strategies as st
 
 from stages import predict
 from stages.columns.sql import double, identifier
-from tests.conftest import all_imported
 from tests.predict.conftest import (
     MODEL,
     NAMES,
@@ -172,16 +171,6 @@ def test_predict_imports_only_what_the_image_has(root: Path) -> None:
     allowed = {"stages", "duckdb", "_duckdb", "msgspec", "typing_extensions"}
     assert {"stages", "duckdb"} <= packages <= allowed
     assert "stages.predictor.c" not in modules  # only --c imports it
-
-
-def test_the_image_has_the_files_that_predict_and_serve_import() -> None:
-    lines = Path(".dockerignore").read_text().split()
-    taken = {file for line in lines if line[0] == "!" for file in Path().glob(line[1:])}
-    commands = map(Path, ("stages/predict.py", "stages/serve.py"))
-    taken -= {Path(line) for line in lines}
-    assert {file for file in taken if file.suffix == ".py"} == set().union(
-        *map(all_imported, commands)
-    )
 
 
 @pytest.mark.slow
