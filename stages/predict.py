@@ -116,8 +116,8 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
     """Predict args.file, or standard input."""
     with (
         open_input(args.file) as (path, name),
+        engine.connect(name) as connection,  # first, as a signal while DuckDB loads may end Python
         open_output(args.output) as (target, form),
-        engine.connect(name) as connection,
         engine.unchanged(path),
     ):
         source = detect(path, name, model.schema.kinds, connection)
