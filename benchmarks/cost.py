@@ -26,8 +26,11 @@ def require(*packages: str) -> None:
         sys.exit(2)
 
 
-def measure(command: Sequence[str], folder: Path = Path()) -> Cost:
-    """Run a process in `folder`, which must succeed; children that it waits for count, too."""
+def attempt(command: Sequence[str], folder: Path = Path()) -> tuple[Cost, str]:
+    """Run a process in `folder`; return what it took, and what it says if it fails.
+
+    Children that it waits for count, too.
+    """
     if sys.platform == "win32":
         sys.exit("benchmarks need wait4, which Windows lacks")
     began = time.perf_counter()
@@ -38,9 +41,16 @@ def measure(command: Sequence[str], folder: Path = Path()) -> Cost:
     message = process.stderr.read().decode()
     _, status, used = os.wait4(process.pid, 0)
     wall = time.perf_counter() - began
-    if status:
+    cost = Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return cost, (message.strip() or "it failed") if status else ""
+
+
+def measure(command: Sequence[str], folder: Path = Path()) -> Cost:
+    """Run a process as `attempt` does; it must succeed."""
+    cost, message = attempt(command, folder)
+    if message:
         sys.exit(f"{' '.join(command[:3])} failed: {message}")
-    return Cost(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+    return cost
 
 
 def median(costs: Sequence[Cost]) -> Cost:
