@@ -21,7 +21,7 @@ RUN mkdir bin \
  && chmod -R a+rX,go-w . && chmod a+x bin/*
 # What they import is compiled, without the time of the source, so that two builds are the same.
 RUN python -c "import py_compile, sys, duckdb, urllib.request, \
-      stages.predict, stages.serve, stages.predictor.server; [ \
+      granian.server.embed, stages.predict, stages.serve, stages.predictor.application; [ \
       py_compile.compile(module.__file__, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH) \
       for module in list(sys.modules.values()) if (getattr(module, '__file__', None) or '').endswith('.py')]" \
  && bin/predict < /dev/null

@@ -7,8 +7,12 @@ is a gap. POST /v2/models/predictor/infer is that of the Open Inference Protocol
 """
 
 import asyncio
+import os
+import signal
 import socket
+from contextlib import suppress
 from pathlib import Path
+from typing import NoReturn
 
 from stages.predictor import document
 from stages.project import cli
@@ -16,6 +20,9 @@ from stages.project.cli import InputError
 from stages.project.files import PAGE, PREDICTOR
 
 ROOT = Path(__file__).parent.parent
+GRACE = 4  # seconds for the last answers; Docker waits for 10
+LONGEST_HEAD = 1 << 14  # bytes
+MOST_CONNECTIONS = 64  # further ones wait; the bodies of these fit into 64 MB
 
 
 def load_page(digest: str) -> bytes | None:
@@ -27,18 +34,48 @@ def load_page(digest: str) -> bytes | None:
     return None
 
 
-def find_address(host: str, port: int) -> tuple[str, int]:
-    """Return an address where nobody listens yet, with a free port for port 0.
+async def serve(host: str, port: int) -> NoReturn:
+    """Answer requests until a signal comes, then those that have come by now, and exit."""
+    try:  # the server itself would share the port of another one of its kind
+        with socket.create_server((host, port)) as probe:
+            port = probe.getsockname()[1]
+    except OverflowError as error:
+        raise InputError(f"--port {port}: {error}") from error
+    with cli.requiring("serve"):
+        from granian.constants import HTTPModes, Interfaces
+        from granian.http import HTTP1Settings
+        from granian.server.embed import Server
 
-    The server itself would share the port of another one of its kind.
-    """
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        with socket.create_server((host, port), family=family) as probe:
-            address: tuple[str, int] = probe.getsockname()[:2]
-    except (OverflowError, ValueError) as error:  # of what cannot be a port or a name
-        raise InputError(f"--host {host} --port {port}: {error}") from error
-    return address
+        from stages.predictor.application import PATIENCE, Application
+    model = document.load(ROOT / PREDICTOR)
+    server = Server(
+        Application(model, load_page(document.digest(ROOT / PREDICTOR))),
+        host,
+        port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        http1_settings=HTTP1Settings(PATIENCE * 1000, max_buffer_size=LONGEST_HEAD),
+        websockets=False,
+        backpressure=MOST_CONNECTIONS,
+        log_enabled=False,  # the application prints its own faults
+    )
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(signum, lambda *_: loop.call_soon_threadsafe(ended.set))
+    serving = loop.create_task(server.serve())
+    near = "127.0.0.1" if host == "0.0.0.0" else host  # noqa: S104
+    while not serving.done():  # the server does not tell when it listens
+        await asyncio.sleep(0.01)
+        with suppress(OSError), socket.create_connection((near, port)):
+            cli.say(f"serve: http://{host}:{port}")
+            break
+    await asyncio.wait([serving, loop.create_task(ended.wait())], return_when="FIRST_COMPLETED")
+    if not ended.is_set():
+        await serving  # which raises what has ended it
+    server.stop()  # type: ignore[no-untyped-call]
+    await asyncio.wait([serving], timeout=GRACE)
+    # at once, for Granian's thread may still need the loop and the interpreter
+    os._exit(0 if ended.is_set() else 1)
 
 
 def main() -> None:
@@ -46,12 +83,7 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at")
     parser.add_argument("--port", default=8080, type=int, help="its port, 8080 by default")
     args = parser.parse_args()
-    with cli.requiring("serve"):
-        from stages.predictor.application import Application
-        from stages.predictor.server import serve
-    model = document.load(ROOT / PREDICTOR)
-    application = Application(model, load_page(document.digest(ROOT / PREDICTOR)))
-    asyncio.run(serve(application, *find_address(args.host, args.port)))
+    asyncio.run(serve(args.host, args.port))
 
 
 if __name__ == "__main__":

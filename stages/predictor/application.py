@@ -12,7 +12,7 @@ from msgspec.json import encode
 
 from stages.predictor import protocol
 from stages.predictor.document import Predictor
-from stages.predictor.openapi import JSON, openapi
+from stages.predictor.protocol import JSON
 from stages.predictor.rows import Prediction, Scorer
 from stages.project.cli import InputError
 from stages.project.text import shown
@@ -20,15 +20,7 @@ from stages.project.text import shown
 LONGEST_BODY = 1 << 18  # bytes
 PATIENCE = 30  # seconds for a body to arrive
 SECONDS = (1e-4, 2e-4, 5e-4, 1e-3, 1e-2, 1e-1, 1)  # buckets of the histogram
-HTML, TEXT = "text/html; charset=utf-8", "text/plain; version=0.0.4; charset=utf-8"
-
-
-class RefusedError(InputError):
-    """A request that gets another status than 400."""
-
-    def __init__(self, status: int, message: str, *headers: tuple[str, str]) -> None:
-        super().__init__(message)
-        self.status, self.headers = status, headers
+Answer = tuple[int, list[tuple[str, str]], bytes]  # status, headers and content
 
 
 class Application:
@@ -37,58 +29,59 @@ class Application:
     def __init__(self, model: Predictor, page: bytes | None = None) -> None:
         self.scorer = Scorer(model)
         prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
-        self.registry = registry = prometheus.CollectorRegistry()
-        prometheus.ProcessCollector(registry=registry)
-        counter = partial(prometheus.Counter, registry=registry)
-        self.requests = counter("predictor_requests", "Requests answered", ["path", "status"])
-        seconds = partial(prometheus.Histogram, registry=registry, buckets=SECONDS)
-        self.seconds = seconds("predictor_request_seconds", "Time to an answer", ["path"])
+        self.registry = prometheus.CollectorRegistry()
+        prometheus.ProcessCollector(registry=self.registry)
+        counter = partial(prometheus.Counter, registry=self.registry)
+        timer = partial(prometheus.Histogram, registry=self.registry, buckets=SECONDS)
+        self.seconds = timer("predictor_request_seconds", "Time to an answer", ["path", "status"])
         self.rows = counter("predictor_rows", "Rows predicted")
         unlike = "Values outside the range of the training rows, or texts that they have not"
         self.unlike = counter("predictor_inputs_outside_training", unlike, ["column"])
-        kinds = self.scorer.kinds
-        for name in kinds:  # so that its first event is an increase
+        for name in model.schema.kinds:  # so that its first event is an increase
             self.unlike.labels(name)
         self.posts = {"/predict": protocol.predict, f"{protocol.ABOUT}/infer": protocol.infer}
-        documents = {**protocol.describe(kinds), "/openapi.json": openapi(model)}
-        self.fixed = {path: (JSON, _encode(each)) for path, each in documents.items()}
+        told = protocol.describe(model)
+        self.fixed = {path: _answer(JSON, _encode(document)) for path, document in told.items()}
         if page:
-            self.fixed["/"] = HTML, page
+            self.fixed["/"] = _answer("text/html; charset=utf-8", page)
 
     async def __call__(self, scope: Any, connection: Any) -> None:
         """Answer a request, whose body is what `connection` iterates over."""
-        began, status, headers = time.perf_counter(), 200, list[tuple[str, str]]()
-        path = scope.path.rstrip("/") or "/"
+        began, path = time.perf_counter(), scope.path.rstrip("/") or "/"
         try:
-            kind, content = await self.answer(scope.method, path, connection)
+            answer = await self.answer(scope.method, path, connection)
         except InputError as error:
-            status = 400
-            if isinstance(error, RefusedError):
-                status, headers = error.status, [*error.headers]
-            kind, content = JSON, _encode({"error": str(error)})
+            answer = _refuse(400, str(error))
         except Exception:
             traceback.print_exc()
-            status, kind, content = 500, JSON, _encode({"error": "a fault of the server"})
-        known = "other" if status == 404 else path
-        self.requests.labels(known, status).inc()
-        self.seconds.labels(known).observe(time.perf_counter() - began)
-        connection.response_bytes(status, [("content-type", kind), *headers], content)
+            answer = _refuse(500, "a fault of the server")
+        known = "other" if answer[0] == 404 else path
+        self.seconds.labels(known, answer[0]).observe(time.perf_counter() - began)
+        connection.response_bytes(*answer)
 
-    async def answer(self, method: str, path: str, chunks: Any) -> tuple[str, bytes]:
-        """Return the type and the content of the answer to a request."""
+    async def answer(self, method: str, path: str, chunks: Any) -> Answer:
+        """Answer a request, whose body comes in chunks; an `InputError` is for status 400."""
         fixed = self.fixed.get(path)
         if path == "/metrics":
-            fixed = TEXT, prometheus.generate_latest(self.registry)
+            text = prometheus.generate_latest(self.registry)
+            fixed = _answer("text/plain; version=0.0.4; charset=utf-8", text)
         if path not in self.posts and not fixed:
-            hint = "`python -m stages.report` makes it" if path == "/" else "see /openapi.json"
-            raise RefusedError(404, f"there is no {shown(path)}: {hint}")
+            return _refuse(404, f"there is no {shown(path)}: see /openapi.json")
         allowed = "GET, HEAD" if fixed else "POST"
         if method not in allowed.split(", "):
-            raise RefusedError(405, f"{path} takes {allowed}, got {method}", ("allow", allowed))
+            return _refuse(405, f"{path} takes {allowed}, got {method}", ("allow", allowed))
         if fixed:
             return fixed
-        body = await _read(chunks)
-        return JSON, _encode(self.posts[path](body, self.scorer.kinds, self.score))
+        body = bytearray()
+        try:
+            async with asyncio.timeout(PATIENCE):
+                async for chunk in chunks:
+                    body += chunk
+                    if len(body) > LONGEST_BODY:
+                        return _refuse(413, f"the body must be at most {LONGEST_BODY:,} bytes")
+        except TimeoutError:
+            return _refuse(408, f"the body must arrive within {PATIENCE} seconds")
+        return _answer(JSON, _encode(self.posts[path](body, self.score)))
 
     def score(self, rows: Sequence[protocol.Row]) -> list[Prediction]:
         """Return the predictions of some rows, and count them."""
@@ -100,18 +93,13 @@ class Application:
         return found
 
 
-async def _read(chunks: Any) -> bytearray:
-    body = bytearray()
-    try:
-        async with asyncio.timeout(PATIENCE):
-            async for chunk in chunks:
-                body += chunk
-                if len(body) > LONGEST_BODY:
-                    raise RefusedError(413, f"the body must be at most {LONGEST_BODY:,} bytes")
-    except TimeoutError as error:
-        raise RefusedError(408, f"the body must arrive within {PATIENCE} seconds") from error
-    return body
-
-
 def _encode(document: Any) -> bytes:
     return encode(document) + b"\n"
+
+
+def _answer(kind: str, content: bytes) -> Answer:
+    return 200, [("content-type", kind)], content
+
+
+def _refuse(status: int, error: str, *headers: tuple[str, str]) -> Answer:
+    return status, [("content-type", JSON), *headers], _encode({"error": error})

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
 from fractions import Fraction
-from operator import add
+from itertools import count
+from math import ceil, log2
 
 from stages.columns.inputs import Input
 from stages.predictor.card import GAPS
@@ -19,6 +20,7 @@ from stages.project.cli import InputError
 
 HEAD_ROOM = 30  # bits of the largest number in the training range, where an int32_t has 31
 LIMIT = 2**62  # of the sum, so that rounding it stays below 2^63
+TWO = Fraction(2)
 
 
 @dataclass(frozen=True)
@@ -40,30 +42,28 @@ def fixed_point(predictor: Predictor) -> FixedPoint:
     as many as the finest term has. Both get fewer where inputs of 32 bits could make the sum reach
     LIMIT; an `InputError` says that there are too many features for that.
     """
+    features, weights = predictor.features, [*map(Fraction, predictor.coef)]
+    pairs = [*zip(weights, features, strict=True)]
     if sum(map(abs, predictor.multipliers)) * 2**31 >= LIMIT // 2:
-        n = len(predictor.features)
-        raise InputError(f"{n} features are too many for integers of 64 bits")
-    intercept = predictor.intercept.number / _power(predictor.intercept.exponent)
-    weights = list(map(Fraction, predictor.coef))
-    exponents = [f.exponent for f in predictor.features]
-    ends = [(Fraction(f.min), Fraction(f.max)) for f in predictor.features]
-    finest = [_fitting(max(map(abs, pair)) or Fraction(1)) for pair in ends]
-    sum_bits = max(map(add, exponents, finest))
-    while True:
-        bits = [min(q, sum_bits - e) for q, e in zip(finest, exponents, strict=True)]
-        factors = [int(w * _power(sum_bits - q)) for w, q in zip(weights, bits, strict=True)]
-        constant = round(intercept * _power(sum_bits))
+        raise InputError(f"{len(features)} features are too many for integers of 64 bits")
+    intercept = predictor.intercept.number / TWO**predictor.intercept.exponent
+    finest = [_fit(Fraction(max(abs(f.min), abs(f.max)))) for f in features]
+    widest = max(f.exponent + q for f, q in zip(features, finest, strict=True))
+    for sum_bits in count(widest, -1):
+        bits = [min(q, sum_bits - f.exponent) for f, q in zip(features, finest, strict=True)]
+        factors = [int(w * TWO ** (sum_bits - q)) for w, q in zip(weights, bits, strict=True)]
+        constant = round(intercept * TWO**sum_bits)
         if sum(map(abs, factors)) * 2**31 + abs(constant) < LIMIT:
             break
-        sum_bits -= 1
 
-    terms = [(w * low, w * high) for w, (low, high) in zip(weights, ends, strict=True)]
-    largest = max(abs(intercept + sum(map(end, terms))) for end in (min, max))
-    bound = abs(constant / _power(sum_bits) - intercept)
-    bound += sum(abs(w) / _power(q) / 2 for w, q in zip(weights, bits, strict=True))
-    result_bits = min(sum_bits, _fitting(largest + bound))
+    bound = abs(constant / TWO**sum_bits - intercept)
+    bound += sum(abs(w) / TWO**q / 2 for w, q in zip(weights, bits, strict=True))
+    low = [min(w * Fraction(f.min), w * Fraction(f.max)) for w, f in pairs]
+    high = [max(w * Fraction(f.min), w * Fraction(f.max)) for w, f in pairs]
+    largest = max(abs(intercept + sum(ends)) for ends in (low, high))
+    result_bits = min(sum_bits, _fit(largest + bound))
     if result_bits < sum_bits:
-        bound += 1 / _power(result_bits) / 2
+        bound += 1 / TWO**result_bits / 2
     return FixedPoint(tuple(bits), tuple(factors), constant, sum_bits, result_bits, bound)
 
 
@@ -74,23 +74,27 @@ def header(predictor: Predictor) -> str:
     upwards = Context(prec=3, rounding=ROUND_CEILING)
     bound = upwards.divide(*map(Decimal, fixed.bound.as_integer_ratio()))
     described = "\n".join(
-        f" * x[{j}]: {_commented(meaning(f))} ({f.min:g} to {f.max:g}), 2^{-q}"
+        f" * x[{j}]: {meaning(f)} ({f.min:g} to {f.max:g}), 2^{-q}"
         for j, (f, q) in enumerate(zip(features, fixed.fraction_bits, strict=True))
     )
+    comment = f"""\
+ * data: {predictor.dataset}
+ * target: {predictor.target}
+ * unit: {predictor.unit}
+ * weights: {predictor.bits} bits
+ * gaps: {GAPS[predictor.missing]}
+ *
+ * The features, their training range, and the unit of their whole numbers in predict_fixed:
+{described}"""
+    # names must not begin or end a comment in C, or be another character
+    comment = re.sub(r"[*/?\\](?=[*/?\\])", r"\g<0> ", comment)
     terms = "\n".join(
         f"    y += {multiplier} * 0x1p{-f.exponent} * x[{j}];"
         for j, (f, multiplier) in enumerate(zip(features, predictor.multipliers, strict=True))
     )
     return f"""\
 /*
- * data: {_commented(predictor.dataset)}
- * target: {_commented(predictor.target)}
- * unit: {_commented(predictor.unit)}
- * weights: {predictor.bits} bits
- * gaps: {GAPS[predictor.missing]}
- *
- * The features, their training range, and the unit of their whole numbers in predict_fixed:
-{described}
+{comment}
  */
 #ifndef MODEL_H
 #define MODEL_H
@@ -145,21 +149,10 @@ def meaning(each: Input) -> str:
     return f"{each.column}{units.get(each.kind, '')}{filled}"
 
 
-def _power(exponent: int) -> Fraction:
-    return Fraction(2) ** exponent
-
-
-def _fitting(largest: Fraction) -> int:
+def _fit(largest: Fraction) -> int:
     """Return the greatest exponent e for which largest · 2^e is at most 2^HEAD_ROOM."""
-    exponent = HEAD_ROOM - largest.numerator.bit_length() + largest.denominator.bit_length() + 1
-    while largest * _power(exponent) > 2**HEAD_ROOM:
-        exponent -= 1
-    return exponent
-
-
-def _commented(text: str) -> str:
-    """Take apart what would begin or end a comment in C, or be another character."""
-    return re.sub(r"[*/?\\](?=[*/?\\])", r"\g<0> ", text)
+    largest = largest or Fraction(1)
+    return HEAD_ROOM - ceil(log2(largest.numerator) - log2(largest.denominator))
 
 
 def _table(name: str, numbers: Sequence[int]) -> str:

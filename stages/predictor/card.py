@@ -1,9 +1,6 @@
 """The model card: what a predictor says of itself, for people."""
 
-import json
-import re
 from collections.abc import Iterable, Iterator, Mapping
-from pathlib import PurePath
 from typing import Any
 
 from stages.predictor.document import PROOF, Predictor
@@ -17,21 +14,20 @@ GAPS = {
 
 
 def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
-    """Return the model card of `predictor` as Markdown; `scores` are those of scores.json.
-
-    It begins as https://huggingface.co/docs/hub/model-cards has it, and can be a README there.
-    """
+    """Return the model card as Markdown, for `scores` of scores.json; Hugging Face reads it too."""
     target, features, found = predictor.target, predictor.features, scores["quantization"]
     difference, gain = found["prediction_difference"], 0 - found["r2_drop"]
     baselines = (
-        f"\n- {_cell(name)}: {_cell(baseline)} is the baseline, as is a level that is not below"
+        f"\n- {name}: {baseline} is the baseline, as is a level that is not below"
         for name, (baseline, *_) in predictor.levels.items()
     )
-    weights = (_line([_cell(name), *cells]) for name, *cells in list_weights(predictor))
-    parts = map(_line, list_scores(scores["quantized"]))
+    weights, parts = list_weights(predictor), list_scores(scores["quantized"])
     names = [f.name if f.name.isidentifier() else f"[{f.name}]" for f in features]
     return f"""\
-{_front_matter(predictor, scores["quantized"]["test"])}
+---
+pipeline_tag: tabular-regression
+tags: [linear-regression, quantized]
+---
 # {target}: linear regression, {predictor.bits}-bit weights
 
 - data: {predictor.dataset}, {len(features)} features
@@ -42,10 +38,10 @@ def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
 - gaps: {GAPS[predictor.missing]}
 
 | feature | least in training | greatest | code | multiplier / power of two |
-|---|---|---|---|---|{"".join(weights)}
+|---|---|---|---|---|{_lines(weights)}
 
 | rows | R² | MSE | RMSE | MAE |
-|---|---|---|---|---|{"".join(parts)}
+|---|---|---|---|---|{_lines(parts)}
 
 - against the float model: training MSE {found["mse_growth_percent"]:+g} %, test R² {gain:+g}
 - predictions differ from the float model's by {difference["max"]:g} at most on the test rows, \
@@ -67,32 +63,7 @@ def list_scores(parts: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]
         yield [names[part], *(f"{scores[name]:.6f}" for name in ("r2", "mse", "rmse", "mae"))]
 
 
-def _front_matter(predictor: Predictor, scores: Mapping[str, float]) -> str:
-    """Return what Hugging Face reads: YAML, whose values may be JSON."""
-    name = re.sub(r"[^\w.-]", "-", PurePath(predictor.dataset).stem)  # the form of an id there
-    task = {"type": "tabular-regression"}
-    metrics = {"r_squared": scores["r2"], "mse": scores["mse"], "mae": scores["mae"]}
-    result = {
-        "task": task,
-        "dataset": {"type": name, "name": predictor.dataset, "split": "test"},
-        "metrics": [{"type": metric, "value": value} for metric, value in metrics.items()],
-    }
-    fields = {
-        "license": "mit",
-        "pipeline_tag": task["type"],
-        "tags": ["linear-regression", "quantized"],
-        "datasets": [name],
-        "metrics": [*metrics],
-        "model-index": [{"name": predictor.target, "results": [result]}],
-    }
-    lines = (f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in fields.items())
-    return "\n".join(["---", *lines, "---"])
-
-
-def _line(cells: Iterable[str]) -> str:
-    return f"\n| {' | '.join(cells)} |"
-
-
-def _cell(name: str) -> str:
-    """Write a name so that Markdown does not end the cell of a table in it."""
-    return name.replace("|", "\\|")
+def _lines(rows: Iterable[Iterable[str]]) -> str:
+    """Write rows of a table of Markdown, in whose cells a | is no end."""
+    cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
+    return "".join(f"\n| {' | '.join(row)} |" for row in cells)

@@ -1,7 +1,6 @@
 """The format of `predictor.json`, which is all that is needed to predict.
 
-Plain JSON, so that nobody has to unpickle a model. The document has the fields of `Predictor`, in
-their order, behind its `format`.
+It is plain JSON, so that nobody has to unpickle a model: the fields of `Predictor`, in their order.
 """
 
 import hashlib
@@ -14,7 +13,7 @@ from typing import Annotated, Any, Literal, Self
 from msgspec import Meta, Struct
 from msgspec.structs import asdict
 
-from stages.columns.inputs import MISSING, Input, Schema
+from stages.columns.inputs import Input, Schema
 from stages.project import files
 from stages.project.cli import InputError
 from stages.project.files import PREDICTOR, SCORES
@@ -22,19 +21,16 @@ from stages.project.text import named, shown
 
 VERSION: Literal[4] = 4
 Version = Annotated[Literal[4], Meta(description="4, which is what this program reads")]
+Missing = Annotated[Literal["fail", "drop", "mean"], Meta(description="fail, drop or mean")]
 PROOF = {True: "proven the best of their format", False: "not proven the best"}  # of weights
 Exponent = Annotated[int, Meta(ge=-1000, le=1000)]  # powers of two are doubles
 
 
 class Intercept(Struct, frozen=True, forbid_unknown_fields=True):
-    """The intercept, number · 2^-exponent, in units of the target."""
+    """The intercept, number · 2^-exponent, in the unit of the target."""
 
     number: int
     exponent: Exponent
-
-    def __post_init__(self) -> None:
-        if self.number.bit_length() - min(self.exponent, 0) >= 1024:  # both are doubles
-            raise ValueError("the intercept must be finite")
 
     @property
     def value(self) -> float:
@@ -64,32 +60,21 @@ class Predictor(
     dataset: str
     target: str
     unit: str  # of the target
-    missing: str  # what is done about gaps: fail, drop or mean
+    missing: Missing  # what is done about gaps
     levels: Mapping[str, tuple[str, ...]]  # of each column of text, the baseline first
     bits: Annotated[int, Meta(ge=1, le=16)]  # of a code
     intercept: Intercept
     features: tuple[Feature, ...]  # in the order in which a prediction adds them up
 
     def __post_init__(self) -> None:
-        schema = self.schema  # which has rules of its own
-        if self.missing not in MISSING:
-            raise ValueError(f"missing must be fail, drop or mean, got {shown(self.missing)}")
-        for column, levels in self.levels.items():
-            if not 0 < len({*levels}) == len(levels):
-                raise ValueError(f"levels of {named(column)} must differ, got {shown(levels)}")
-        names = self.dataset, self.unit, *schema.columns
-        for text in chain(names, *self.levels.values()):
+        columns = self.schema.columns  # and the schema has rules of its own
+        for text in chain((self.dataset, self.unit), columns, *self.levels.values()):
             if not text.isprintable():
                 raise ValueError(f"{shown(text)} does not print")
         for feature in self.features:
-            if (feature.missing or feature.fill is not None) != (self.missing == "mean"):
-                what = f"does not go with missing, which is {self.missing}"
-                raise ValueError(f"fill of {named(feature.name)} {what}")
             levels = self.levels.get(feature.column, ())
             if feature.kind == "text" and not (levels and feature.level in (None, *levels[1:])):
                 raise ValueError(f"{named(feature.name)} is none of the levels")
-            if feature.min > feature.max:
-                raise ValueError(f"min of {named(feature.name)} must not be above its max")
             if feature.code >= 2**self.bits:
                 raise ValueError(f"code of {named(feature.name)} has more than {self.bits} bits")
 
@@ -103,15 +88,13 @@ class Predictor(
         intercept: float,
     ) -> Self:
         """Make the predictor of weights that are odd numbers of `bits` bits times powers of two."""
-        features = []
-        for each, (low, high), weight in zip(schema.inputs, ranges, coef, strict=True):
-            multiplier, exponent = odd(weight)
-            code = (multiplier + 2**bits - 1) // 2
-            own = asdict(each)
-            features.append(Feature(**own, min=low, max=high, code=code, exponent=exponent))
+        weights = map(odd, coef)
+        features = tuple(
+            Feature(**asdict(each), min=low, max=high, code=(k + 2**bits - 1) // 2, exponent=e)
+            for each, (low, high), (k, e) in zip(schema.inputs, ranges, weights, strict=True)
+        )
         head = {name: value for name, value in asdict(schema).items() if name != "inputs"}
-        whole = Intercept(*odd(intercept))
-        return cls(**head, bits=bits, intercept=whole, features=tuple(features))
+        return cls(**head, bits=bits, intercept=Intercept(*odd(intercept)), features=features)
 
     @property
     def schema(self) -> Schema:
@@ -143,7 +126,7 @@ def save(predictor: Predictor, path: Path) -> None:
 
 
 def load(path: Path) -> Predictor:
-    """Read the predictor at `path`; an `InputError` names the field that is wrong or missing."""
+    """Read a predictor; an `InputError` names the field that is wrong or missing."""
     return files.load_json(path, Predictor)
 
 

@@ -15,9 +15,8 @@ def expression(
 ) -> str:
     """Return ``intercept + Σ multiplier * (operand / 2^exponent)``, the operands being SQL.
 
-    To divide by a power of two is exact, unless the quotient is below 2.2e-308, so that each term
-    is rounded once, as the product of feature and weight is. And literals are short whole numbers.
-    `cast` follows the intercept and each operand.
+    A quotient by a power of two is exact, unless it is below 2.2e-308. So each term is rounded
+    once, as the product of feature and weight is. `cast` follows the intercept and each operand.
     """
     intercept = predictor.intercept
     terms = [_scaled(f"{intercept.number}e0{cast}", intercept.exponent)]

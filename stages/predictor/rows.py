@@ -24,11 +24,9 @@ class Scorer:
 
     def __init__(self, model: Predictor) -> None:
         self.kinds, self.levels = model.schema.kinds, model.levels
-        self.intercept = model.intercept.number / 2.0**model.intercept.exponent
-        self.terms = [
-            (feature, multiplier, 2.0**feature.exponent, feature.min, feature.max)
-            for feature, multiplier in zip(model.features, model.multipliers, strict=True)
-        ]
+        self.intercept = model.intercept.value
+        scales = [2.0**feature.exponent for feature in model.features]
+        self.terms = [*zip(model.features, model.multipliers, scales, strict=True)]
 
     def predict(self, row: Mapping[str, Any], place: str) -> Prediction:
         """Return the prediction of one row, whose values are those of JSON by column.
@@ -48,16 +46,16 @@ class Scorer:
             if kind == "text" and x is not None and x not in self.levels[name]:
                 warnings[name] = f"{named(name)} is {shown(x)}, which training has not seen"
         y = self.intercept
-        for each, multiplier, scale, low, high in self.terms:
+        for each, multiplier, scale in self.terms:
             x = each.number(values[each.column])
             if isnan(x):
                 what = f"{named(each.column)} is empty, must be {MUST_BE[each.kind]}"
                 raise InputError(f"{place}: {what}")
             y += multiplier * (x / scale)
-            if not low <= x <= high:
+            if not each.min <= x <= each.max:
                 # in so many digits that what is outside does not look like an end of the range
                 text = "{:.15g}".format if each.kind == "number" else each.shown
-                seen = f"training has {text(low)} to {text(high)}"
+                seen = f"training has {text(each.min)} to {text(each.max)}"
                 warnings[each.column] = f"{named(each.column)} is {text(x)}, {seen}"
         if not isfinite(y):
             raise InputError(f"{place}: the prediction is too large for a number")

@@ -7,11 +7,10 @@ if p is finite: a gap or a value that is not of its kind makes it NULL, unless g
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from stages.columns.engine import execute
 from stages.columns.inputs import MUST_BE
@@ -36,42 +35,32 @@ class Request:
     skip: bool = False  # bad rows
     only: bool = False  # write the predictions alone
 
-    @property
-    def kinds(self) -> Mapping[str, str]:
-        """The columns that the model reads, and what they hold."""
-        return self.model.schema.kinds
+    def run(self, query: str) -> list[Any]:
+        return execute(self.connection, query)
 
     def rows(self) -> str:
-        """Return a query for all rows, good or not."""
-        read = {name: f"r{index}" for index, name in enumerate(self.kinds)}
-        casts = [f"{self.source.value(name, self.kinds[name])} AS {r}" for name, r in read.items()]
-        inputs = [each.sql(read[each.column]) for each in self.model.schema.inputs]
-        names = [f"x{index}" for index in range(len(inputs))]
-        p = expression(self.model, names)
-        if self.model.missing == "mean":  # else what cannot be read would count as a gap
-            p = f"CASE WHEN NOT ({self.unreadable}) THEN {p} END"
-        features = ", ".join(map("{} AS {}".format, inputs, names))
+        """Return a query for all rows; `gap` are those left out for a gap, as training did."""
+        schema, source, missing = self.model.schema, self.source, self.model.missing
+        read = {name: f"r{index}" for index, name in enumerate(schema.kinds)}
+        casts = [f"{source.value(name, schema.kinds[name])} AS {r}" for name, r in read.items()]
+        inputs = [
+            f"{each.sql(read[each.column])} AS x{index}" for index, each in enumerate(schema.inputs)
+        ]
+        unreadable = " OR ".join(source.unreadable(*column) for column in schema.kinds.items())
+        gap = " OR ".join(f"{r} IS NULL" for r in read.values()) if missing == "drop" else "FALSE"
+        p = expression(self.model, [f"x{index}" for index in range(len(inputs))])
+        if missing == "mean":  # else what cannot be read would count as a gap
+            p = f"CASE WHEN NOT unreadable THEN {p} END"
         return (
-            f"SELECT *, {p} AS p FROM (SELECT *, {features} FROM"
-            f" (SELECT *, {', '.join(casts)} FROM {self.source.relation(self.skip)}))"
+            f"SELECT *, {p} AS p, ({gap}) AND NOT unreadable AS gap"
+            f" FROM (SELECT *, {', '.join(inputs)}"
+            f" FROM (SELECT *, {', '.join(casts)}, {unreadable} AS unreadable"
+            f" FROM {source.relation(self.skip)}))"
         )
-
-    @property
-    def unreadable(self) -> str:
-        """The test that a value of a row is not of its kind."""
-        return " OR ".join(self.source.unreadable(name, kind) for name, kind in self.kinds.items())
-
-    @property
-    def dropped(self) -> str:
-        """The test that a row is left out for a gap, as training did."""
-        if self.model.missing != "drop":
-            return "FALSE"
-        empty = " OR ".join(f"r{index} IS NULL" for index in range(len(self.kinds)))
-        return f"({empty}) AND NOT ({self.unreadable})"
 
     def ranges(self) -> Iterator[tuple[str, str]]:
         """Yield for each column what training has seen of it, for people and as a test in SQL."""
-        for index, (name, kind) in enumerate(self.kinds.items()):
+        for index, (name, kind) in enumerate(self.model.schema.kinds.items()):
             if kind == "text":
                 known = ", ".join(map(literal, self.model.levels[name]))
                 seen = f"{named(name)}, in levels that training has not seen"
@@ -82,83 +71,52 @@ class Request:
                 low, high = map(each.shown, (each.min, each.max))
                 yield f"{named(each.column)}, {low} to {high}", f"x{index} BETWEEN {limits}"
 
-    def tally(self) -> list[str]:
-        """Count the rows, and return remarks; an `InputError` tells of the first bad one."""
-        name = self.source.name
-        seen = dict(self.ranges()) or {"": "TRUE"}
-        tests = (" AND ".join(seen.values()), *seen.values())
-        others = (f"isfinite(p) AND NOT ({test})" for test in tests)
-        counts = [f"count(*) FILTER ({test})" for test in ("isfinite(p)", self.dropped, *others)]
-        if not self.only:  # read what is passed through, too: it may be damaged
-            counts += [f"count(c{index})" for index in range(len(self.source.columns))]
-        [(total, good, gaps, outside, *each)] = execute(
-            self.connection, f"SELECT count(*), {', '.join(counts)} FROM ({self.rows()})"
-        )
-        malformed, complete = self.malformed()
+    def check(self) -> tuple[int, list[str]]:
+        """Return how many rows are bad, if that is allowed, and remarks on others."""
+        name, seen = self.source.name, dict(self.ranges())
+        known = " AND ".join(["TRUE", *seen.values()])
+        unlike = [f"isfinite(p) AND NOT ({test})" for test in (known, *seen.values())]
+        counts = [f"count(*) FILTER ({test})" for test in ("isfinite(p)", "gap", *unlike)]
+        query = f"SELECT count(*), {', '.join(counts)} FROM ({self.rows()})"
+        [(total, good, gaps, outside, *each)] = self.run(query)
         bad = total - good - gaps
         if bad and not self.skip:
             raise InputError(f"{name}: {self.find_bad()} ({plural(bad, 'bad row')} in all)")
         if not good:
-            dropped = total + malformed
-            how = "bad or have a gap" if gaps else "bad"
-            what = f"all {dropped:,} rows are {how}" if dropped else "there are no rows"
-            raise InputError(f"{name}: {what}")
+            raise InputError(f"{name}: there are no rows to predict")
         remarks = []
-        if dropped := bad + malformed:
-            count = plural(dropped, "bad row")
-            count = count if complete else count.replace(" ", " or more ", 1)
-            remarks.append(f"dropped {count}, kept {good:,}")
         if gaps:
             remarks.append(f"left out {plural(gaps, 'row')} with a gap, as training did")
         if outside:
-            _, most = max(zip(each, seen, strict=False), key=lambda pair: int(pair[0]))
+            _, most = max(zip(each, seen, strict=True), key=lambda pair: int(pair[0]))
             rows = f"{outside:,} of {good:,} rows outside the training range"
             remarks.append(f"{rows}, most often in {most}")
-        return remarks
-
-    def malformed(self) -> tuple[int, bool]:
-        """Return how many lines of CSV were no rows, and whether these are all."""
-        if not self.skip or self.source.kind != "csv":
-            return 0, True
-        [(lines, errors, quote)] = execute(
-            self.connection,
-            "SELECT count(DISTINCT line), count(*),"
-            " min(line) FILTER (error_type = 'UNQUOTED VALUE') FROM reject_errors",
-        )
-        if quote is not None:
-            raise InputError(
-                f"{self.source.name}: line {quote:,} has a quote that does not end: the rows"
-                " behind it cannot be told"
-            )
-        return lines, errors < REJECTS
+        return bad, remarks
 
     def find_bad(self) -> str:
         """Say where the first bad row is, and what is wrong with it."""
-        tests = {}
-        for index, (name, kind) in enumerate(self.kinds.items()):
+        tests, kinds = {}, self.model.schema.kinds
+        for index, (name, kind) in enumerate(kinds.items()):
             is_gap, unreadable = f"r{index} IS NULL", self.source.unreadable(name, kind)
             test = is_gap if self.model.missing == "fail" else unreadable
             tests[name] = f"{test} OR NOT isfinite(r{index})" if kind == "number" else test
-        bad = f"NOT coalesce(isfinite(p), FALSE) AND NOT ({self.dropped})"
-        place, wrong = first_bad(
-            self.source, f"({self.rows()})", bad, tests, partial(execute, self.connection)
-        )
+        bad = "NOT coalesce(isfinite(p), FALSE) AND NOT gap"
+        place, wrong = first_bad(self.source, f"({self.rows()})", bad, tests, self.run)
         if wrong is None:
             return f"{place}: the prediction is too large for a number"
-        return f"{place}, must be {MUST_BE[self.kinds[wrong]]}"
+        return f"{place}, must be {MUST_BE[kinds[wrong]]}"
 
-    def output(self, form: str) -> tuple[str, str]:
-        """Return what to select, and how DuckDB writes it: as 'csv', 'parquet' or 'json'.
+    def outputs(self, form: str) -> tuple[str, str]:
+        """Return what to select, and how DuckDB writes it, as csv or parquet.
 
-        CSV to CSV copies text as it is. Parquet and JSON lines get the features of CSV as numbers.
+        CSV to CSV copies text as it is. Parquet gets the features of CSV as numbers.
         """
         names = () if self.only else self.source.columns
         columns = {name: f"c{index}" for index, name in enumerate(names)}
         if "prediction" in columns:
-            what = f"{self.source.name} has a column prediction"
-            raise InputError(f"{what}: rename it, or use --only")
-        if form != "csv" and self.source.kind != "parquet":
-            for index, (name, kind) in enumerate(self.kinds.items()):
+            raise InputError(f"{self.source.name} has a column prediction already; use --only")
+        if form == "parquet" and self.source.kind == "csv":
+            for index, (name, kind) in enumerate(self.model.schema.kinds.items()):
                 if kind == "number" and name in columns:
                     columns[name] = f"r{index}"
         columns["prediction"] = "p"
@@ -166,22 +124,30 @@ class Request:
             header = io.StringIO()
             csv.writer(header, lineterminator="\n").writerow(columns)
             prefix = f"PREFIX {literal(header.getvalue())}, SUFFIX '\n'"
-            return ", ".join(columns.values()), f"FORMAT csv, HEADER false, {prefix}"
+            return ", ".join(columns.values()), f"csv, HEADER false, {prefix}"
         if "" in columns or len({name.lower() for name in columns}) < len(columns):
-            raise InputError(
-                f"{self.source.name}: columns without a name, or with names that differ in case"
-                " alone, go to CSV only; write that, or use --only"
-            )
-        outputs = (f"{value} AS {identifier(name)}" for name, value in columns.items())
-        return ", ".join(outputs), f"FORMAT {form}"
+            what = "columns without a name, or with names that differ in case alone"
+            raise InputError(f"{self.source.name}: {what}, go to CSV only; or use --only")
+        aliases = (f"{value} AS {identifier(name)}" for name, value in columns.items())
+        return ", ".join(aliases), "parquet"
 
     def write(self, path: Path, form: str) -> list[str]:
-        """Check all rows, then write the good ones to `path`, and return remarks on others."""
-        outputs, options = self.output(form)
-        remarks = self.tally()
-        execute(
-            self.connection,
-            f"COPY (SELECT {outputs} FROM ({self.rows()}) WHERE isfinite(p))"
-            f" TO {literal(str(path))} ({options}, USE_TMP_FILE false)",
-        )
+        """Check all rows, write the good ones to `path` as csv or parquet, and return remarks."""
+        outputs, options = self.outputs(form)
+        bad, remarks = self.check()
+        good = f"SELECT {outputs} FROM ({self.rows()}) WHERE isfinite(p)"
+        options = f"USE_TMP_FILE false, FORMAT {options}"
+        [(kept,)] = self.run(f"COPY ({good}) TO {literal(str(path))} ({options})")
+        how_many = ""
+        if self.skip and self.source.kind == "csv":
+            first = "min(line) FILTER (error_type = 'UNQUOTED VALUE')"
+            query = f"SELECT count(DISTINCT line), count(*), {first} FROM reject_errors"
+            [(lines, errors, quote)] = self.run(query)
+            if quote is not None:
+                what = f"line {quote:,} has a quote that does not end"
+                raise InputError(f"{self.source.name}: {what}: the rows behind it cannot be told")
+            bad += lines
+            how_many = "at least " if errors >= REJECTS else ""
+        if bad:
+            remarks.insert(0, f"dropped {how_many}{plural(bad, 'bad row')}, kept {kept:,}")
         return remarks
