@@ -80,9 +80,9 @@ def open_output(output: Path | None, folder: Path) -> Iterator[tuple[Path, str]]
     form = path.suffix.lower().removeprefix(".")
     if form not in ("csv", "parquet"):
         raise InputError(f"--output must end in .csv or .parquet, got {output}")
-    if not os.access(path.parent, os.W_OK):
-        hint = 'in a container, `--user "$(id -u):$(id -g)"` makes you its owner'
-        raise InputError(f"--output: the folder of {output} is missing or not writable; {hint}")
+    if path.is_dir() or not os.access(path.parent, os.W_OK):
+        hint = 'is missing or not writable; in a container, `--user "$(id -u):$(id -g)"` helps'
+        raise InputError(f"--output: {output} is a folder, or its folder {hint}")
     with files.replacing(path) as part:
         yield part, form
 

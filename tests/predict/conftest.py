@@ -5,26 +5,20 @@ import io
 import json
 import os
 import signal
-import subprocess
 import sys
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import duckdb
 import numpy as np
 import pytest
 
 from stages import predict
-from stages.columns.sql import identifier
 from stages.predictor import document
 from stages.project import cli
 from tests.conftest import csv_of
 
-PIPED = [False, pytest.param(True, marks=pytest.mark.slow)]
 REPOSITORY = Path(predict.__file__).parent.parent
 NAMES = ("MedInc", 'é "q", x + y - z', "select")
 COEF = (0.5, -0.8125, 12.0)  # (2 · code - 255) · 2^-exponent
@@ -113,15 +107,6 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-@pytest.fixture(scope="package")
-def long(root: Path) -> Path:
-    """Make a table that takes seconds to predict."""
-    query = f'SELECT i % 7 AS MedInc, 2 AS {identifier(NAMES[1])}, 3 AS "select"'
-    path = root / "long.parquet"
-    duckdb.execute(f"COPY ({query} FROM range(20000000) t(i)) TO '{path}' (FORMAT parquet)")
-    return path
-
-
 @pytest.fixture
 def run(
     root: Path,
@@ -138,17 +123,15 @@ def run(
         signal.signal(signum, handler)
 
 
-def call(
-    args: Sequence[object], capfd: pytest.CaptureFixture[str], stdin: bytes | Path | None
-) -> Result:
-    saved = os.dup(0)
-    if isinstance(stdin, bytes):
-        read_end, write_end = os.pipe()
-        threading.Thread(target=feed, args=(write_end, stdin), daemon=True).start()
-    else:
-        read_end = os.open(stdin or os.devnull, os.O_RDONLY)
-    os.dup2(read_end, 0)
-    os.close(read_end)
+def call(args: Sequence[object], capfd: pytest.CaptureFixture[str], stdin: bytes | None) -> Result:
+    """Run predict, with `stdin` in a pipe, which holds 64 kB."""
+    saved, reader = os.dup(0), os.open(os.devnull, os.O_RDONLY)
+    if stdin is not None:
+        reader, writer = os.pipe()
+        os.write(writer, stdin)
+        os.close(writer)
+    os.dup2(reader, 0)
+    os.close(reader)
     argv, sys.argv = sys.argv, ["predict", *map(str, args)]
     try:
         cli.finish(predict.main, "predict")
@@ -160,14 +143,3 @@ def call(
         os.close(saved)
     assert isinstance(code, int)
     return Result(code, *capfd.readouterr())
-
-
-def feed(descriptor: int, data: bytes) -> None:
-    with os.fdopen(descriptor, "wb") as pipe, suppress(BrokenPipeError):
-        pipe.write(data)
-
-
-def shell(root: Path, command: str) -> subprocess.CompletedProcess[str]:
-    """Run a shell command, in which `predict` is a process of its own."""
-    script = f'predict() {{ (cd {root} && exec {sys.executable} -m stages.predict "$@"); }}'
-    return subprocess.run(["bash", "-c", f"{script}; {command}"], capture_output=True, text=True)

@@ -1,6 +1,5 @@
 """What is said about rows that cannot be predicted, and what --on-error skip does about them."""
 
-import re
 from pathlib import Path
 
 import duckdb
@@ -9,50 +8,31 @@ import pytest
 from stages.columns import source
 from stages.columns.sql import identifier
 from stages.predictor import scoring
-from tests.predict.conftest import (
-    NAMES,
-    PIPED,
-    ROWS,
-    Run,
-    as_csv,
-    oracle,
-    predictions,
-    refused,
-)
+from tests.predict.conftest import NAMES, ROWS, Run, as_csv, oracle, predictions, refused
 
 BAD = [
     ("abc", "'abc', must be a finite number"),
     ("", "is empty, must be a finite number"),
-    (" ", "' ', must be a finite number"),
-    ("nan", "'nan', must be a finite number"),
-    ("inf", "'inf', must be a finite number"),
-    ("-Infinity", "'-Infinity', must be a finite number"),
-    ("1e400", "'1e400', must be a finite number"),
-    ("1,5", "'1,5', must be a finite number"),
-    ("0x10", "'0x10', must be a finite number"),
-    ("true", "'true', must be a finite number"),
-    ("NULL", "'NULL', must be a finite number"),
-    ("2024-01-01", "'2024-01-01', must be a finite number"),
     ("x" * 1_000_000, "xxx…', must be a finite number"),
-    # numbers to DuckDB alone
-    *((text, f"'{text}', must be a finite number") for text in ("+-1", "1_000", "1e+-5")),
+    *(
+        (text, f"'{text}', must be a finite number")
+        for text in (
+            *(" ", "nan", "inf", "-Infinity", "1e400", "1,5", "0x10", "true", "NULL", "2024-01-01"),
+            *("+-1", "1_000", "1e+-5"),  # numbers to DuckDB alone
+        )
+    ),
 ]
 
 
-@pytest.mark.parametrize("piped", PIPED)
 @pytest.mark.parametrize(("value", "message"), BAD)
-def test_a_bad_value_is_named(run: Run, value: str, message: str, piped: bool) -> None:
-    text = as_csv([ROWS[0], [1, value, 3], ROWS[1], ["?", 2, 3]])
-    Path("table").write_text(text)
-    source, stdin = (["-"], text.encode()) if piped else (["table"], None)
-    place = "standard input" if piped else "table"
-    words = (f"{place}: row 2 below the header: {NAMES[1]} ", message, "(2 bad rows in all)")
-    result = run(*source, stdin=stdin)
-    refused(result, *words)
-    assert len(result.err) < 400
+def test_a_bad_value_is_named_and_leaves_what_was_there(run: Run, value: str, message: str) -> None:
+    Path("table").write_text(as_csv([ROWS[0], [1, value, 3], ROWS[1], ["?", 2, 3]]))
     Path("out.csv").write_text("what was there")
-    for output in ("out.csv", "out.parquet"):
-        refused(run(*source, "--output", output, stdin=stdin), *words)
+    words = (f"table: row 2 below the header: {NAMES[1]} ", message, "(2 bad rows in all)")
+    for options in ([], ["--output", "out.csv"]):
+        result = run("table", *options)
+        refused(result, *words)
+        assert len(result.err) < 400
     assert Path("out.csv").read_text() == "what was there"
     assert sorted(path.name for path in Path().iterdir()) == ["out.csv", "table"]
 
@@ -71,36 +51,31 @@ def test_a_bad_value_of_parquet_is_named(run: Run) -> None:
 def test_an_infinite_prediction_is_refused(run: Run) -> None:
     Path("table").write_text(as_csv([[1.7e308, -1.7e308, 1.7e308]]))
     refused(run("table"), "row 1 below the header: the prediction is too large")
+    refused(run("table", "--on-error", "skip"), "there are no rows to predict")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("piped", PIPED)
-def test_the_first_of_many_bad_rows_and_their_number(run: Run, piped: bool) -> None:
+def test_the_first_of_many_bad_rows_and_their_number(run: Run) -> None:
     n, first = 400_000, 150_001  # several of the blocks that DuckDB gives to threads
     rows = [f"1,2,{i if i < first - 1 or i % 3 else 'x'}" for i in range(n)]
-    text = "\n".join([as_csv([]).strip(), *rows])
     bad = sum(row.endswith("x") for row in rows)
-    Path("table").write_text(text)
-    result = run("-", stdin=text.encode()) if piped else run("table")
-    refused(result, f"row {first:,} below", f"({bad:,} bad rows in all)")
+    Path("table").write_text("\n".join([as_csv([]).strip(), *rows]))
+    refused(run("table"), f"row {first:,} below", f"({bad:,} bad rows in all)")
     result = run("table", "--on-error", "skip", "--only", "--output", "out.csv")
     assert result.err.startswith(f"predict: table: dropped {bad:,} bad rows, kept {n - bad:,}\n")
     kept = [float(row[4:]) for row in rows if "x" not in row]
     assert predictions(Path("out.csv").read_text()) == oracle([[1, 2, x] for x in kept]).tolist()
 
 
-@pytest.mark.parametrize("piped", PIPED)
-def test_lines_that_are_no_rows(run: Run, piped: bool) -> None:
-    text = as_csv([ROWS[0], [1, 2], [1, 2, 3, 4], ["x", 2, 3], ROWS[1]])
-    Path("table").write_text(text)
-    source, stdin = (["-"], text.encode()) if piped else (["table"], None)
-    refused(run(*source, stdin=stdin), "Line: 3", "Expected Number of Columns: 3 Found: 2")
-    result = run(*source, "--on-error", "skip", stdin=stdin)
+def test_lines_that_are_no_rows(run: Run) -> None:
+    Path("table").write_text(as_csv([ROWS[0], [1, 2], [1, 2, 3, 4], ["x", 2, 3], ROWS[1]]))
+    refused(run("table"), "Line: 3", "Expected Number of Columns: 3 Found: 2")
+    result = run("table", "--on-error", "skip")
     assert predictions(result.out) == oracle(ROWS[:2]).tolist()
-    assert "dropped 3 bad rows, kept 2" in result.err
+    assert result.err == "predict: table: dropped 3 bad rows, kept 2\n"
 
 
-def test_malformed_lines_beyond_the_limit_are_some_or_more(
+def test_malformed_lines_beyond_the_limit_are_at_least_so_many(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "REJECTS", 50)
@@ -108,16 +83,15 @@ def test_malformed_lines_beyond_the_limit_are_some_or_more(
     Path("table").write_text(as_csv([ROWS[0], *[[1] * 9] * 40, ROWS[1]]))  # six errors a line
     result = run("table", "--on-error", "skip")
     assert predictions(result.out) == oracle(ROWS[:2]).tolist()
-    assert re.search(r"dropped \d+ or more bad rows, kept 2$", result.err.strip())
+    assert "dropped at least " in result.err
 
 
-@pytest.mark.parametrize("piped", PIPED)
-def test_what_is_passed_through_is_checked_too(run: Run, piped: bool) -> None:
+def test_what_is_passed_through_is_checked_too(run: Run) -> None:
     text = as_csv([[*row, "x"] for row in ROWS], [*NAMES, "note"]).encode()
     Path("table").write_bytes(text[:-2] + b"\xe9\n")
-    source, stdin = ([], Path("table").read_bytes()) if piped else (["table"], None)
-    refused(run(*source, stdin=stdin), "not utf-8")
-    result = run(*source, "--on-error", "skip", stdin=stdin)
+    refused(run("table", "--output", "out.csv"), "not utf-8")
+    assert not Path("out.csv").exists()
+    result = run("table", "--on-error", "skip")
     assert predictions(result.out) == oracle(ROWS[:2]).tolist()
     assert "dropped 1 bad row, kept 2" in result.err
 
@@ -132,10 +106,7 @@ def test_rows_outside_the_training_range_are_counted(run: Run) -> None:
     Path("table").write_text(as_csv(limits))
     assert run("table").err == ""
     Path("table").write_text(as_csv([*limits, [10.5, 101, 0], [0, -0.5, 0], [0, 0, 0]]))
-    for args in (["table"], ["table", "--output", "out.csv"]):
-        result = run(*args)
-        assert result.code == 0
-        assert result.err == (
-            "predict: table: 2 of 5 rows outside the training range,"
-            f" most often in {NAMES[1]}, 0 to 100\n"
-        )
+    assert run("table").err == (
+        "predict: table: 2 of 5 rows outside the training range,"
+        f" most often in {NAMES[1]}, 0 to 100\n"
+    )

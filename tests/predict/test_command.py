@@ -1,6 +1,5 @@
-"""The command: what it prints without a table, as SQL and as a card, and how it ends."""
+"""The command: its test of itself, the card, what it imports, and how it ends."""
 
-import csv
 import json
 import signal
 import sqlite3
@@ -10,7 +9,6 @@ import time
 from pathlib import Path
 
 import duckdb
-import numpy as np
 import pytest
 import yaml
 from hypothesis import given
@@ -18,22 +16,7 @@ from hypothesis import strategies as st
 
 from stages import predict
 from stages.columns.sql import double, identifier
-from tests.predict.conftest import (
-    MODEL,
-    NAMES,
-    ROWS,
-    SCORES,
-    Run,
-    as_csv,
-    oracle,
-    refused,
-    shell,
-)
-
-HUGE = json.dumps(SCORES).replace("1.0", "1" + "0" * 400)
-
-
-# SQL
+from tests.predict.conftest import MODEL, NAMES, ROWS, SCORES, Run, as_csv, oracle, refused
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -46,40 +29,13 @@ def test_a_literal_is_the_same_double_everywhere(value: float) -> None:
     assert duck == (value, "DOUBLE")
 
 
-def test_printed_sql_gives_numpys_doubles_in_sqlite_and_duckdb(run: Run) -> None:
-    rows = np.random.default_rng(7).normal(0, 50, (1000, 3)).tolist()
-    query = run("--sql", "houses").out
-    columns = ", ".join(f"{identifier(name)} DOUBLE" for name in NAMES)
-    for connection in (sqlite3.connect(":memory:"), duckdb.connect()):
-        connection.execute(f"CREATE TABLE houses (id INTEGER, {columns})")
-        connection.executemany(
-            "INSERT INTO houses VALUES (?, ?, ?, ?)", [(i, *row) for i, row in enumerate(rows)]
-        )
-        result = connection.execute(query).fetchall()
-        assert [row[:-1] for row in result] == [(i, *row) for i, row in enumerate(rows)]
-        assert [row[-1] for row in result] == oracle(rows).tolist()
-
-
-def test_text_that_is_no_unicode_is_no_traceback(run: Run) -> None:
-    refused(run("--sql", "\udcff"), "surrogates not allowed")
-
-
-# without a table
-
-
 def test_the_sample_rows_are_those_that_were_recorded(run: Run) -> None:
     result = run()
-    p = oracle(ROWS)
     assert (result.code, result.err) == (0, "")
-    lines = result.out.splitlines()
-    assert lines[0] == f"Sample predictions: [{', '.join(f'{x:.3f}' for x in p)}]"
-    assert lines[2].split()[-4:] == ["actual", "float", "quantized", "error"]
-    for line, x in zip(lines[3:6], p, strict=True):
-        assert line.split()[-4:] == [f"{v:.6f}" for v in (x + 1, x, x, -1)]
-    assert lines[6] == (
-        f"these 3: mean {p.mean():.4f}, std {p.std():.4f}, min {p.min():.4f}, max {p.max():.4f}"
-    )
-    assert lines[7].endswith("mean 2.0000, std 0.9000, min -1.0000, max 5.0000")
+    assert result.out.splitlines() == [
+        f"Sample predictions: [{', '.join(f'{p:.3f}' for p in oracle(ROWS))}]",
+        "all 3 predictions are those that the pipeline recorded",
+    ]
 
 
 @pytest.fixture
@@ -92,68 +48,44 @@ def other(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     return Path("other")
 
 
-@pytest.mark.parametrize("column", [-1, -2])
-def test_a_difference_from_what_was_recorded_exits_1(run: Run, other: Path, column: int) -> None:
+def test_a_difference_from_what_was_recorded_exits_1(run: Run, other: Path) -> None:
     path = other / "reports/predictions.csv"
-    with path.open() as file:
-        rows = list(csv.reader(file))
-    rows[2][column] = f"{float(rows[2][column]) + 1e-6:.6f}"  # the last decimal that is recorded
-    path.write_text(as_csv(rows[1:], rows[0]))
+    recorded = round(float(oracle(ROWS)[1]), 6)
+    wrong = round(recorded + 1e-6, 6)  # in the last decimal that is recorded
+    path.write_text(path.read_text().replace(f",{recorded},-1", f",{wrong},-1"))
     result = run()
     assert result.code == 1
     assert "1 predictions differ" in result.err
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("name", "text", "message"),
     [
-        (None, "`dvc repro` makes it"),
-        ("{", "damaged"),
-        (json.dumps(MODEL | {"version": 3}), "version"),
-        (json.dumps(MODEL | {"dataset": 1}), "dataset"),
+        ("models/predictor.json", None, "`dvc repro` makes it"),
+        ("models/predictor.json", "{", "damaged"),
+        ("models/predictor.json", json.dumps(MODEL | {"version": 3}), "version"),
+        ("reports/scores.json", "null", "`dvc repro`"),
+        ("reports/scores.json", '{"quantized": null}', "is of another model than"),
+        ("models/predictor.json", json.dumps(MODEL | {"unit": "x"}), "scores.json is of another"),
     ],
 )
-def test_a_predictor_that_cannot_be_used(
-    run: Run, other: Path, text: str | None, message: str
+def test_a_file_that_cannot_be_used_is_named(
+    run: Run, other: Path, name: str, text: str | None, message: str
 ) -> None:
-    (other / "models/predictor.json").unlink()
+    (other / name).unlink()
     if text is not None:
-        (other / "models/predictor.json").write_text(text)
-    for args in ([], ["--card"], ["--sql", "t"]):
-        refused(run(*args), "predictor.json", message)
-
-
-@pytest.mark.parametrize("text", ["null", "[]", '{"quantized": null}', "[" * 100_000, HUGE])
-def test_scores_that_are_damaged(run: Run, other: Path, text: str) -> None:
-    (other / "reports/scores.json").write_text(text)
-    for args in ([], ["--card"]):
-        refused(run(*args), "scores.json is ", "`dvc repro`")
-
-
-def test_scores_of_another_model_are_refused(run: Run, other: Path) -> None:
-    (other / "models/predictor.json").write_text(json.dumps(MODEL | {"unit": "others"}))
-    for args in ([], ["--card"]):
-        refused(run(*args), "scores.json is of another model than models/predictor.json")
+        (other / name).write_text(text)
+    refused(run("--card"), name, message)
 
 
 def test_the_card_says_what_the_predictor_does(run: Run) -> None:
     text = run("--card").out
     for words in ("made up", "8-bit", "| MedInc | -10 | 10 | 128 | 1 / 2^1 |", "0.375", "+0.25 %"):
         assert words in text
+    scores = [f"{SCORES['quantized']['test'][name]:.6f}" for name in ("r2", "mse", "rmse", "mae")]
+    assert f"| test rows | {' | '.join(scores)} |" in text
     _, front, _ = text.split("---\n", 2)
-    read = yaml.safe_load(front)
-    [result] = read["model-index"][0]["results"]
-    assert read["datasets"] == [result["dataset"]["type"]] == ["made-up"]
-    assert read["metrics"] == [metric["type"] for metric in result["metrics"]]
-    found = [metric["value"] for metric in result["metrics"]]
-    assert found == [SCORES["quantized"]["test"][name] for name in ("r2", "mse", "mae")]
-
-
-def test_help_is_for_people(run: Run) -> None:
-    result = run("--help")
-    assert result.code == 0
-    for word in ("FILE", "--output", "--only", "--on-error", "--sql", "--card", "--c"):
-        assert word in result.out
+    assert yaml.safe_load(front)["pipeline_tag"] == "tabular-regression"
 
 
 # as a process
@@ -170,38 +102,15 @@ def test_predict_imports_only_what_the_image_has(root: Path) -> None:
     packages = {module.partition(".")[0] for module in modules} - {*sys.stdlib_module_names}
     allowed = {"stages", "duckdb", "_duckdb", "msgspec", "typing_extensions"}
     assert {"stages", "duckdb"} <= packages <= allowed
-    assert "stages.predictor.c" not in modules  # only --c imports it
 
 
-@pytest.mark.slow
-def test_a_closed_pipe_is_no_error(root: Path) -> None:
-    with (root / "long.csv").open("w") as file:
-        file.write(as_csv([]))
-        file.writelines(f"{i % 7},2,3\n" for i in range(300_000))
-    for command in ("predict long.csv", f"cat {root}/long.csv | predict", "predict --card"):
-        done = shell(root, f"{command} | head -1; echo ${{PIPESTATUS[@]: -2:1}} >&2")
-        assert done.stderr == "0\n", command
-        assert done.stdout.count("\n") == 1
-
-
-@pytest.mark.slow
-def test_full_and_closed_and_shared_output(root: Path) -> None:
-    (root / "table").write_text(as_csv(ROWS))
-    for command in ("predict table > /dev/full", "predict > /dev/full < /dev/null"):
-        done = shell(root, command)
-        assert done.returncode == 2
-        assert "No space left on device" in done.stderr
-        assert done.stderr.count("\n") == 1
-    assert "standard output is closed" in shell(root, "predict table >&-").stderr
-    done = shell(root, f"(echo first; predict table --only) > {root}/both; cat {root}/both")
-    assert done.stdout.startswith("first\nprediction\n")
-
-
-@pytest.mark.parametrize("form", ["csv", "parquet", "jsonl"])
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_leaves_nothing(root: Path, long: Path, form: str, signum: int) -> None:
+@pytest.mark.parametrize(("form", "signum"), [("csv", signal.SIGINT), ("parquet", signal.SIGTERM)])
+def test_a_signal_leaves_nothing(root: Path, form: str, signum: int) -> None:
     folder = root / "stopped"
     folder.mkdir(exist_ok=True)
+    query = f'SELECT i % 7 AS MedInc, 2 AS {identifier(NAMES[1])}, 3 AS "select"'
+    long = root / "long.parquet"  # takes seconds to predict
+    duckdb.execute(f"COPY ({query} FROM range(20000000) t(i)) TO '{long}' (FORMAT parquet)")
     command = [sys.executable, "-m", "stages.predict", str(long), "--output", f"stopped/out.{form}"]
     process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE)
     while not any(path.stat().st_size for path in folder.glob("*/new")):
@@ -213,14 +122,11 @@ def test_a_signal_leaves_nothing(root: Path, long: Path, form: str, signum: int)
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.slow
-def test_a_signal_at_any_time_leaves_nothing(root: Path, long: Path) -> None:
-    command = [sys.executable, "-m", "stages.predict", str(long), "--output", "stopped.csv"]
-    for wait in np.linspace(0.3, 1, 23):
-        process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE)
-        time.sleep(wait)
-        process.send_signal(signal.SIGINT)
-        assert process.communicate(timeout=10)[1] == b"", wait
-        assert process.returncode == 130
-        assert not list(root.glob("stopped.csv"))
-        assert not list(root.glob(".*.part"))
+def test_a_closed_pipe_is_no_error(root: Path) -> None:
+    (root / "many.csv").write_text(as_csv([[i % 7, 2, 3] for i in range(20_000)]))
+    command = [sys.executable, "-m", "stages.predict", "many.csv"]
+    process = subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout
+    process.stdout.close()
+    assert process.communicate(timeout=60)[1] == b""
+    assert process.returncode == 0

@@ -3,7 +3,6 @@
 import csv
 import gzip
 import io
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +17,11 @@ from stages import predict
 from stages.columns.sql import identifier
 from stages.predictor import document
 from stages.predictor.document import Predictor
-from stages.predictor.scoring import Request
 from stages.quantizer import solve
 from stages.regression.fit import fit, fold
 from stages.regression.linear import largest_difference
 from tests.conftest import Rows, schema_of
-from tests.predict.conftest import (
-    NAMES,
-    PIPED,
-    ROWS,
-    Run,
-    as_csv,
-    oracle,
-    predictions,
-    refused,
-)
+from tests.predict.conftest import NAMES, ROWS, Run, as_csv, oracle, predictions, refused
 
 TABLE = as_csv(ROWS).encode()
 
@@ -84,10 +73,9 @@ def test_csv_of_every_kind(run: Run, table: Drawn, bom: bool, packed: bool, pipe
     assert [float(row[-1]) for row in got[1:]] == oracle(X).tolist()
 
 
-@pytest.mark.parametrize("piped", PIPED)
-@pytest.mark.parametrize("output", ["csv", "parquet", "jsonl"])
+@pytest.mark.parametrize("output", ["csv", "parquet"])
 @pytest.mark.parametrize("form", ["csv", "csv.gz", "parquet"])
-def test_every_format_to_every_other(run: Run, form: str, output: str, piped: bool) -> None:
+def test_every_format_to_every_other(run: Run, form: str, output: str) -> None:
     rows = np.random.default_rng(3).normal(0, 50, (5000, 3)).tolist()
     names = ", ".join(f"a[{i}] AS {identifier(name)}" for i, name in enumerate(NAMES, 1))
     packed = ", COMPRESSION gzip" if form.endswith("gz") else ""
@@ -96,18 +84,30 @@ def test_every_format_to_every_other(run: Run, form: str, output: str, piped: bo
         f" TO 'table' (FORMAT {form.removesuffix('.gz')}{packed})",
         [rows],
     )
-    source, stdin = (["-"], Path("table").read_bytes()) if piped else (["table"], None)
-    assert run(*source, "--output", f"out.{output}", stdin=stdin).code == 0
-    reader = {"csv": "read_csv", "parquet": "read_parquet", "jsonl": "read_json"}[output]
-    result = duckdb.execute(f"FROM {reader}('out.{output}')")
+    assert run("table", "--output", f"out.{output}").code == 0
+    result = duckdb.execute(f"FROM read_{output}('out.{output}')")
     assert [column[0] for column in result.description] == [*NAMES, "id", "prediction"]
     got = result.fetchall()
     assert [int(row[3]) for row in got] == list(range(5000))
     assert [list(row[:3]) for row in got] == rows
     assert [row[4] for row in got] == oracle(rows).tolist()
     assert sorted(path.name for path in Path().iterdir()) == [f"out.{output}", "table"]
-    alone = run(*source, "--only", stdin=stdin)
+    alone = run("table", "--only")
     assert alone.out == "prediction\n" + "".join(f"{row[4]!r}\n" for row in got)
+
+
+@pytest.mark.parametrize("stdin", [TABLE, gzip.compress(TABLE)])
+def test_a_pipe_is_read_like_a_file(
+    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stdin: bytes
+) -> None:
+    for args in ([], ["-"], ["/dev/stdin"]):
+        assert predictions(run(*args, stdin=stdin).out) == oracle(ROWS).tolist()
+    refused(run(stdin=b"a,b\n1,2\n"), "standard input: column")
+    # without a temporary folder, as in a container with a read-only disk
+    (tmp_path / "memory").mkdir()
+    monkeypatch.setattr(predict, "find_temporary_folder", lambda: str(tmp_path / "memory"))
+    assert predictions(run("-", stdin=stdin).out) == oracle(ROWS).tolist()
+    assert not [*(tmp_path / "memory").iterdir()]
 
 
 def test_what_is_passed_through_keeps_its_text(run: Run) -> None:
@@ -155,29 +155,11 @@ def test_csv_whose_first_column_looks_like_json(run: Run, name: str) -> None:
     assert predictions(run("table").out) == oracle(ROWS[:1]).tolist()
 
 
-@pytest.mark.slow
-def test_a_long_header_in_a_pipe(run: Run) -> None:
-    header = [f"a column with a long name, {i}" for i in range(10_000)]
-    text = as_csv([[*([1] * 10_000), *ROWS[0]]], [*header, *NAMES])
-    assert predictions(run("--only", stdin=text.encode()).out) == oracle(ROWS[:1]).tolist()
-    longer = ("x" * 20 + ",") * 60_000
-    refused(run("-", stdin=longer.encode()), "its header is longer than 1 MB")
-
-
-def test_a_damaged_gzip_is_refused_before_anything_is_written(run: Run) -> None:
-    packed = gzip.compress(TABLE * 1000, mtime=0)
-    damaged = {
-        "no checksum": packed[:-8],
-        "half a checksum": packed[:-4],
-        "another checksum": packed[:-8] + bytes(4) + packed[-4:],
-        "something behind it": packed + b"junk",
-    }
-    for data in damaged.values():
-        Path("t.gz").write_bytes(data)
-        Path("o.csv").write_text("what was there")
-        refused(run("t.gz", "--output", "o.csv"), "t.gz is damaged: ")
-        refused(run("--output", "o.csv", stdin=data), "standard input is damaged: ")
-        assert Path("o.csv").read_text() == "what was there"
+@pytest.mark.parametrize("end", [b"", bytes(4), bytes(8)])
+def test_a_damaged_gzip_is_refused_before_anything_is_written(run: Run, end: bytes) -> None:
+    Path("t.gz").write_bytes(gzip.compress(TABLE * 1000, mtime=0)[:-8] + end)
+    refused(run("t.gz", "--output", "o.csv"), "t.gz is damaged: ")
+    assert [path.name for path in Path().iterdir()] == ["t.gz"]
 
 
 FIRST, SECOND = as_csv([]).encode().strip(), as_csv([ROWS[0]]).encode()
@@ -204,29 +186,22 @@ NO_TABLES = [
 ]
 
 
-@pytest.mark.parametrize("piped", PIPED)
 @pytest.mark.parametrize(("data", "message"), NO_TABLES)
-def test_what_is_no_table(run: Run, data: bytes, message: str, piped: bool) -> None:
+def test_what_is_no_table(run: Run, data: bytes, message: str) -> None:
     Path("table").write_bytes(data)
-    source, stdin = (["-"], data) if piped else (["table"], None)
-    refused(run(*source, stdin=stdin), message, "standard input" if piped else "table")
-    if not piped:
-        refused(run("table", "--output", "out.csv"), message)
+    refused(run("table", "--output", "out.csv"), message, "table")
     assert [path.name for path in Path().iterdir()] == ["table"]
 
 
 def test_files_that_cannot_be_used(run: Run) -> None:
     Path("table").write_bytes(TABLE)
     Path("folder.csv").mkdir()
-    Path("loop.csv").symlink_to("loop.csv")
     refused(run("nothing"), "nothing cannot be read: No such file")
-    refused(run(""), "cannot be read: No such file")
     refused(run("folder.csv"), "folder.csv cannot be read: Is a directory")
-    refused(run("table", "--output", "out.txt"), "must end in one of .csv, .parquet")
-    refused(run("table", "--output", "no/out.csv"), "there is no folder no")
-    for output in ("folder.csv", "loop.csv"):
-        refused(run("table", "--output", output), "is not a file")
-    refused(run("--output", "out.csv"), "nothing is piped in")
+    refused(run("table", "--output", "out.txt"), "must end in .csv or .parquet")
+    refused(run("table", "--output", "no/out.csv"), "no/out.csv")
+    refused(run("table", "--output", "folder.csv"), "folder.csv is a folder")
+    refused(run("--output", "out.csv"), "standard input is empty")
     assert not Path("out.csv").exists()
 
 
@@ -248,38 +223,3 @@ def test_the_mode_of_an_output_stays(run: Run) -> None:
     Path("o.csv").touch(0o600)
     assert run("table", "--output", "o.csv").code == 0
     assert Path("o.csv").stat().st_mode & 0o777 == 0o600
-
-
-def test_a_file_as_standard_input(run: Run) -> None:
-    Path("table").write_bytes(TABLE)
-    assert predictions(run(stdin=Path("table")).out) == oracle(ROWS).tolist()
-
-
-def test_without_a_temporary_folder_memory_is_one(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fail() -> None:
-        raise FileNotFoundError
-
-    memory = tmp_path / "memory"
-    memory.mkdir()
-    with monkeypatch.context() as patch:
-        patch.setattr(tempfile, "gettempdir", fail)
-        patch.setattr(predict, "SHARED_MEMORY", str(memory))
-        result = run("-", stdin=TABLE)
-    assert predictions(result.out) == oracle(ROWS).tolist()
-    assert not [*memory.iterdir()]
-
-
-def test_a_file_that_changes_while_it_is_read(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    Path("table").write_bytes(TABLE)
-    tally = Request.tally
-
-    def then_change(request: Request) -> list[str]:
-        found = tally(request)
-        Path("table").write_bytes(SECOND)
-        return found
-
-    monkeypatch.setattr(Request, "tally", then_change)
-    refused(run("table", "--output", "o.csv"), "table changed while it was read")
-    assert [path.name for path in Path().iterdir()] == ["table"]
