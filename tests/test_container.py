@@ -14,7 +14,7 @@ import sys
 import tarfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import chdir, contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from urllib.request import urlopen
 import duckdb
 import pytest
 
+from stages import load, quantize, train
 from stages.columns.sql import identifier
-from stages.project.files import PAGE, PREDICTIONS, SAMPLE_COLUMNS
+from stages.project.files import PAGE, PREDICTIONS, PREDICTOR, SAMPLE_COLUMNS
+from tests.cars import RAW, cars, checkout, write
 from tests.conftest import csv_of
 
 pytestmark = [pytest.mark.container, pytest.mark.usefixtures("image")]
@@ -176,20 +178,6 @@ def test_a_full_disk_leaves_nothing(folder: Path) -> None:
     assert b"No space left on device" in done.stderr
 
 
-def test_stopping_it_leaves_nothing(folder: Path) -> None:
-    repeat(MANY // 5, folder / "houses.parquet")
-    command = ("predict", "houses.parquet", "--output", "out.csv")
-    with background(*ALONE, "-v", f"{folder}:/data", IMAGE, *command) as name:
-        deadline = time.monotonic() + 60
-        while not list(folder.glob(".*.part")):
-            assert not (folder / "out.csv").exists()
-            assert time.monotonic() < deadline, docker("logs", name).stderr
-            time.sleep(0.01)
-        docker("stop", "-t", "5", name)
-        assert state(name)["ExitCode"] == 143
-    assert [path.name for path in folder.iterdir()] == ["houses.parquet"]
-
-
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_many_rows_in_512_mb(folder: Path, form: str) -> None:
     table = folder / f"houses.{form}"
@@ -261,3 +249,27 @@ def test_the_image_serves_in_64_mb_is_healthy_and_ends_cleanly() -> None:
         docker("stop", name)
         assert (state(name)["ExitCode"], state(name)["OOMKilled"]) == (0, False)
         assert docker("logs", name).stderr == b"serve: http://0.0.0.0:8080\n"
+
+
+@pytest.mark.parametrize(("missing", "form"), [("mean", "csv"), ("drop", "parquet")])
+def test_another_predictor_over_that_of_the_image_gives_the_bits_of_this_machine(
+    missing: str, form: str, tmp_path: Path
+) -> None:
+    folder = checkout(tmp_path / "cars", missing=missing)
+    with chdir(folder):
+        write(cars(600), form)
+        for stage in (load, train, quantize):
+            stage.main()
+    for path in (folder, folder / "data", folder / "models", *folder.rglob("*.json")):
+        path.chmod(0o755)
+    mounted = (
+        "-v",
+        f"{folder}:/data:ro",
+        "-v",
+        f"{folder / PREDICTOR}:/opt/project/{PREDICTOR}:ro",
+    )
+    there = docker("run", "--rm", *ALONE, *mounted, IMAGE, "predict", str(RAW))
+    command = (sys.executable, "-m", "stages.predict", str(RAW))
+    here = subprocess.run(command, cwd=folder, stdin=subprocess.DEVNULL, capture_output=True)
+    assert (there.returncode, there.stdout, there.stderr) == (0, here.stdout, here.stderr)
+    assert there.stdout.count(b"\n") > 500
