@@ -89,8 +89,7 @@ def infer(body: bytearray, score: Score) -> Any:
 def describe(model: Predictor) -> Mapping[str, Any]:
     """Return what the server tells of itself and the model, by path.
 
-    The schemas allow all that the server takes. They also allow empty texts, dates that do not
-    exist, numbers without an end, and any tensors.
+    The schemas allow all that the server takes, and more: empty texts, any dates and tensors.
     """
     kinds = model.schema.kinds
     inputs = [

@@ -11,16 +11,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sklearn.datasets import load_diabetes
 
 from stages import predict
 from stages.columns.sql import identifier
-from stages.predictor import document
-from stages.predictor.document import Predictor
-from stages.quantizer import solve
-from stages.regression.fit import fit, fold
-from stages.regression.linear import largest_difference
-from tests.conftest import Rows, schema_of
 from tests.predict.conftest import NAMES, ROWS, Run, as_csv, oracle, predictions, refused
 
 TABLE = as_csv(ROWS).encode()
@@ -122,37 +115,10 @@ def test_what_is_passed_through_keeps_its_text(run: Run) -> None:
     refused(run("table", "--output", "out.parquet"), "differ in case alone")
 
 
-def test_16_bits_stay_within_the_bound_of_scikit_learn(
-    run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    data = load_diabetes()
-    rows = Rows(data.data, data.target)
-    pipeline = fit(rows.sums)
-    model = fold(pipeline, rows.sums)
-    quantized = solve.quantize(model.coef, rows.sums, 16, "nearest").model
-    schema = schema_of("diabetes", "y", "points", data.feature_names)
-    low, high = rows.X.min(axis=0), rows.X.max(axis=0)
-    ranges = zip(low.tolist(), high.tolist(), strict=True)
-    shipped = Predictor.of(schema, 16, ranges, quantized.coef.tolist(), quantized.intercept)
-    document.save(shipped, tmp_path / "models/predictor.json")
-    monkeypatch.setattr(predict, "ROOT", tmp_path)
-    Path("table").write_text(as_csv(rows.X.tolist(), data.feature_names))
-    got = np.array(predictions(run("table").out))
-    assert got.tolist() == quantized.predict(rows.X).tolist()
-    bound = largest_difference(model, quantized, low, high)
-    assert np.abs(got - pipeline.predict(rows.X)).max() <= bound
-
-
 def test_a_column_prediction_is_no_obstacle_to_predictions_alone(run: Run) -> None:
     Path("table").write_text(as_csv([["x", *ROWS[0]]], ["prediction", *NAMES]))
     refused(run("table"), "has a column prediction")
     assert predictions(run("table", "--only").out) == oracle(ROWS[:1]).tolist()
-
-
-@pytest.mark.parametrize("name", ["{a}", "[a]", "[", "{"])
-def test_csv_whose_first_column_looks_like_json(run: Run, name: str) -> None:
-    Path("table").write_text(as_csv([["x", *ROWS[0]]], [name, *NAMES]))
-    assert predictions(run("table").out) == oracle(ROWS[:1]).tolist()
 
 
 @pytest.mark.parametrize("end", [b"", bytes(4), bytes(8)])
@@ -216,10 +182,3 @@ def test_names_that_are_patterns_to_duckdb(run: Run, form: str) -> None:
     assert run(name, "--output", name).code == 0  # the output may be the input
     assert predictions(Path(name).read_text()) == oracle(ROWS[:1]).tolist()
     assert len([*Path("[in] *").iterdir()]) == 2
-
-
-def test_the_mode_of_an_output_stays(run: Run) -> None:
-    Path("table").write_bytes(TABLE)
-    Path("o.csv").touch(0o600)
-    assert run("table", "--output", "o.csv").code == 0
-    assert Path("o.csv").stat().st_mode & 0o777 == 0o600
