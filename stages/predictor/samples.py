@@ -9,7 +9,7 @@ from stages.columns.source import detect
 from stages.predictor import document
 from stages.predictor.document import Predictor
 from stages.predictor.scoring import Request
-from stages.project.files import PREDICTIONS, SAMPLE_COLUMNS, SCORES, existing, reading
+from stages.project.files import PREDICTIONS, SAMPLE_COLUMNS, SCORES, reading
 
 HALF = 0.5e-6  # of the last decimal that was recorded
 LOST = 1e-14  # by doubles, as a share of their size
@@ -20,7 +20,7 @@ def predict_samples(model: Predictor, root: Path) -> tuple[str, int]:
 
     A row differs if its prediction or its error is not the recorded one.
     """
-    path, kinds = existing(root / PREDICTIONS), model.schema.kinds
+    path, kinds = root / PREDICTIONS, model.schema.kinds
     table, y, statistics, differing = [[*kinds, *SAMPLE_COLUMNS]], [], [], 0
     with reading(path), engine.connect(str(path)) as connection:
         request = Request(detect(path, str(path), kinds, connection), model, connection)
