@@ -17,8 +17,8 @@ def convert(document: Any, kind: type[T]) -> T:
     try:
         return msgspec.convert(document, kind)
     except msgspec.ValidationError as error:
-        text, _, path = str(error).rstrip("`").partition(" - at `$")
-        value = document
+        text, _, path = str(error).partition(" - at `$")
+        where, value = path.removeprefix(".").removesuffix("`"), document
         with suppress(LookupError, TypeError):  # a name can look like the path
             for name, index in STEP.findall(path):
                 value = value[name or int(index)]
@@ -26,5 +26,4 @@ def convert(document: Any, kind: type[T]) -> T:
             text = str(error.__cause__)
         elif text.startswith("Expected"):
             text = f"{text.partition(', got `')[0]}, got {shown(value)}"
-        where = path.removeprefix(".")
         raise ValueError(f"{where}: {text}" if where else text) from error
