@@ -59,7 +59,7 @@ def finish(main: Callable[[], str | None], name: str) -> NoReturn:
             sys.stdout.flush()
         status = 0
     except BaseException as error:
-        if not stopped and not isinstance(error, (InputError, OSError, MemoryError)):
+        if not stopped and not isinstance(error, (InputError, OSError, MemoryError, UnicodeError)):
             raise
         # libraries may turn the exception of a signal into one of their own
         status = 128 + stopped[0] if stopped else _tell(error, name)

@@ -14,7 +14,7 @@ def cut(text: str, length: int) -> str:
 
 def shown(value: object) -> str:
     """Return a value as Python writes it, short."""
-    return cut(repr(value), SHOWN)
+    return repr(cut(value, SHOWN)) if isinstance(value, str) else cut(repr(value), SHOWN)
 
 
 def named(column: str) -> str:
