@@ -9,6 +9,7 @@ from operator import attrgetter
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import joblib
 import numpy as np
 
 from benchmarks.cost import require
@@ -165,7 +166,7 @@ def main() -> str:
     require("vl_convert")
     schema, train = sums.load(files.SUMS)
     test = Sums.of_table(table.read(files.TEST).of(schema))
-    model = LinearModel(**files.load_joblib(files.UNQUANT_PARAMS))
+    model = LinearModel(**joblib.load(files.UNQUANT_PARAMS))
     ours, others = (
         [*score(coded, model, train, test)]
         for coded in (encode(model, train, schema), convert(model, train))

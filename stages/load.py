@@ -1,4 +1,4 @@
-"""Load the data set, check it, and split it into a training and a test table."""
+"""Load the data set that `load` in params.yaml names, check it, and split it into two tables."""
 
 from stages.columns import engine
 from stages.project import cli, files, params
@@ -31,8 +31,8 @@ def check(train: Document, test: Document, config: Load) -> None:
 def main() -> str:
     config = params.read().load
     with (
-        files.replacing_folder(TRAIN) as train,
-        files.replacing_folder(TEST) as test,
+        files.replacing(TRAIN) as train,
+        files.replacing(TEST) as test,
         files.temporary_folder(TRAIN.parent) as scratch,
         engine.connect(config.dataset) as connection,
     ):
@@ -54,4 +54,4 @@ def main() -> str:
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, params.Load)
+    cli.run(main, __doc__)

@@ -1,8 +1,8 @@
-"""Quantize the trained model to `quantize.bits` bits and write the predictor."""
+"""Quantize the trained model as `quantize` in params.yaml says, and write the predictor."""
 
 from array import array
 
-import numpy as np
+import joblib
 
 from stages.predictor import document
 from stages.predictor.document import PROOF, Predictor
@@ -16,10 +16,9 @@ from stages.regression.fit import fold
 
 
 def to_params(predictor: Predictor, quantized: Quantized) -> dict[str, object]:
-    """Lay out `quant_params.joblib`: in the words of the field, and as the payload.
+    """Lay out `quant_params.joblib`; a weight is scale · (code - zero_point).
 
-    A weight is scale · (code - zero_point), with the scale 2^(1 - exponent). The arrays are not
-    numpy's, which would take more bytes than the model.
+    The arrays are not numpy's, which would take more bytes than the model.
     """
     bits, features = predictor.bits, predictor.features
     return {
@@ -37,23 +36,19 @@ def main() -> str:
     config = params.read().quantize
     schema, train = sums.load(SUMS)
     with files.reading(MODEL):
-        model = fold(files.load_joblib(MODEL), train)
-        if not np.isfinite(model.coef).all():
-            raise ValueError("its weights are not finite")
+        model = fold(joblib.load(MODEL), train)
     quantized = quantize(model.coef, train, config.bits, config.rounding)
     ranges = zip(train.low[:-1].tolist(), train.high[:-1].tolist(), strict=True)
     found = quantized.model
     predictor = Predictor.of(schema, config.bits, ranges, found.coef.tolist(), found.intercept)
-    laid_out = to_params(predictor, quantized)
     files.save_joblib(vars(model), UNQUANT_PARAMS)
-    files.save_joblib(laid_out, QUANT_PARAMS)
+    files.save_joblib(to_params(predictor, quantized), QUANT_PARAMS)
     document.save(predictor, PREDICTOR)
-    how = f"rounded by {config.rounding}"
-    if config.rounding == "optimal":
-        how = PROOF[quantized.optimal]
+    optimal = config.rounding == "optimal"
+    how = PROOF[quantized.optimal] if optimal else f"rounded by {config.rounding}"
     size = plural(len(pack(predictor)), "byte")
     return f"{len(schema.features)} weights of {config.bits} bits, {size} in all, {how}"
 
 
 if __name__ == "__main__":
-    cli.run(main, __doc__, params.Quantize)
+    cli.run(main, __doc__)

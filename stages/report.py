@@ -3,6 +3,7 @@
 The page is one file of HTML that needs no network, framework or server.
 """
 
+import csv
 import json
 import re
 import subprocess
@@ -25,10 +26,8 @@ from stages.predictor.payload import pack
 from stages.project import cli, files
 from stages.project.cli import InputError, plural
 
-# in dvc.yaml
-SHOWN = ("reports/plots/predictions.csv", "Residuals", "reports/plots/weights.csv")
-# vl-convert brings the first font, so that those of this machine move nothing; where the page is
-# looked at without it, the letters of the second are as wide
+PLOTS = ("reports/plots/predictions.csv", "Residuals", "reports/plots/weights.csv")  # of dvc.yaml
+# vl-convert brings the first font; where the page is seen without it, the second is as wide
 FONT = "Liberation Sans, Arial, sans-serif"
 LOOK = {"aria": False, "background": None, "font": FONT, "point": {"size": 14, "strokeWidth": 1}}
 
@@ -42,13 +41,13 @@ def draw_plots() -> dict[str, str]:
     """Return the plots of all test rows and of the weights as SVG, by title."""
     with cli.requiring("page"):
         from vl_convert import vegalite_to_svg
-    command = [sys.executable, "-m", "dvc", "plots", "show", "--json", *SHOWN]
+    command = [sys.executable, "-m", "dvc", "plots", "show", "--json", *PLOTS]
     done = subprocess.run(command, capture_output=True)  # noqa: S603
-    shown = json.loads(done.stdout or "{}", object_hook=drop_revision)
-    if not shown.get("data") or shown.get("errors"):  # which DVC does not fail for
+    found = json.loads(done.stdout or "{}", object_hook=drop_revision)
+    if not found.get("data") or found.get("errors"):  # which DVC does not fail for
         reason = done.stderr.decode(errors="replace").strip()
         raise InputError(f"DVC shows no plots, whose data `dvc repro` makes: {reason}")
-    plots = [shown["data"][name][0]["content"] for name in SHOWN]
+    plots = [found["data"][name][0]["content"] for name in PLOTS]
     return {plot.pop("title")["text"]: vegalite_to_svg(plot, config=LOOK) for plot in plots}
 
 
@@ -59,27 +58,20 @@ def make_page(
     sample: Mapping[str, float | str | None],
     plots: Mapping[str, str],
 ) -> str:
-    """Return the page of a predictor.
+    """Return the page of a predictor; its inputs start at `sample`, a row with `actual`.
 
-    `scores` are those of scores.json. `weights` has each feature's weight in the float model, and
-    its mean in the training rows. The inputs start at `sample`, a row with its target as `actual`.
-    `plots` are SVG by title.
+    `weights` has each feature's weight in the float model, and its mean in the training rows.
     """
     kinds, payload, found = model.schema.kinds, pack(model), scores["quantization"]
     train, test = scores["quantized"].values()
-    data = {
-        "predictor": model,
-        "weights": weights,
-        "intercept": scores["intercept"]["float"],
-        "start": sample,
-        "std": train["std"],
-    }
+    data = {"predictor": model, "weights": weights, "intercept": scores["intercept"]["float"]}
+    data |= {"start": sample, "std": train["std"]}
     rated = (
         [f"{name}, {part}", *cells]
         for kind, name in (("float", "float"), ("quantized", f"{model.bits}-bit codes"))
         for part, *cells in list_scores(scores[kind])
     )
-    listed = (
+    numbers = (
         [*cells, f"{w:.6g}", f"{v:.6g}"]
         for cells, w, (v, _) in zip(list_weights(model), model.coef, weights, strict=True)
     )
@@ -108,14 +100,14 @@ def make_page(
         "policy": make_policy(template),
     }
     escaped = {key: escape(str(value)) for key, value in texts.items()}
-    escaped |= {"scores": write_rows(rated), "rows": write_rows(listed), "plots": "".join(figures)}
+    escaped |= {"scores": write_rows(rated), "rows": write_rows(numbers), "plots": "".join(figures)}
     # nothing but "<" could end the script that holds it
     escaped["model"] = msgspec.json.encode(data).decode().replace("<", "\\u003c")
     return Template(template).substitute(escaped)
 
 
 def parse_cell(cell: str, kind: str) -> float | str | None:
-    """Return what a cell of predictions.csv holds, as the page's script has it."""
+    """Return a cell of predictions.csv as the page's script has it."""
     value = json.loads(cell or "null") if kind in ("number", "boolean") else cell or None
     return parsed(value, kind)
 
@@ -138,12 +130,13 @@ def write_rows(rows: Iterable[Iterable[str]]) -> str:
 
 def main() -> str:
     model, scores = document.load(files.PREDICTOR), document.load_scores()
-    with files.reading(files.PLOTS / "weights.csv"):
-        rows = files.load_csv(files.PLOTS / "weights.csv")
-        weights = [(float(r["weight"]), float(r["mean"])) for r in rows if r["model"] == "float"]
-    with files.reading(files.PREDICTIONS):
-        cells, *_ = files.load_csv(files.PREDICTIONS)
-        kinds = {**model.schema.kinds, "actual": "number"}
+    path = files.PLOTS / "weights.csv"
+    with files.reading(path), path.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["model"] == "float"]
+        weights = [(float(row["weight"]), float(row["mean"])) for row in rows]
+    path = files.PREDICTIONS
+    with files.reading(path), path.open(encoding="utf-8", newline="") as file:
+        kinds, cells = {**model.schema.kinds, "actual": "number"}, next(csv.DictReader(file))
         sample = {name: parse_cell(cells[name], kind) for name, kind in kinds.items()}
     text = make_page(model, scores, weights, sample, draw_plots())
     with files.replacing(files.PAGE) as part:

@@ -81,11 +81,9 @@ class Browser:
         assert "exceptionDetails" not in done, done
         return done["result"].get("value")
 
-    def look(self, width: int, height: int, *, dark: bool = False, scale: float = 1) -> None:
+    def look(self, width: int, height: int, scale: float = 1) -> None:
         size = {"width": width, "height": height, "deviceScaleFactor": scale}
         self.ask("Emulation.setDeviceMetricsOverride", **size, mobile=width < 500)
-        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-        self.ask("Emulation.setEmulatedMedia", features=[scheme])
 
     def photograph(self, path: Path) -> None:
         shot = self.ask("Page.captureScreenshot")

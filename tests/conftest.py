@@ -29,11 +29,13 @@ from stages import evaluate, load, quantize, train
 from stages.columns.inputs import Input, Schema
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project.files import SCORES
+from stages.regression import scores
 from stages.regression.fit import fit, fold
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
-from stages.tables import datasets, gather, spark
+from stages.tables import datasets, gather, spark, table
 from stages.tables.datasets import DataSet
+from stages.tables.table import Table
 
 
 def csv_of(*rows: Iterable[object], **dialect: Any) -> str:
@@ -188,6 +190,21 @@ class Rows:
     @property
     def sums(self) -> Sums:
         return Sums.of([self.block], self.block.min(axis=0), self.block.max(axis=0))
+
+    def write(self, folder: Path) -> Table:
+        """Write the rows as a table."""
+        block = self.block
+        names = [f"c{j}" for j in range(block.shape[1])]
+        with duckdb.connect() as connection:
+            connection.register("w", dict(zip(names, block.T, strict=True)))
+            connection.execute(f"COPY w TO '{folder / table.ROWS}' (FORMAT parquet)")
+        ends = block.min(axis=0), block.max(axis=0)
+        return Table(schema_of("toy", "y", "", names[:-1]), folder, names, len(block), *ends)
+
+    def tally(self, model: LinearModel, quantized: LinearModel) -> list[scores.Seen]:
+        """Return what `tally` sees in a table of the rows."""
+        with tempfile.TemporaryDirectory() as folder:
+            return scores.tally((model, quantized), self.write(Path(folder)))
 
 
 @dataclass(frozen=True, eq=False)

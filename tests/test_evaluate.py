@@ -19,12 +19,12 @@ def test_a_prediction_is_judged_by_what_is_known() -> None:
 
 def test_effects_are_weights_times_deviations() -> None:
     quantized = LinearModel(np.array([0.25, -4.0]), 0.0)
-    std, mean = np.array([2.0, 10.0]), np.array([7.0, 1 / 3])
-    assert list(effects(MODEL, quantized, ("a", "b"), std, mean)) == [
+    learned = Rows(np.array([[5.0, -9.5], [9.0, 10.5]]), np.zeros(2)).sums
+    assert list(effects((MODEL, quantized), ("a", "b"), learned)) == [
         ("a", "float", 1.0, 0.5, 7.0),
-        ("b", "float", -30.0, -3.0, 1 / 3),
+        ("b", "float", -30.0, -3.0, 0.5),
         ("a", "quantized", 0.5, 0.25, 7.0),
-        ("b", "quantized", -40.0, -4.0, 1 / 3),
+        ("b", "quantized", -40.0, -4.0, 0.5),
     ]
 
 

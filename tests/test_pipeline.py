@@ -118,8 +118,8 @@ def test_a_code_change_reruns_what_depends_on_it(checkout: Path) -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("bits: 8", "bits: 0", "quantize: params.yaml: quantize.bits must be an integer"),
-        ("seed: 42", "seed: x", "load: params.yaml: load.seed must be an integer"),
+        ("bits: 8", "bits: 0", "quantize: params.yaml: quantize.bits: Expected `int` >= 1"),
+        ("seed: 42", "seed: x", "load: params.yaml: load.seed: Expected `int`"),
         ("test_size: 0.2", "test_size: 0.9999", "load: load.test_size 0.9999 leaves"),
     ],
 )

@@ -5,26 +5,20 @@ Ctrl-C, 143 for SIGTERM. A bug keeps its traceback.
 """
 
 import argparse
-import errno
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from stages.project.text import cut
-from stages.project.typed import rules
 
-LONG = 10.0  # seconds, after which a stage says how long it took
 MESSAGE = 1000  # characters of a message
 # what ends a command; Windows has no SIGHUP
-SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+SIGNALS = [each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGHUP")]
 
 
 class InputError(ValueError):
@@ -32,22 +26,15 @@ class InputError(ValueError):
 
 
 def parser(program: str, doc: str | None) -> argparse.ArgumentParser:
-    """Return a parser with the first paragraph of `doc` at the top of its help, others below."""
-    summary, _, details = (doc or "").partition("\n\n")
+    """Return a parser whose help begins with `doc`."""
     as_is = argparse.RawDescriptionHelpFormatter
-    return argparse.ArgumentParser(program, None, summary, details, formatter_class=as_is)
+    return argparse.ArgumentParser(program, description=doc, formatter_class=as_is)
 
 
-def run(main: Callable[[], str], doc: str | None, section: Any = None) -> NoReturn:
-    """Run `main` as the command whose docstring is `doc`.
-
-    `--help` lists the keys of `section`, the type of the parameters that it reads.
-    """
+def run(main: Callable[[], str], doc: str | None) -> NoReturn:
+    """Run `main` as the command whose docstring is `doc`; `--help` is its only option."""
     name = Path(sys.argv[0]).stem
-    keys = rules(section) if section else {}
-    lines = "".join(f"\n  {name}.{key}: {rule}" for key, rule in keys.items())
-    details = f"\n\nparameters in params.yaml:{lines}" if lines else ""
-    parser(f"python -m stages.{name}", f"{doc or ''}{details}").parse_args()
+    parser(f"python -m stages.{name}", doc).parse_args()
     finish(main, name)
 
 
@@ -66,16 +53,13 @@ def finish(main: Callable[[], str | None], name: str) -> NoReturn:
                 signal.signal(signum, stop)
         if isinstance(sys.stdout, TextIOWrapper):
             sys.stdout.reconfigure(encoding="utf-8")  # as all files that we write
-        began = time.monotonic()
         if summary := main():
-            seconds = time.monotonic() - began
-            print(f"{name}: {summary}" + (f", {seconds:.0f} s" if seconds > LONG else ""))
+            print(f"{name}: {summary}")
         if sys.stdout:
             sys.stdout.flush()
         status = 0
     except BaseException as error:
-        mistakes = (InputError, OSError, MemoryError, UnicodeEncodeError)
-        if not stopped and not isinstance(error, mistakes):
+        if not stopped and not isinstance(error, (InputError, OSError, MemoryError, UnicodeError)):
             raise
         # libraries may turn the exception of a signal into one of their own
         status = 128 + stopped[0] if stopped else _tell(error, name)
@@ -94,9 +78,8 @@ def _tell(error: BaseException, name: str) -> int:
         return 0  # nobody reads standard output any more
     if isinstance(error, MemoryError):
         text = "not enough memory"
-    elif isinstance(error, OSError):
-        what = "output cannot be written" if error.errno == errno.ENOSPC else error.filename
-        text = f"{what}: {error.strerror}" if what else text
+    elif isinstance(error, OSError) and error.filename:
+        text = f"{error.filename}: {error.strerror}"
     say(cut(f"{name}: {' '.join(text.split())}", MESSAGE))
     return 2
 

@@ -2,13 +2,12 @@
 
 import csv
 import json
-import os
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import msgspec
 
@@ -44,67 +43,24 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Yield a new file to write to; it takes the place of `path` once the block has succeeded."""
+    """Yield where to write a file or a folder, which replaces `path` if the block succeeds."""
     with temporary_folder(path.parent) as scratch:
         part = scratch / "new"
-        part.touch(0o600 if path.exists() else 0o666)
         yield part
         if path.exists():
             shutil.copymode(path, part)
+        if path.is_dir():  # which nothing replaces while it has files
+            path.rename(scratch / "old")
         part.replace(path)
 
 
-@contextmanager
-def replacing_folder(path: Path) -> Iterator[Path]:
-    """Yield a new folder to write to; it takes the place of `path` once the block has succeeded."""
-    with temporary_folder(path.parent) as scratch:
-        part, old = scratch / "new", scratch / "old"
-        part.mkdir()
-        yield part
-        try:
-            if os.path.lexists(path):
-                path.rename(old)
-            part.rename(path)
-        finally:
-            if os.path.lexists(old) and not path.exists():
-                old.rename(path)
-
-
 def save_json(document: object, path: Path) -> None:
-    """Write a document in its own key order; NaN and infinity are refused, JSON has none.
-
-    It may be a `Struct`, or have some. The text is that of `json`, whose indent DVC users know.
-    """
+    """Write a document, which may have `Struct`s; NaN and infinity are refused, JSON has none."""
     with replacing(path) as part:
         text = json.dumps(
             document, indent=2, allow_nan=False, ensure_ascii=False, default=msgspec.to_builtins
         )
         part.write_text(text + "\n", encoding="utf-8", newline="\n")
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Make whatever goes wrong with a file of another stage an `InputError` that names it."""
-    try:
-        yield
-    except (InputError, OSError, MemoryError):
-        raise
-    except Exception as error:  # unpickling damaged bytes may raise anything
-        what = str(error) if isinstance(error, ValueError) else repr(error)
-        raise InputError(f"{path} is damaged, `dvc repro` makes it: {what}") from error
-
-
-def existing(path: Path) -> Path:
-    """Return the path of what a stage wrote, if it is there."""
-    if not path.exists():
-        raise InputError(f"{path} does not exist; `dvc repro` makes it")
-    return path
-
-
-def load_json(path: Path, kind: type[T]) -> T:
-    """Read JSON that a stage wrote, as a `kind`; for errors see `reading`."""
-    with reading(path):
-        return convert(msgspec.json.decode(existing(path).read_bytes()), kind)
 
 
 def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path) -> None:
@@ -114,22 +70,28 @@ def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path
         writer.writerows(rows)
 
 
-def load_csv(path: Path) -> list[dict[str, str]]:
-    """Read what `save_csv` wrote, within `reading`."""
-    with existing(path).open(encoding="utf-8", newline="") as file:
-        return [*csv.DictReader(file)]
-
-
-def save_joblib(value: Any, path: Path) -> None:
-    import joblib
+def save_joblib(value: object, path: Path) -> None:
+    import joblib  # here, as the image has no joblib
 
     with replacing(path) as part:
         joblib.dump(value, part)
 
 
-def load_joblib(path: Path) -> Any:
-    """Unpickle what an earlier stage wrote; never a file from elsewhere."""
-    import joblib
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Make whatever goes wrong with a file of another stage an `InputError` that names it."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist; `dvc repro` makes it")
+    try:
+        yield
+    except (InputError, OSError, MemoryError):
+        raise
+    except Exception as error:  # unpickling damaged bytes may raise anything
+        what = str(error) if isinstance(error, ValueError) else repr(error)
+        raise InputError(f"{path} is damaged, `dvc repro` makes it: {what}") from error
 
+
+def load_json(path: Path, kind: type[T]) -> T:
+    """Read JSON that a stage wrote, as a `kind`; for errors see `reading`."""
     with reading(path):
-        return joblib.load(existing(path))
+        return convert(msgspec.json.decode(path.read_bytes()), kind)

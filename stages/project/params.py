@@ -3,8 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from sys import float_info
-from textwrap import shorten
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
@@ -12,7 +11,7 @@ from msgspec import Meta, Struct
 from ruamel.yaml import YAML
 
 from stages.project.cli import InputError
-from stages.project.text import SHOWN, listed, shown
+from stages.project.text import listed, shown
 from stages.project.typed import convert
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -20,19 +19,15 @@ Columns = Annotated[list[Text], Meta(min_length=1)]
 
 
 class Load(Struct, frozen=True, forbid_unknown_fields=True):
-    dataset: Annotated[Text, Meta(description="the name of a data set, or a file")]
-    target: Annotated[Text | None, Meta(description="the name of a column, or null")]
-    features: Annotated[Columns | None, Meta(description="a list of different columns, or null")]
-    unit: Annotated[Text | None, Meta(description="a text, or null")]
-    key: Annotated[
-        Text | Columns | None, Meta(description="a column, a list of different columns, or null")
-    ]
-    missing: Annotated[Literal["fail", "drop", "mean"], Meta(description="fail, drop or mean")]
-    levels: Annotated[int, Meta(ge=1, le=1000, description="an integer from 1 to 1000")]
-    test_size: Annotated[
-        float, Meta(gt=0, lt=1, description="a number between 0 and 1, both excluded")
-    ]
-    seed: Annotated[int, Meta(ge=0, le=2**32 - 1, description="an integer from 0 to 4294967295")]
+    dataset: Text
+    target: Text | None
+    features: Columns | None
+    unit: Text | None
+    key: Text | Columns | None
+    missing: Annotated[str, Meta(pattern="^(fail|drop|mean)$")]
+    levels: Annotated[int, Meta(ge=1, le=1000)]
+    test_size: Annotated[float, Meta(gt=0, lt=1)]
+    seed: Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
     def __post_init__(self) -> None:
         for name, columns in {"features": self.features or (), "key": self.keys}.items():
@@ -49,29 +44,20 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Quantize(Struct, frozen=True, forbid_unknown_fields=True):
-    bits: Annotated[int, Meta(ge=1, le=16, description="an integer from 1 to 16")]
-    rounding: Annotated[
-        Literal["optimal", "gptq", "nearest"], Meta(description="optimal, gptq or nearest")
-    ]
+    bits: Annotated[int, Meta(ge=1, le=16)]
+    rounding: Annotated[str, Meta(pattern="^(optimal|gptq|nearest)$")]
 
 
 class Evaluate(Struct, frozen=True, forbid_unknown_fields=True):
-    samples: Annotated[int, Meta(ge=5, le=1000, description="an integer from 5 to 1000")]
+    samples: Annotated[int, Meta(ge=5, le=1000)]
 
 
 class Gate(Struct, frozen=True, forbid_unknown_fields=True):
-    min_r2: Annotated[
-        Annotated[float, Meta(ge=-float_info.max, le=1)] | None,
-        Meta(description="a number of at most 1, or null"),
-    ]
-    max_r2_drop: Annotated[
-        float, Meta(ge=0, le=float_info.max, description="a number of at least 0")
-    ]
+    min_r2: Annotated[float, Meta(ge=-float_info.max, le=1)] | None
+    max_r2_drop: Annotated[float, Meta(ge=0, le=float_info.max)]
 
 
 class Params(Struct, frozen=True, forbid_unknown_fields=True):
-    """All parameters, one section for each command that has any."""
-
     load: Load
     quantize: Quantize
     evaluate: Evaluate
@@ -84,8 +70,7 @@ def read(path: Path = Path("params.yaml")) -> Params:
     try:
         document = YAML(typ="safe", pure=True).load(text)
     except Exception as error:  # the parser has an error of its own for each kind of nonsense
-        reason = shorten(str(error), 4 * SHOWN, placeholder="…")
-        raise InputError(f"{path}: not valid YAML: {reason}") from error
+        raise InputError(f"{path}: not valid YAML: {error}") from error
     try:
         return convert(document, Params)
     except ValueError as error:

@@ -1,9 +1,8 @@
 """Fit the linear regression from the exact sums of its rows.
 
-scikit-learn fits p + 1 rows that have the correlations of all rows: their triangular factor. Its
-result is a start. Iterative refinement (Higham, Accuracy and Stability of Numerical Algorithms,
-2002, chapter 12) with residuals in integers makes it the solution of the normal equations to some
-190 bits, which is rounded once. So no BLAS and no order of rows leaves a trace.
+scikit-learn fits p + 1 rows that have the correlations of all. Iterative refinement (Higham,
+Accuracy and Stability of Numerical Algorithms, 2002, chapter 12) with residuals in integers makes
+this the solution of the normal equations to some 190 bits. So no BLAS leaves a trace.
 """
 
 import math
@@ -27,16 +26,13 @@ ROUNDS = 100
 
 
 def cholesky(correlation: Floats, order: Sequence[int] = ()) -> tuple[Floats, list[int]]:
-    """Factor correlations in an order, or largest pivot first and as long as pivots are not small.
+    """Return R, upper triangular, and the order of the columns whose correlations are RᵀR.
 
     The pivot of a column is the share of its variance that no combination of the columns before it
-    explains; of equal ones the first column is taken. A column is left out if its pivot is at most
-    1e-13: rounding makes about 1e-16 a column of a zero, and a condition number of 2e6 leaves
-    pivots of 2e-13. In an order that is given, such a pivot is raised to 1e-13. All operations are
-    elementwise, as the last bits of LAPACK depend on the CPU.
-
-    Return R, upper triangular, and the columns that are kept; RᵀR are their correlations, in this
-    order.
+    explains. By default the largest comes first, of equal ones the first column, and columns whose
+    pivot is at most 1e-13 are left out: rounding makes about 1e-16 of a zero, and a condition
+    number of 2e6 leaves 2e-13. In an order that is given, such a pivot is raised to 1e-13. All
+    operations are elementwise, as the last bits of LAPACK depend on the CPU.
     """
     rest = correlation.copy()
     rows, kept = [], []
@@ -56,17 +52,12 @@ def _largest_first(rest: Floats) -> Iterator[int]:
 
 
 def independent(sums: Sums) -> list[int]:
-    """Return the features, in their order, that `cholesky` keeps."""
-    _, order = cholesky(sums.correlation[:-1, :-1])
-    return sorted(order)
+    """Return the features, in their order, that do not follow from others."""
+    return sorted(cholesky(sums.correlation[:-1, :-1])[1])
 
 
 def fit(sums: Sums) -> "Pipeline":
-    """Fit the steps `scaler` and `regression`, each of whose numbers is rounded once.
-
-    The regression is that of the values as `sums` counts them, behind the scaler as it is stored.
-    No feature of `sums` may depend on the others.
-    """
+    """Fit `scaler` and `regression`; no feature of `sums` may depend on the others."""
     from scipy.linalg import helmert, solve_triangular
     from sklearn.linear_model import LinearRegression
     from sklearn.pipeline import Pipeline
@@ -80,7 +71,7 @@ def fit(sums: Sums) -> "Pipeline":
     weights = refine(regression.coef_, R, sums.of_columns([*order, len(order)]))[np.argsort(order)]
 
     scaler = StandardScaler().fit(spread)
-    scaler.mean_, scaler.scale_ = sums.mean[:-1], sums.std[:-1]
+    scaler.mean_, scaler.scale_ = sums.means[:-1].astype(float), sums.std[:-1]
     scaler.var_ = sums.variances[:-1].astype(float)
     scaler.n_samples_seen_ = sums.n_rows
     *means, mean_y = sums.means
@@ -92,11 +83,7 @@ def fit(sums: Sums) -> "Pipeline":
 
 
 def refine(start: Floats, factor: Floats, sums: Sums) -> Integers:
-    """Solve the normal equations, to some 190 bits for weights on standardised features.
-
-    `start` is about the solution for standardised features and target, and `factor` is R of the
-    correlations. The result is for raw features.
-    """
+    """Return the weights on raw features, from those on standardised ones and R of `cholesky`."""
     from scipy.linalg import cho_solve
 
     # columns are counted in other powers of two, so that their deviations are large and alike
@@ -122,9 +109,6 @@ def refine(start: Floats, factor: Floats, sums: Sums) -> Integers:
 
 
 def fold(pipeline: "Pipeline", sums: Sums) -> LinearModel:
-    """Fold the scaler into the regression: (x - μ) / σ · w + b = x · w/σ + an intercept.
-
-    The intercept is the best one for the weights, so that their rounding leaves no mean error.
-    """
+    """Return the weights on raw features, with the intercept that is best for them as rounded."""
     coef = pipeline["regression"].coef_ / pipeline["scaler"].scale_
     return LinearModel(coef, sums.intercept(coef))

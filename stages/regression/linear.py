@@ -19,10 +19,9 @@ class LinearModel:
     intercept: float
 
     def predict(self, X: Floats) -> Floats:
-        """Predict for `X` of shape (n_rows, n_features); the result has shape (n_rows,).
+        """Predict for `X` of shape (n_rows, n_features).
 
-        Not ``X @ coef``: BLAS adds in an order that depends on the CPU. Here it is from left to
-        right, as in the SQL expression of `predictor.json`, so that both give the same bits.
+        BLAS adds in an order that depends on the CPU; here it is from left to right, as in SQL.
         """
         prediction = np.full(len(X), self.intercept)
         for weight, feature in zip(self.coef.tolist(), X.T, strict=True):
@@ -38,10 +37,9 @@ class LinearModel:
 def largest_difference(one: LinearModel, other: LinearModel, low: Floats, high: Floats) -> float:
     """Return a bound of |one(x) - other(x)| over the box low ≤ x ≤ high.
 
-    The difference is linear in x, so a corner attains its maximum: with the weights' differences
-    δ and the intercepts' δ₀ it is |δ₀ + Σ δ_j · centre_j| + Σ |δ_j| · halfwidth_j. To that comes
-    what rounding can add to two sums of n + 1 terms (Higham, Accuracy and Stability of Numerical
-    Algorithms, 2002, section 3.1), which matters only for features that are far from 0.
+    Its maximum is at a corner: |δ₀ + Σ δ_j · centre_j| + Σ |δ_j| · halfwidth_j, with the weights'
+    differences δ and the intercepts' δ₀. To that comes what rounding can add to two sums of n + 1
+    terms (Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 3.1).
     """
     delta = one.coef - other.coef
     centre = sum((delta * (low + high) / 2).tolist(), one.intercept - other.intercept)

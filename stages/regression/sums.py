@@ -5,15 +5,9 @@ two above the largest size in the column; that is as fine as doubles of this siz
 digits of 18 bits make k. Products of digits are whole numbers of at most 2^34, so that in a block
 of 2^19 rows their sums are at most 2^53, and a product of matrices of doubles is exact, whatever
 order and kernel BLAS takes. So Σ kᵢ and Σ kᵢkⱼ are the same integers on every machine, for any
-order of the rows.
-
-References
-----------
-K. Ozaki, T. Ogita, S. Oishi, S. M. Rump, "Error-free transformations of matrix multiplication by
-using fast routines of matrix multiplication and its applications", Numerical Algorithms 59 (2012),
-95-118.
-J. Demmel, H. D. Nguyen, "Fast reproducible floating-point summation", IEEE Symposium on Computer
-Arithmetic (2013), 163-172.
+order of the rows. See Ozaki, Ogita, Oishi, Rump, "Error-free transformations of matrix
+multiplication by using fast routines of matrix multiplication and its applications", Numerical
+Algorithms 59 (2012), 95-118.
 """
 
 import itertools
@@ -25,36 +19,37 @@ from fractions import Fraction
 from functools import cached_property, reduce
 from itertools import chain, combinations_with_replacement
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Any, Self
 
 import numpy as np
-from msgspec import Meta, Struct
 from numpy.typing import NDArray
 
 from stages.columns.inputs import Schema
 from stages.columns.sql import double
 from stages.project import files
+from stages.project.typed import convert
 from stages.regression.linear import Floats
 from stages.tables.relation import Rows
 from stages.tables.spark import MOST
 from stages.tables.table import Table
 
+Product = tuple[int, ...]  # of the numbers at one or two places
 Integers = NDArray[np.object_]  # Python's, of any size, or fractions of them
 
 DIGIT_BITS = 18
 DIGITS = 3
 ROWS = 2**19  # of a block, see above
 FULL = 2**28  # rows whose sums of products are sure to fit 64 bits
-SUM_BITS = 63  # of a BIGINT
+MANY = 2**27  # rows, sums over which are sure to fit a BIGINT; with four short digits 2^34 are
 LEAST_EXPONENT = -1000  # of a column's size, or powers of two would overflow
+COLUMN = ("min", "max", "exponent", "sum", "products")  # what sums.json has of each column
 
 
 @dataclass(frozen=True, eq=False)
 class Sums:
-    """Sums of the whole numbers kⱼ that stand for the values of a table's columns.
+    """Sums of the whole numbers kⱼ that stand for the features, then the target.
 
-    The columns are the features, then the target. k₀ is 1, so that the first row of `products` has
-    the number of rows, and Σ kⱼ.
+    k₀ is 1, so that the first row of `products` has the number of rows, and Σ kⱼ.
     """
 
     low: Floats  # range of each column, of shape (n_columns,)
@@ -69,8 +64,6 @@ class Sums:
         added = np.zeros((1 + DIGITS * len(low),) * 2, dtype=np.int64)
         products = combine(added)
         for block in blocks:
-            if not ((low <= block.min(axis=0)) & (block.max(axis=0) <= high)).all():
-                raise ValueError("a value lies outside the range of its column")
             for start in range(0, len(block), ROWS):
                 D = digits(block[start : start + ROWS], exponents)
                 added += (D @ D.T).astype(np.int64)
@@ -85,14 +78,12 @@ class Sums:
         if not table.select:
             return cls.of(table.blocks(), table.low, table.high)
         exponents = exponents_of(table.low, table.high)
-        n_digits = 3  # so short that sums fit 64 bits: 3 for 178 million rows, 4 for 34 billion
-        while n_digits * table.n_rows << 2 * (width := -(-54 // n_digits)) - 2 >= 2**SUM_BITS:
-            n_digits += 1
+        n_digits, width = (3, 18) if table.n_rows < MANY else (4, 14)
         scales = (double(2.0 ** (-e - (n_digits - 1) * width)) for e in exponents.tolist())
         numbers = [f"{x} * {scale}" for x, scale in zip(table.names, scales, strict=True)]
         columns = range(len(numbers))
-        pairs = combinations_with_replacement(columns, 2)
-        found = add_up(numbers, [*((j,) for j in columns), *pairs], n_digits, width, table)
+        upper = [*((j,) for j in columns), *combinations_with_replacement(columns, 2)]
+        found = add_up(numbers, upper, n_digits, width, table)
         products = symmetric([table.n_rows, *found], 1 + len(numbers))
         return cls(table.low, table.high, exponents, products)
 
@@ -117,7 +108,7 @@ class Sums:
         first = self.products[0, 1:]
         return np.asarray(self.n_rows * self.products[1:, 1:] - np.outer(first, first))
 
-    # of each column, as fractions, and as correctly rounded doubles; variances of the population
+    # of each column, as fractions, and as correctly rounded doubles; those of the population
 
     @cached_property
     def means(self) -> Integers:
@@ -126,10 +117,6 @@ class Sums:
     @cached_property
     def variances(self) -> Integers:
         return np.asarray(self.covariances.diagonal() * self.units**2 / self.n_rows**2)
-
-    @cached_property
-    def mean(self) -> Floats:
-        return self.means.astype(float)
 
     @cached_property
     def std(self) -> Floats:
@@ -169,10 +156,10 @@ def exponents_of(low: Floats, high: Floats) -> NDArray[np.int64]:
 
 
 def digits(block: Floats, exponents: NDArray[np.int64]) -> Floats:
-    """Return the digits of k for a block of shape (n_rows, n_columns): (1 + 3 n_columns, n_rows).
+    """Return a row of ones, then the highest digits of all columns, the middle and the lowest ones.
 
-    A row of ones; the highest digits of all columns, the middle and the lowest ones. A digit is
-    floor(… + ½) of doubles: ties, and the double just below a tie, go up.
+    The shape is (1 + 3 n_columns, n_rows). A digit is floor(… + ½) of doubles: ties, and the double
+    just below a tie, go up.
     """
     n_rows, n_columns = block.shape
     D = np.ones((1 + DIGITS * n_columns, n_rows))
@@ -185,7 +172,7 @@ def digits(block: Floats, exponents: NDArray[np.int64]) -> Floats:
 
 
 def combine(added: NDArray[np.int64]) -> Integers:
-    """Make sums of products of k from those of digits; the matrix is symmetric."""
+    """Make sums of products of k from those of digits."""
 
     def rows(sums: Integers) -> Integers:
         high, middle, low = sums[1:].reshape(DIGITS, -1, sums.shape[1])
@@ -202,23 +189,19 @@ def symmetric(upper: Sequence[int], n: int) -> Integers:
 
 
 def add_up(
-    numbers: Sequence[str],
-    products: Sequence[tuple[int, ...]],
-    n_digits: int,
-    width: int,
-    table: Table,
+    numbers: Sequence[str], products: Sequence[Product], n_digits: int, width: int, table: Table
 ) -> list[int]:
-    """Add up numbers, and products of two, over rows on a server; each number is rounded first.
+    """Add up products of numbers over rows that SQL reads.
 
-    A number is given in SQL, in units of its highest digit. Its digits d0, d1, … are those that
-    `digits` makes of a column.
+    A number is SQL, in units of its highest digit, and made of digits of `width` bits as by
+    `digits`.
     """
     totals = []
     each = max(1, MOST // len(sum_digits(products[-1], n_digits)))
     for start in range(0, len(products), each):
         part = products[start : start + each]
         used = sorted({j for product in part for j in product})
-        rows = Rows(f"({table.select}) AS t").select([f"{numbers[j]} AS r0_{j}" for j in used])
+        rows = table.rows.select([f"{numbers[j]} AS r0_{j}" for j in used])
         for a in range(n_digits):
             made = (
                 f"CAST(floor(r{a}_{j} + 0.5e0) AS BIGINT) AS d{a}_{j},"
@@ -234,11 +217,11 @@ def add_up(
     return totals
 
 
-def sum_digits(numbers: tuple[int, ...], n_digits: int) -> list[str]:
-    """Return what is added up of a product of numbers, for each of its places."""
+def sum_digits(product: Product, n_digits: int) -> list[str]:
+    """Return in SQL what is added up of a product of numbers, the highest place first."""
     terms = defaultdict(list)
-    for places in itertools.product(range(n_digits), repeat=len(numbers)):
-        digits = (f"d{a}_{j}" for a, j in zip(places, numbers, strict=True))
+    for places in itertools.product(range(n_digits), repeat=len(product)):
+        digits = (f"d{a}_{j}" for a, j in zip(places, product, strict=True))
         terms[sum(places)].append(" * ".join(digits))
     return [f"sum({' + '.join(terms[place])})" for place in sorted(terms)]
 
@@ -246,8 +229,8 @@ def sum_digits(numbers: tuple[int, ...], n_digits: int) -> list[str]:
 def root(value: Fraction) -> float:
     """Return the square root, correctly rounded.
 
-    √(p/q) = √(pq) / q, scaled so that every number of 54 bits is a whole number. Then the floor,
-    with one more bit for 'not exact', lies on the same side of each as the root does.
+    √(p/q) = √(pq) / q, scaled so that every number of 54 bits is whole. The floor, with one more
+    bit for 'not exact', lies on the same side of each as the root does.
     """
     p, q = value.numerator, value.denominator
     shift = max(0, 58 - (p.bit_length() - q.bit_length()) // 2)
@@ -256,44 +239,23 @@ def root(value: Fraction) -> float:
     return (2 * whole + (whole * whole != square)) / (q << shift + 1)
 
 
-class Column(Struct, frozen=True, forbid_unknown_fields=True):
-    """A column of sums.json: its products are those with itself and the columns behind it."""
-
-    min: float
-    max: float
-    exponent: int
-    sum: int
-    products: list[int]
-
-
-class Document(
-    Struct, frozen=True, forbid_unknown_fields=True, tag_field="format", tag="regression sums"
-):
-    """What sums.json has; its whole numbers have hundreds of bits."""
-
-    version: Annotated[Literal[2], Meta(description="2, which is what this program reads")]
-    table: Schema
-    rows: int
-    columns: list[Column]
-
-
 def save(sums: Sums, schema: Schema, path: Path) -> None:
-    """Write the sums as JSON."""
-    low, high, exponents = sums.low.tolist(), sums.high.tolist(), sums.exponents.tolist()
+    """Write the sums as JSON; a column has its products with itself and the columns behind it."""
     (_, *totals), *products = sums.products.tolist()
-    columns = [
-        Column(low[j], high[j], exponents[j], totals[j], products[j][1 + j :])
-        for j in range(len(low))
-    ]
-    files.save_json(Document(2, schema, sums.n_rows, columns), path)
+    behind = [row[1 + j :] for j, row in enumerate(products)]
+    parts = sums.low.tolist(), sums.high.tolist(), sums.exponents.tolist(), totals, behind
+    columns = [dict(zip(COLUMN, each, strict=True)) for each in zip(*parts, strict=True)]
+    document = {"format": "regression sums", "version": 2, "table": schema, "rows": sums.n_rows}
+    files.save_json(document | {"columns": columns}, path)
 
 
 def load(path: Path) -> tuple[Schema, Sums]:
-    """Read what `save` wrote; an `InputError` says that there is no such file, or it is damaged."""
-    found = files.load_json(path, Document)
+    """Read what `save` wrote; for errors see `reading`."""
     with files.reading(path):
-        columns = found.columns
-        low, high = (np.array([getattr(c, end) for c in columns]) for end in ("min", "max"))
-        exponents = np.array([c.exponent for c in columns])
-        upper = [found.rows, *(c.sum for c in columns), *chain(*(c.products for c in columns))]
-        return found.table, Sums(low, high, exponents, symmetric(upper, 1 + len(columns)))
+        found = files.load_json(path, dict[str, Any])
+        low, high, exponents, totals, behind = (
+            [column[name] for column in found["columns"]] for name in COLUMN
+        )
+        products = symmetric([found["rows"], *totals, *chain(*behind)], 1 + len(totals))
+        ends = np.array(low, float), np.array(high, float)
+        return convert(found["table"], Schema), Sums(*ends, np.array(exponents), products)

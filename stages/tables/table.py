@@ -7,6 +7,7 @@ split, and in the columns that they came in.
 """
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -67,22 +68,38 @@ class Table:
         columns = [self.names[j] for j in kept]
         return replace(self, schema=schema, names=columns, low=self.low[kept], high=self.high[kept])
 
+    @property
+    def rows(self) -> Rows:
+        """All rows, as SQL."""
+        here = read_parquet(self.folder / ROWS)
+        return Rows(f"({self.select}) AS t" if self.select else here)
+
+    @contextmanager
+    def _connect(self) -> Iterator[Engine]:
+        """Yield the engine that has the rows."""
+        if self.select:
+            yield spark.connect(self.schema.dataset)
+            return
+        path = self.folder / ROWS
+        with engine.connect(str(path)) as connection, files.reading(path):
+            yield DuckDB(str(path), connection)
+
     def ask(self, values: Sequence[str], rows: Rows | None = None) -> list[Any]:
-        """Return aggregates over the rows on a server, or over `rows` that SQL makes of them."""
-        on = spark.connect(self.schema.dataset)
-        n_rows, found = aggregate(values, rows or Rows(f"({self.select}) AS t"), on)
-        check_unchanged(on.name, self.n_rows, n_rows)
+        """Return aggregates over all rows, or over `rows` that SQL makes of them."""
+        with self._connect() as on:
+            n_rows, found = aggregate(values, rows or self.rows, on)
+            check_unchanged(on.name, self.n_rows, n_rows)
         return found
 
     def blocks(self) -> Iterator[NDArray[np.float64]]:
         """Yield all rows, in blocks of shape (n_rows, n_columns)."""
-        path = files.existing(self.folder / ROWS)
+        path = self.folder / ROWS
         source = read_parquet(path, options=", file_row_number = true")
         step = max(1, BLOCK // len(self.names))
         with (
             engine.connect(str(path)) as connection,
-            engine.unchanged(path),
             files.reading(path),
+            engine.unchanged(path),
         ):
             for start in range(0, self.n_rows, step):
                 where = f"file_row_number BETWEEN {start} AND {start + step - 1}"
@@ -99,7 +116,7 @@ class Table:
         First the columns that the features come from, a tuple for each row, then features and
         target, of shape (n_rows, n_columns).
         """
-        path, kinds = files.existing(self.folder / SAMPLE), self.schema.kinds
+        path, kinds = self.folder / SAMPLE, self.schema.kinds
         raw = [_show(identifier(name), kind) for name, kind in kinds.items()]
         with engine.connect(str(path)) as connection, files.reading(path):
             on = DuckDB(str(path), connection)
@@ -135,6 +152,7 @@ def stored_names(schema: Schema) -> list[str]:
 def write(rows: Rows, schema: Schema, folder: Path, on: Engine) -> Document:
     """Write features and target of some rows, or where these are on a server, their SELECT."""
     values, select = feature_columns(schema, on), None
+    folder.mkdir(exist_ok=True)
     if isinstance(on, DuckDB):
         names = stored_names(schema)
         on.copy(_named(values, names, rows), len(names), folder / ROWS)

@@ -10,7 +10,6 @@ from stages.predictor.payload import pack
 from stages.quantizer.solve import SHARE, quantize
 from stages.regression import scores
 from stages.regression.fit import fit
-from stages.regression.scores import Tally
 from stages.tables.datasets import DataSet
 from tests.conftest import Rows, Trained, schema_of, trained_on
 
@@ -56,9 +55,8 @@ def test_its_scores(trained: Trained) -> None:
 
 
 def assert_scores(trained: Trained, rows: Rows, published: dict[str, str]) -> None:
-    seen = Tally((trained.model, trained.model), rows.sums.low, rows.sums.high)
-    seen.add(rows.block)
-    found = scores.regression(rows.sums, seen, 0)
+    seen, _, _ = rows.tally(trained.model, trained.model)
+    found = scores.score(rows.sums, trained.model, seen)
     for name, digits in published.items():
         assert f"{found[name]:.{len(digits.partition('.')[2])}f}" == digits, name
 

@@ -1,6 +1,5 @@
 """How a command ends: its exit code, and one line for a mistake."""
 
-import errno
 import signal
 import subprocess
 import sys
@@ -28,7 +27,6 @@ def _handlers_come_back() -> Iterator[None]:
         (InputError("x" * 5000), 2, f"toy: {'x' * 995}…\n"),
         (MemoryError(), 2, "toy: not enough memory\n"),
         (PermissionError(13, "Permission denied", "f.csv"), 2, "toy: f.csv: Permission denied\n"),
-        (OSError(errno.ENOSPC, "Full"), 2, "toy: output cannot be written: Full\n"),
         (BrokenPipeError(), 0, ""),
         (SystemExit(1), 1, ""),
     ],

@@ -1,99 +1,44 @@
-import json
 from pathlib import Path
 
 import pytest
 
 from stages.project import files
 from stages.project.cli import InputError
-from stages.project.files import replacing, replacing_folder, temporary_folder
-
-
-def test_a_file_is_replaced_when_the_new_one_is_whole(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-    with replacing(path) as part:
-        part.write_text("ne")
-        assert path.read_text() == "old"
-        part.write_text("new")
-        assert path.read_text() == "old"
-    assert path.read_text() == "new"
-    assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_failure_leaves_the_old_file_and_nothing_besides(tmp_path: Path) -> None:
-    path = tmp_path / "file"
-    path.write_text("old")
-
-    def interrupted() -> None:
-        with replacing(path) as part:
-            part.write_text("half")
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        interrupted()
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def contents(folder: Path) -> dict[str, str]:
-    return {
-        str(path.relative_to(folder)): path.read_text()
-        for path in folder.rglob("*")
-        if path.is_file()
-    }
+    found = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_text() for path in found}
 
 
-@pytest.mark.parametrize("before", [{}, {"table/a": "old", "table/b": "old"}])
-def test_a_folder_is_replaced_as_a_whole(before: dict[str, str], tmp_path: Path) -> None:
-    for name, text in before.items():
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).write_text(text)
+@pytest.mark.parametrize("name", ["file", "folder/file"])
+@pytest.mark.parametrize("before", [[], ["file"], ["folder/file", "folder/more"]])
+def test_a_file_or_folder_is_replaced_as_a_whole_or_stays(
+    name: str, before: list[str], tmp_path: Path
+) -> None:
+    for old in before:
+        (tmp_path / old).parent.mkdir(exist_ok=True)
+        (tmp_path / old).write_text("old")
+    top, _, below = name.partition("/")
 
-    def fail() -> None:
-        with replacing_folder(tmp_path / "table") as part:
-            (part / "a").write_text("half")
-            raise KeyboardInterrupt
+    def write(text: str, error: type[BaseException] | None = None) -> None:
+        with files.replacing(tmp_path / top) as part:
+            if below:
+                part.mkdir()
+            (part / below).write_text(text)
+            if error:
+                raise error
 
     with pytest.raises(KeyboardInterrupt):
-        fail()
-    assert contents(tmp_path) == before
-    with replacing_folder(tmp_path / "table") as part:
-        (part / "a").write_text("new")
-    assert contents(tmp_path) == {"table/a": "new"}
-    assert [path.name for path in tmp_path.iterdir()] == ["table"]
-
-
-def test_a_folder_comes_back_when_the_new_one_cannot_take_its_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "table").mkdir()
-    (tmp_path / "table/a").write_text("old")
-    rename = Path.rename
-
-    def fail(path: Path, target: Path) -> None:
-        if path.name == "new":
-            raise OSError("no")
-        rename(path, target)
-
-    def replace() -> None:
-        with replacing_folder(tmp_path / "table") as part:
-            (part / "a").write_text("new")
-
-    monkeypatch.setattr(Path, "rename", fail)
-    with pytest.raises(OSError, match="no"):
-        replace()
-    assert contents(tmp_path) == {"table/a": "old"}
-
-
-def test_a_link_to_nowhere_is_replaced(tmp_path: Path) -> None:
-    (tmp_path / "table").symlink_to("nowhere")
-    with replacing_folder(tmp_path / "table") as part:
-        (part / "a").write_text("new")
-    assert contents(tmp_path) == {"table/a": "new"}
+        write("half", KeyboardInterrupt)
+    assert contents(tmp_path) == dict.fromkeys(before, "old")
+    write("whole")
+    others = [old for old in before if not old.startswith(top)]
+    assert contents(tmp_path) == dict.fromkeys(others, "old") | {name: "whole"}
 
 
 def test_a_temporary_folder_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
-    with temporary_folder(tmp_path / "new") as folder:
+    with files.temporary_folder(tmp_path / "new") as folder:
         (folder / "below").mkdir()
         (folder / "below/file").touch()
     assert list(tmp_path.rglob("*")) == [tmp_path / "new"]
@@ -102,10 +47,11 @@ def test_a_temporary_folder_goes_with_all_that_is_in_it(tmp_path: Path) -> None:
 def test_json_keeps_the_order_of_keys_and_has_no_nan(tmp_path: Path) -> None:
     path = tmp_path / "new" / "file.json"
     files.save_json({"b": 1, "a": {"é": 0.1}}, path)
-    assert path.read_bytes() == '{\n  "b": 1,\n  "a": {\n    "é": 0.1\n  }\n}\n'.encode()
+    written = '{\n  "b": 1,\n  "a": {\n    "é": 0.1\n  }\n}\n'.encode()
+    assert path.read_bytes() == written
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.save_json({"b": float("nan")}, path)
-    assert json.loads(path.read_bytes())["b"] == 1
+    assert path.read_bytes() == written
 
 
 def test_csv_is_quoted_where_it_must_be(tmp_path: Path) -> None:
@@ -114,9 +60,12 @@ def test_csv_is_quoted_where_it_must_be(tmp_path: Path) -> None:
     assert path.read_bytes() == '"a,b",c\n0.1,x\n1e-07,"a ""é"" c"\n'.encode()
 
 
-@pytest.mark.parametrize("content", [b"", b"junk", b"\x80\x05"])
-def test_a_damaged_pickle_says_what_makes_it(content: bytes, tmp_path: Path) -> None:
-    path = tmp_path / "model.joblib"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"model.joblib is damaged, `dvc repro` makes it"):
-        files.load_joblib(path)
+@pytest.mark.parametrize("content", [b"", b"junk", b"[]", b"{}", None])
+def test_a_missing_or_damaged_file_says_what_makes_it(
+    content: bytes | None, tmp_path: Path
+) -> None:
+    path = tmp_path / "file.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(InputError, match=r"file\.json .*`dvc repro` makes it"), files.reading(path):
+        files.load_json(path, dict[str, int])["a"]

@@ -86,29 +86,17 @@ def test_a_feature_that_varies_by_one_ulp_is_fitted(n: int) -> None:
     assert_is_rational_solution(Rows(x[:, None], np.arange(float(n))).sums)
 
 
-@pytest.mark.parametrize("condition", [2e4, 2e5])
-def test_plain_scikit_learn_is_less_accurate(condition: float) -> None:
-    rows = table(np.random.default_rng(1), 60, 6, condition)
-    weights, _ = rational(rows.sums)
-    Z = StandardScaler().fit_transform(rows.X)
-    plain = LinearRegression().fit(Z, rows.y).coef_ / rows.sums.std[:-1]
-    error = max(abs(Fraction(w) / exact - 1) for w, exact in zip(plain, weights, strict=True))
-    assert error > 1e-13
-
-
 @pytest.mark.parametrize("p", [1, 8, 60])
 def test_the_fit_is_that_of_scikit_learn_within_its_error(p: int) -> None:
     rows = table(np.random.default_rng(p), 500, p, condition=10)
     pipeline = fit(rows.sums)
     scaler = StandardScaler().fit(rows.X)
     regression = LinearRegression().fit(scaler.transform(rows.X), rows.y)
-    moved = (pipeline["scaler"].mean_ - scaler.mean_) / scaler.scale_
-    assert np.abs(moved).max() <= 1e-13
-    np.testing.assert_allclose(pipeline["scaler"].scale_, scaler.scale_, rtol=1e-13)
-    np.testing.assert_allclose(pipeline["scaler"].var_, scaler.var_, rtol=1e-13)
+    for name in ("scale_", "var_", "n_samples_seen_"):
+        ours, theirs = (getattr(each, name) for each in (pipeline["scaler"], scaler))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13)
     size = np.abs(regression.coef_).max()
     np.testing.assert_allclose(pipeline["regression"].coef_, regression.coef_, atol=1e-12 * size)
-    assert pipeline["scaler"].n_samples_seen_ == 500
     assert pipeline["regression"].rank_ == pipeline.n_features_in_ == p
     expected = regression.predict(scaler.transform(rows.X))
     with warnings.catch_warnings(action="error"):
@@ -122,14 +110,6 @@ def test_the_fit_of_a_real_table_is_the_rational_solution(trained: Trained) -> N
 def test_the_folded_intercept_leaves_no_mean_error(trained: Trained) -> None:
     mean, _ = trained.sums.moments(trained.model.intercept, [*trained.model.coef, -1.0])
     assert abs(mean) <= math.ulp(trained.model.intercept) / 2
-
-
-def test_a_feature_far_from_0_costs_no_precision() -> None:
-    rng = np.random.default_rng(4)
-    X = rng.integers(-300, 300, size=(1000, 2)).astype(float)  # which a shift leaves exact
-    y = X @ [1.0, -2.0] + rng.normal(size=1000)
-    near, far = (Rows(X + shift, y).sums for shift in (0.0, np.array([2.0**40, -(2.0**45)])))
-    assert (fit(far)["regression"].coef_ == fit(near)["regression"].coef_).all()
 
 
 # columns that follow from others
