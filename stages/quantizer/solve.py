@@ -150,32 +150,16 @@ def plausible(problem: Problem, loss: float) -> tuple[Integers, bool]:
 def round_to(targets: Floats, first: Integers, problem: Problem) -> Floats:
     """Round targets, of shape (m,), to the nearest value of the windows that begin at `first`.
 
-    Nearest are a multiple at the finest exponent that has the size of the target, or at one of
-    those around. A tie between two multipliers goes to the greater, between exponents to the lower.
+    That has the finest exponent at which a target fits into all bits, or one of those around.
+    A tie between two multipliers goes to the greater, between exponents to the lower.
     """
-    exponents = around(targets, first, problem)
+    sizes = np.maximum(np.abs(targets), np.finfo(float).tiny)  # next to 0 is the finest
+    around = (problem.bits - np.frexp(sizes)[1])[:, None] + np.arange(-problem.bits, 2)
+    exponents = around.clip(first[:, None], first[:, None] + problem.width - 1)
     multipliers = 2 * np.floor(np.ldexp(targets[:, None], exponents) / 2) + 1
     values = np.ldexp(multipliers.clip(-problem.top, problem.top), -exponents)
     nearest = np.abs(values - targets[:, None]).argmin(axis=1)
     return np.asarray(values[np.arange(len(targets)), nearest])
-
-
-def around(targets: Floats, first: Integers, problem: Problem) -> Integers:
-    """Return the exponents of windows that have values next to targets, (m, bits + 2) of them."""
-    sizes = np.maximum(np.abs(targets), np.finfo(float).tiny)  # next to 0 is the finest
-    near = (problem.bits - np.frexp(sizes)[1])[:, None] + np.arange(-problem.bits, 2)
-    return np.asarray(near.clip(first[:, None], first[:, None] + problem.width - 1))
-
-
-def step(values: Floats, first: Integers, problem: Problem) -> Floats:
-    """Return the next lower and the next higher value of the window, (2, n); itself if none is."""
-    exponents = around(values, first, problem)
-    scaled = np.ldexp(values[:, None], exponents)
-    down, up = 2 * np.ceil(scaled / 2 - 0.5) - 1, 2 * np.floor(scaled / 2 + 0.5) + 1
-    lower = np.where(down < -problem.top, -np.inf, np.ldexp(down.clip(max=problem.top), -exponents))
-    higher = np.where(up > problem.top, np.inf, np.ldexp(up.clip(min=-problem.top), -exponents))
-    both = np.array([lower.max(axis=1), higher.min(axis=1)])
-    return np.where(np.isfinite(both), both, values)
 
 
 @np.errstate(over="ignore", invalid="ignore")
@@ -225,7 +209,9 @@ def polish(problem: Problem, values: Floats, first: int, budget: int) -> tuple[F
         cost += STEP + n * (3 * (problem.bits + 2) + n)
         delta = (values - weights) * sigma
         slope = np.cumsum(C * delta, axis=1)[:, -1]  # half the gradient of δᵀCδ
-        steps = np.append(step(values[i : i + 1], window[:1], problem), values[i])
+        finest = min(problem.bits - math.frexp(values[i])[1], first + problem.width - 1)
+        # the next values, one or two of the finest units away, and itself
+        steps = round_to(values[i] + np.ldexp([-1.25, 1.25, 0.0], -finest), window[:3], problem)
         moves = (steps - values[i]) * sigma[i]
         # of shape (3, n): after each of these moves, what suits another weight j, and its gain
         slopes = slope + moves[:, None] * C[i]

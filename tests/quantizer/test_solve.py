@@ -27,7 +27,6 @@ from stages.quantizer.solve import (
     round_to,
     search,
     shortest,
-    step,
 )
 from stages.quantizer.solve import planes as round_planes
 from stages.regression import scores
@@ -278,7 +277,7 @@ def test_a_window_that_is_left_out_holds_no_better_model(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("bits", [1, 2, 3])
-def test_polish_ends_where_no_neighbour_helps(bits: int, seed: int) -> None:
+def test_polish_ends_where_no_other_value_of_a_weight_helps(bits: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
     n, first = 4, -2
     C, sigma, weights = random_correlation(rng, n), np.exp(rng.normal(size=n)), rng.normal(size=n)
@@ -290,13 +289,10 @@ def test_polish_ends_where_no_neighbour_helps(bits: int, seed: int) -> None:
     assert (start == before).all()
     assert cost > 0
     assert set(found) <= set(values)
-    column = np.unique(values)
-    for i, j in itertools.product(range(n), repeat=2):
-        k = int(np.searchsorted(column, found[i]))
-        for own, other in itertools.product(column[max(0, k - 1) : k + 2], column):
-            moved = found.copy()
-            moved[j], moved[i] = other, own
-            assert problem.loss(moved) >= problem.loss(found) * (1 - 1e-9)
+    for i, value in itertools.product(range(n), np.unique(values)):
+        moved = found.copy()
+        moved[i] = value
+        assert problem.loss(moved) >= problem.loss(found) * (1 - 1e-9)
 
 
 def round_one(target: float, first: int, bits: int, width: int = WINDOW) -> float:
@@ -313,17 +309,11 @@ def test_ties_go_to_the_greater_multiplier_and_to_the_lower_exponent() -> None:
 
 
 @given(st.floats(-1e6, 1e6), st.integers(-30, 30), st.integers(1, 6))
-def test_the_nearest_and_the_next_values_are_those_of_all(
-    target: float, first: int, bits: int
-) -> None:
+def test_the_nearest_value_is_that_of_all(target: float, first: int, bits: int) -> None:
     values, _ = every_value(bits, range(first, first + WINDOW))
     found = round_one(target, first, bits)
     assert found in values
     assert abs(found - target) == np.abs(values - target).min()
-    problem = window_of(bits, np.ones(1), np.eye(1), np.ones(1))
-    lower, higher = step(np.array([found]), np.array([first]), problem)[:, 0]
-    assert lower == max(values[values < found], default=found)
-    assert higher == min(values[values > found], default=found)
 
 
 # degenerate features and weights
