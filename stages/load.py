@@ -2,17 +2,16 @@
 
 from stages.columns import engine
 from stages.project import cli, files, params
-from stages.project.cli import InputError
+from stages.project.cli import InputError, plural
 from stages.project.files import TEST, TRAIN
 from stages.project.params import Load
 from stages.tables import table
-from stages.tables.encoding import check_gaps, list_reasons
-from stages.tables.relation import check_unchanged
+from stages.tables.encoding import list_gaps, list_reasons
 from stages.tables.split import SAMPLED, prepare
-from stages.tables.table import SAMPLE, Document
+from stages.tables.table import SAMPLE, Table
 
 
-def check(train: Document, test: Document, config: Load) -> None:
+def check(train: Table, test: Table, config: Load) -> None:
     """Refuse fewer training rows than coefficients, fewer test rows than R² needs, or no spread."""
     schema = train.schema
     if test.n_rows < 2 or train.n_rows <= len(schema.features):
@@ -31,22 +30,23 @@ def check(train: Document, test: Document, config: Load) -> None:
 def main() -> str:
     config = params.read().load
     with (
+        engine.connect(config.dataset) as here,  # first: a signal while it loads may end Python
         files.replacing(TRAIN) as train,
         files.replacing(TEST) as test,
         files.temporary_folder(TRAIN.parent) as scratch,
-        engine.connect(config.dataset) as connection,
     ):
-        found, split, encoding = prepare(config, scratch, connection)
+        found, split, encoding = prepare(config, scratch, here)
         if encoding.left_out:
             cli.say(f"load: {found.dataset}: left out: {list_reasons(encoding.left_out)}")
-        check_gaps(encoding, found.n_rows)
-        schema = encoding.schema
+        schema, dropped = encoding.schema, encoding.dropped
+        if dropped:
+            gaps = encoding.gaps if schema.missing == "drop" else {schema.target: dropped}
+            gone = f"dropped {plural(dropped, 'row')} with a gap, {list_gaps(gaps)}"
+            cli.say(f"load: {found.dataset}: {gone}")
         rows, test_rows = (part.only(encoding.kept) for part in (split.training, split.test))
         learned = table.write(rows, schema, train, found.on)
         held_out = table.write(test_rows, schema, test, found.on)
         check(learned, held_out, config)
-        n_rows = learned.n_rows + held_out.n_rows + encoding.dropped
-        check_unchanged(found.on.name, found.n_rows, n_rows)
         first = f"ORDER BY {split.order} LIMIT {SAMPLED}"
         table.write_sample(test_rows, first, schema, test / SAMPLE, found)
     counts = f"{learned.n_rows:,} training rows and {held_out.n_rows:,} test rows"

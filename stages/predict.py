@@ -93,12 +93,10 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
         folder = Path(scratch)
         path, name = find_input(args.file, folder)
         # DuckDB first, as a signal while it loads may end Python
-        with engine.connect(name) as connection, open_output(args.output, folder) as (target, form):
-            source = detect(path, name, model.schema.kinds, connection)
-            request = Request(source, model, connection, args.on_error == "skip", args.only)
-            remarks = request.write(target, form)
-    if source.decimal == ",":
-        remarks.insert(0, "read with decimal commas")
+        with engine.connect(name) as on, open_output(args.output, folder) as (target, form):
+            skip = args.on_error == "skip"
+            source = detect(path, name, model.schema.kinds, on, skip)
+            remarks = Request(source, model, on, skip, args.only).write(target, form)
     for remark in remarks:
         cli.say(f"predict: {name}: {remark}")
 
@@ -107,11 +105,11 @@ def test_itself(model: Predictor) -> None:
     """Predict the sample rows; exit with 1 if a prediction is not the recorded one."""
     path = ROOT / PREDICTIONS
     kinds = {**model.schema.kinds, "quantized": "number"}
-    with files.reading(path), engine.connect(str(path)) as connection:
-        source = detect(path, str(path), kinds, connection)
-        rows = Request(source, model, connection).rows()
+    with files.reading(path), engine.connect(str(path)) as on:
+        source = detect(path, str(path), kinds, on)
+        rows = Request(source, model, on).rows()
         recorded = source.value("quantized", "number")
-        found = engine.execute(connection, f"SELECT p, {recorded} FROM ({rows})")
+        found = on.rows(f"SELECT p, {recorded} FROM ({rows})")
         # half of the last decimal that was recorded, and what doubles lose
         differing = sum(abs(p - y) > 0.5e-6 + 1e-14 * (1 + abs(p)) for p, y in found)
     print(f"Sample predictions: [{', '.join(f'{p:.3f}' for p, _ in found[:5])}]", flush=True)

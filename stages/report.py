@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from stages.columns.inputs import parsed
+from stages.columns.inputs import parse
 from stages.predictor import document
 from stages.predictor.card import GAPS, list_scores, list_weights
 from stages.predictor.document import PROOF, Predictor
@@ -109,7 +109,7 @@ def make_page(
 def parse_cell(cell: str, kind: str) -> float | str | None:
     """Return a cell of predictions.csv as the page's script has it."""
     value = json.loads(cell or "null") if kind in ("number", "boolean") else cell or None
-    return parsed(value, kind)
+    return parse(value, kind)
 
 
 def make_policy(template: str) -> str:

@@ -15,40 +15,32 @@ from ruamel.yaml.comments import CommentedSeq
 
 from stages.columns import engine
 from stages.project import cli, files, params
-from stages.project.cli import InputError, plural
+from stages.project.cli import plural
 from stages.project.files import TRAIN
 from stages.project.params import Load
 from stages.project.text import listed, named
 from stages.tables.encoding import Encoding
-from stages.tables.relation import aggregate
 from stages.tables.split import prepare
 
 PARAMS = Path("params.yaml")
 
 
-def survey(config: Load) -> tuple[Load, Encoding, Mapping[str, str]]:
-    """Look at the table, choose what is done about gaps, and say what each feature holds."""
+def survey(config: Load) -> tuple[Encoding, Mapping[str, str]]:
+    """Look at the table, and say for each column that becomes a feature what it holds."""
     name = config.dataset
-    with files.temporary_folder(TRAIN.parent) as scratch, engine.connect(name) as connection:
-        found, _, encoding = prepare(config, scratch, connection)
-        schema = encoding.schema
-        columns = dict(schema.kinds)
-        numbers = [name for name, kind in columns.items() if kind == "number"]
-        for name, levels in schema.levels.items():
-            n_levels = plural(len(levels), "level")
-            columns[name] += f" of {n_levels}, {named(levels[0])} is the baseline"
-        for name in encoding.gaps.keys() & columns.keys():
-            columns[name] += f", {plural(encoding.gaps[name], 'gap')}"
-        for name in numbers:
-            x = found.column(name)
-            asked = [f"bool_and({x} = floor({x}))", f"count(DISTINCT {x})"]
-            _, (whole, different) = aggregate(asked, found.rows, found.on)
-            if whole and different == found.n_rows:
-                columns[name] += ", another in each row: if it only names the row, make it the key"
-    return config if encoding.gaps else replace(config, missing="fail"), encoding, columns
+    with engine.connect(name) as here, files.temporary_folder(TRAIN.parent) as scratch:
+        _, _, encoding = prepare(config, scratch, here)
+        columns = dict(encoding.schema.kinds)
+        for name, kind in encoding.schema.kinds.items():
+            if kind == "text":
+                baseline, *others = encoding.schema.levels[name]
+                columns[name] += f" of {len(others) + 1} levels, {named(baseline)} is the baseline"
+            if gaps := encoding.gaps.get(name):
+                columns[name] += f", {plural(gaps, 'gap')}"
+    return encoding, columns
 
 
-def write(config: Load, columns: Mapping[str, str], left_out: Mapping[str, str]) -> None:
+def write(config: Load, columns: Mapping[str, str]) -> None:
     """Write what belongs to the table into params.yaml, and keep the rest with its comments."""
     yaml = YAML()
     yaml.width = 4096
@@ -63,25 +55,18 @@ def write(config: Load, columns: Mapping[str, str], left_out: Mapping[str, str])
     for name in ("dataset", "target", "unit", "key", "missing"):
         section[name] = getattr(config, name)
     section["features"] = features
-    if left_out:
-        lines = ["left out:", *(f"  {named(name)}: {why}" for name, why in left_out.items())]
-        section.yaml_set_comment_before_after_key("unit", before="\n".join(lines), indent=2)
     document["gate"]["min_r2"] = None
     with files.replacing(PARAMS) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         yaml.dump(document, file)
-        file.flush()
-        try:
-            params.read(part)
-        except InputError as error:
-            raise InputError(str(error).replace(str(part), str(PARAMS))) from error
 
 
 def start(file: str, target: str, key: str | None = None) -> None:
     """Write the parameters for a table, and say what to do next."""
-    here = params.read(PARAMS).load
-    whole = replace(here, dataset=file, target=target, features=None, unit=None, key=key)
-    config, encoding, columns = survey(replace(whole, missing="mean"))
-    write(config, columns, encoding.left_out)
+    whole = replace(params.read(PARAMS).load, features=None, unit=None, missing="mean")
+    config = replace(whole, dataset=file, target=target, key=key)
+    encoding, columns = survey(config)
+    config = config if encoding.gaps else replace(config, missing="fail")
+    write(config, columns)
     print(f"start: {PARAMS}: {target} from {plural(len(columns), 'column')}: {listed([*columns])}")
     for name, why in encoding.left_out.items():
         print(f"  left out: {named(name)}: {why}")

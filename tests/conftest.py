@@ -198,8 +198,9 @@ class Rows:
         with duckdb.connect() as connection:
             connection.register("w", dict(zip(names, block.T, strict=True)))
             connection.execute(f"COPY w TO '{folder / table.ROWS}' (FORMAT parquet)")
-        ends = block.min(axis=0), block.max(axis=0)
-        return Table(schema_of("toy", "y", "", names[:-1]), folder, names, len(block), *ends)
+        ends = block.min(axis=0).tolist(), block.max(axis=0).tolist()
+        schema = schema_of("toy", "y", "", names[:-1])
+        return Table(schema, names, len(block), *ends, folder=str(folder))
 
     def tally(self, model: LinearModel, quantized: LinearModel) -> list[scores.Seen]:
         """Return what `tally` sees in a table of the rows."""

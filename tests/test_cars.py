@@ -26,7 +26,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
 from stages import evaluate, load, quantize, train
-from stages.columns.inputs import parsed
+from stages.columns.inputs import parse
 from stages.columns.sql import literal
 from stages.predictor import document
 from stages.predictor.rows import Scorer
@@ -194,7 +194,7 @@ def test_every_form_is_predicted_alike(made: Path, form: str) -> None:
     write(ROWS, form, made / "other")
     there, here = predicted(made, "other", "--only"), predicted(made, str(RAW), "--only")
     assert there[0] == here[0]
-    said = "predict: other: read with decimal commas\n" if form == "semicolons" else ""
+    said = "other: read with decimal commas\n" if form == "semicolons" else ""
     assert there[1] == said + here[1].replace(str(RAW), "other")
 
 
@@ -326,7 +326,7 @@ def test_c_has_the_bits_of_predict(made: Path, tmp_path: Path) -> None:
     for row in ROWS:
         pairs = zip(HEADER, row, strict=True)
         values = {name: str(it) if isinstance(it, date) else it for name, it in pairs}
-        numbers = (each.number(parsed(values[each.column], each.kind)) for each in inputs)
+        numbers = (each.number(parse(values[each.column], each.kind)) for each in inputs)
         cells = ", ".join("NAN" if x != x else x.hex() for x in numbers)
         calls += f'    printf("%.17g\\n", predict((const double[]){{{cells}}}));\n'
     (tmp_path / "main.c").write_text(

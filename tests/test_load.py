@@ -1,11 +1,13 @@
-"""What `load` refuses of any table, and what it takes of one that has a name."""
+"""The stage on a named data set: the random split, and what it refuses of any table."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sklearn.model_selection import train_test_split
 
 from stages import load
 from stages.project.cli import InputError
@@ -27,8 +29,34 @@ def toy(monkeypatch: pytest.MonkeyPatch) -> DataSet:
     return whole
 
 
-def load_toy(**parameters: Any) -> None:
+def load_toy(**parameters: Any) -> list[np.ndarray]:
+    """Run the stage, and return both tables, and the sample: features, then the target."""
     run_stages(load, **{"dataset": "toy", "test_size": 0.25, "seed": 1} | parameters)
+    train, test = table.read(TRAIN), table.read(TEST)
+    return [np.vstack(list(train.blocks())), np.vstack(list(test.blocks())), test.sample()[1]]
+
+
+@pytest.mark.parametrize("test_size", [0.05, 0.33, 0.5])
+@pytest.mark.parametrize("seed", [0, 42, 2**32 - 1])
+def test_the_rows_are_those_of_train_test_split(toy: DataSet, test_size: float, seed: int) -> None:
+    whole = np.column_stack(list(toy.columns.values()))
+    rows = train_test_split(np.arange(40), test_size=test_size, random_state=seed)
+    train, test, sample = load_toy(test_size=test_size, seed=seed)
+    assert (train == whole[sorted(rows[0])]).all()
+    assert (test == whole[sorted(rows[1])]).all()
+    assert (sample == whole[rows[1]]).all()
+
+
+def test_the_sample_is_the_first_thousand_rows_of_the_split(
+    toy: DataSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = np.random.default_rng(0).normal(size=(6000, 3))
+    long = replace(toy, columns=dict(zip(toy.columns, whole.T, strict=True)))
+    monkeypatch.setitem(datasets.SOURCES, "toy", lambda: long)
+    _, test, sample = load_toy(test_size=0.2, seed=42)
+    _, rows = train_test_split(np.arange(6000), test_size=0.2, random_state=42)
+    assert (sample == whole[rows[:1000]]).all()
+    assert (test == whole[sorted(rows)]).all()
 
 
 def test_diabetes_needs_no_network(nowhere: Path) -> None:
@@ -58,12 +86,9 @@ def test_a_part_that_is_too_small_is_refused(test_size: float) -> None:
     ("changed", "message"),
     [
         ({"target": "price"}, "toy: column price missing; found a"),
-        ({"features": ["b"]}, "toy: column b missing; found a"),
-        ({"features": ["ü"]}, "load.features must not have the target, ü"),
-        ({"features": ["place"], "target": "place"}, "load.features must not have the target"),
-        ({"key": "place"}, "load.key: place must be text or whole numbers, its type is DOUBLE"),
-        ({"key": "ü", "target": "ü"}, "load.key must not have the target, ü"),
-        ({"key": ["x"], "features": ["x"]}, "load.features must not have a column of load.key, x"),
+        ({"features": ["ü"]}, "load.target must be different columns, in more than case, got ü, ü"),
+        ({"key": "place"}, "the row with place '0.0': place is 0.0, must be text or whole numbers"),
+        ({"key": ["x"], "features": ["x"]}, "column x missing"),
     ],
 )
 def test_columns_that_cannot_be_used_are_refused(changed: dict[str, Any], message: str) -> None:

@@ -1,22 +1,20 @@
-"""DuckDB at work: started for one table, stopped by a signal, its errors as one line."""
+"""DuckDB as an engine: started for one table, its errors as one line."""
 
 import re
-import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
-from operator import attrgetter
+from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stages.project.cli import SIGNALS, InputError
+from stages.columns.sql import DUCKDB, Dialect, literal
+from stages.project.cli import InputError
 from stages.project.text import cut, shown
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
 
 MEMORY = 1 << 29  # bytes for each thread, unless the limit of a container is lower
 SHOWN = 160  # characters of a line of DuckDB's messages
+VECTOR = 2048  # rows, of which DuckDB's groups are multiples
+GROUP = 2**18  # values of a group of rows
 SETTINGS = {
     "TimeZone": "UTC",  # of dates and times that tell none
     "temp_directory": "",  # rows stream, and there may be no disk
@@ -28,73 +26,46 @@ SETTINGS = {
 }
 
 
-@contextmanager
-def connect(name: str) -> Iterator["DuckDBPyConnection"]:
-    """Start DuckDB for the table `name`; what it cannot do with that is a user's mistake.
+@dataclass(frozen=True)
+class DuckDB:
+    """DuckDB at work; `tables.spark.Spark` has all that it has."""
 
-    By itself it keeps to a container's memory and processors.
-    """
-    try:
-        import duckdb
-    except ImportError as error:  # missing, or with too little memory to be loaded
-        raise InputError(f"DuckDB cannot be loaded: {error}") from error
+    name: str  # what messages call the table
+    connection: Any
+    dialect: Dialect = DUCKDB
+    most: int = 1000  # aggregates of one query: with more it gets slow
 
-    with translate_errors(name), duckdb.connect() as connection, stop_at_signals(connection):
-        # with the memory of the whole machine DuckDB would read far ahead of what it has written
-        [(memory,)] = execute(
-            connection,
-            "SELECT least(parse_formatted_bytes(current_setting('memory_limit')),"
-            f" {MEMORY} * current_setting('threads'))",
-        )
-        for setting, value in {"memory_limit": f"{memory} B", **SETTINGS}.items():
-            connection.execute(f"SET {setting} = '{value}'")
-        yield connection
+    def rows(self, query: str) -> list[Any]:
+        return list(self.connection.execute(query).fetchall())
 
+    def copy(self, query: str, n_columns: int, path: Path) -> None:
+        """Write what `query` selects as Parquet.
 
-@contextmanager
-def stop_at_signals(connection: "DuckDBPyConnection") -> Iterator[None]:
-    """Interrupt a query before a handler raises, as DuckDB would run it to its end first."""
-    handlers = {
-        signum: handler for signum in SIGNALS if callable(handler := signal.getsignal(signum))
-    }
-
-    def stop(signum: int, frame: FrameType | None) -> None:
-        connection.interrupt()
-        handlers[signal.Signals(signum)](signum, frame)
-
-    for signum in handlers:
-        signal.signal(signum, stop)
-    try:
-        yield
-    finally:
-        for signum, handler in handlers.items():
-            signal.signal(signum, handler)
+        Snappy, the default, compresses differently on arm64 than on x86-64; zstd does not.
+        """
+        group = max(1, GROUP // n_columns // VECTOR) * VECTOR  # wide tables need no more memory
+        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group}, USE_TMP_FILE false"
+        self.rows(f"COPY ({query}) TO {literal(str(path))} ({options})")
 
 
 @contextmanager
-def translate_errors(name: str) -> Iterator[None]:
-    """Make what DuckDB cannot do with the table `name` a user's mistake."""
+def connect(name: str) -> Iterator[DuckDB]:
+    """Start DuckDB for the table `name`; what it cannot do with that is a user's mistake."""
     import duckdb
 
     try:
-        yield
+        with duckdb.connect() as connection:
+            on = DuckDB(name, connection)
+            # with the whole machine's memory DuckDB would read far ahead of what it has written
+            [(memory,)] = on.rows(
+                "SELECT least(parse_formatted_bytes(current_setting('memory_limit')),"
+                f" {MEMORY} * current_setting('threads'))"
+            )
+            for setting, value in {"memory_limit": f"{memory} B", **SETTINGS}.items():
+                connection.execute(f"SET {setting} = '{value}'")
+            yield on
     except duckdb.Error as error:
         raise InputError(shorten(str(error), name)) from error
-
-
-def execute(connection: "DuckDBPyConnection", statement: str) -> list[Any]:
-    """Execute a statement, and return the rows of its result."""
-    return connection.execute(statement).fetchall()
-
-
-@contextmanager
-def unchanged(path: Path) -> Iterator[None]:
-    """Refuse what was read from a file that something else has written to meanwhile."""
-    version = attrgetter("st_ino", "st_size", "st_mtime_ns")
-    before = version(path.stat())
-    yield
-    if version(path.stat()) != before:
-        raise InputError(f"{path} changed while it was read")
 
 
 def cell(value: object) -> str:

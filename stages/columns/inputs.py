@@ -34,37 +34,19 @@ MOMENT = re.compile(
 
 
 class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A number that the model takes from one column of a row.
-
-    Attributes
-    ----------
-    column : str
-    kind : {'number', 'boolean', 'date', 'text'}
-        What the column holds.
-    level : str, optional
-        Of a text: the input is 1 where the column has it.
-    missing : bool
-        The input is 1 where the column is empty.
-    fill : float, optional
-        The input where the column is empty; None if there is none, and so no prediction.
-    """
+    """A number that the model takes from one column of a row."""
 
     column: str
-    kind: str = field(default_factory=lambda: "number")  # unlike other defaults, it is written
-    level: str | None = None
-    missing: bool = False
-    fill: float | None = None
+    # one of KINDS, what the column holds; unlike other defaults, it is written
+    kind: str = field(default_factory=lambda: "number")
+    level: str | None = None  # of a text: the input is 1 where the column has it
+    missing: bool = False  # the input is 1 where the column is empty
+    fill: float | None = None  # the input where it is empty; without one, there is no prediction
 
     def __post_init__(self) -> None:
         is_level = self.kind == "text" and not self.missing
-        filled = self.fill is not None
-        if (
-            self.kind not in KINDS
-            or (not self.level if is_level else self.level is not None)
-            or (filled and self.missing)
-            or (filled and self.fill != 0 and is_level)
-            or not isfinite(self.fill or 0)
-        ):
+        wrong_level = self.level == "" or (self.level is not None) != is_level
+        if self.kind not in KINDS or wrong_level or not isfinite(self.fill or 0):
             raise ValueError(f"{self.name} is no input of a {self.kind}")
 
     @property
@@ -94,14 +76,14 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         return f"coalesce({value}{dialect.cast}, {double(self.fill)})"
 
     def number(self, x: float | str | None) -> float:
-        """Return the input for a value that `parsed` has returned; NaN if there is none."""
+        """Return the input for a value that `parse` has returned; NaN if there is none."""
         if self.missing:
             return float(x is None)
         if x is None:
             return nan if self.fill is None else self.fill
         return float(x if self.level is None else x == self.level)
 
-    def shown(self, value: float) -> str:
+    def show(self, value: float) -> str:
         """Return a value of the input for people."""
         if self.kind != "date" or self.missing:
             return f"{value:g}"
@@ -113,26 +95,14 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 
 
 class Schema(Struct, frozen=True, forbid_unknown_fields=True):
-    """What a table is called, and what its columns are.
-
-    Attributes
-    ----------
-    dataset, target, unit : str
-        `unit` is that of the target.
-    missing : {'fail', 'drop', 'mean'}
-        What is done about gaps.
-    levels : mapping
-        For each column of text its levels in the training rows, the baseline first.
-    inputs : tuple of Input
-        The features.
-    """
+    """What a table is called, and what its columns are."""
 
     dataset: str
     target: str
-    unit: str
-    missing: str
-    levels: Mapping[str, tuple[str, ...]]
-    inputs: tuple[Input, ...]
+    unit: str  # of the target
+    missing: str  # one of MISSING, what is done about gaps
+    levels: Mapping[str, tuple[str, ...]]  # of texts in the training rows, the baseline first
+    inputs: tuple[Input, ...]  # the features
 
     def __post_init__(self) -> None:
         if not self.inputs:
@@ -164,14 +134,8 @@ class Schema(Struct, frozen=True, forbid_unknown_fields=True):
         return replace(self, inputs=inputs, levels=levels)
 
 
-def parsed(value: Any, kind: str) -> float | str | None:
-    """Return a value of JSON as a column of this kind holds it: a number or text, None for a gap.
-
-    Raises
-    ------
-    ValueError
-        It is not of this kind.
-    """
+def parse(value: Any, kind: str) -> float | str | None:
+    """Return a value of JSON as a number or text, None for a gap; refuse one of another kind."""
     if value is None or (kind == "text" and value == ""):
         return None
     if kind == "number" and type(value) in (int, float) and isfinite(value):

@@ -1,7 +1,4 @@
-"""A file as a table: its format, its columns, and SQL for DuckDB to read it.
-
-The format is detected from the content, not from the name.
-"""
+"""A file as a table: its format, which its content tells, its columns, and SQL to read it."""
 
 import csv
 import gzip
@@ -12,24 +9,21 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from stages.columns import engine
+from stages.columns.engine import DuckDB, cell
 from stages.columns.inputs import MUST_BE
 from stages.columns.sql import DUCKDB, Dialect, literal
+from stages.project import cli
 from stages.project.cli import InputError
 from stages.project.text import listed, named
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
 HEAD = 1 << 20  # bytes in which the header must end
 REJECTS = 100_000  # malformed lines that are counted; DuckDB stores each of them in memory
-LONGEST_LINE = 2_000_000  # bytes, of CSV
 DELIMITERS = ",;\t|"
-BOM = b"\xef\xbb\xbf"
-JSON = re.compile(rb'\s*(\[\s*)?\{\s*["}]')  # the header of CSV can be {a} or [a]
+FRACTION = re.compile(r"[+-]?\d+([.,])\d+")
 # what a column holds by its type in DuckDB or Spark; text can hold anything
 TYPES = {
     "number": re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\([\d,]+\)"),
@@ -37,6 +31,7 @@ TYPES = {
     "date": re.compile(r"DATE|TIMESTAMP[\w ]*"),
     "text": re.compile(r"(VAR)?CHAR(\(\d+\))?|STRING|UUID|ENUM\(.*\)"),
 }
+# how a column is read: one of its kind, and text. NULL is what cannot be read
 FROM_TYPE = {
     "number": "CAST({0} AS DOUBLE)",
     "boolean": "{0}",
@@ -44,14 +39,15 @@ FROM_TYPE = {
     "date": "CASE WHEN year(TRY_CAST({0} AS {moment})) BETWEEN 1 AND 9999"
     " THEN TRY_CAST({0} AS {moment}) END",
 }
-# DuckDB reads more as numbers, +-1 and 1_000, and more forms of dates than others do
 FROM_TEXT = {
+    # DuckDB reads more as numbers, +-1 and 1_000, and more forms of dates than others do
     "number": "CASE WHEN NOT (contains({0}, '+-') OR contains({0}, '_'))"
     " THEN TRY_CAST({0} AS DOUBLE) END",
     "boolean": "CASE lower({0}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END",
     "date": "CASE WHEN {0}[5] = '-' THEN TRY_CAST({0} AS TIMESTAMPTZ) END",
 }
-FRACTION = re.compile(r"[+-]?\d+([.,])\d+")
+DECIMAL_COMMA = "CASE WHEN NOT contains({0}, '.') THEN replace({0}, ',', '.') END"
+Kinds = Mapping[str, str | None]  # of columns that a table must have; None is any
 
 
 @dataclass(frozen=True)
@@ -60,13 +56,16 @@ class Source:
 
     name: str  # what messages call it
     kind: str  # 'csv', 'parquet' or 'sql'
+    rows: str  # what stands behind FROM
     columns: Sequence[str]  # the names in the header
     types: Sequence[str]  # the SQL types to read them as
-    path: str = ""  # where DuckDB finds it; of 'sql' a SELECT in brackets
-    compression: str = "none"  # of CSV
-    delimiter: str = ","  # between the columns of CSV
     decimal: str = "."  # in the fractions of CSV
     dialect: Dialect = DUCKDB
+
+    @property
+    def relation(self) -> str:
+        """The rows in SQL, with columns called c0, c1, and so on."""
+        return f"{self.rows} AS t({', '.join(f'c{j}' for j in range(len(self.columns)))})"
 
     def column(self, name: str) -> str:
         """Return what SQL calls a column."""
@@ -91,8 +90,7 @@ class Source:
         if holds != "text":
             return "CAST(NULL AS DOUBLE)"
         if kind == "number" and self.decimal == ",":
-            x = FROM_TEXT[kind].format(f"replace({text}, ',', '.')")
-            return f"CASE WHEN NOT contains({text}, '.') THEN {x} END"
+            text = DECIMAL_COMMA.format(text)
         return FROM_TEXT[kind].format(text)
 
     def value(self, name: str, kind: str) -> str:
@@ -109,69 +107,52 @@ class Source:
         """Return the test that a value is there, but not of its kind."""
         return f"({self.present(name)} AND {self.cast(name, kind)} IS NULL)"
 
-    def relation(self, skip: bool = False) -> str:
-        """Return SQL for the table, with its columns called c0, c1, and so on.
 
-        With `skip`, DuckDB stores malformed lines of CSV in reject_errors.
-        """
-        aliases = [f"c{index}" for index in range(len(self.columns))]
-        rows = self.path
-        if self.kind == "parquet":
-            rows = f"read_parquet({literal(self.path)})"
-        if self.kind == "csv":
-            fields = ", ".join(f"{alias}: 'VARCHAR'" for alias in aliases)
-            rows = (
-                f"read_csv({literal(self.path)}, columns = {{{fields}}}, auto_detect = false,"
-                f" header = true, quote = '\"', escape = '\"', delim = {literal(self.delimiter)},"
-                f" compression = '{self.compression}'"
-                + (f", store_rejects = true, rejects_limit = {REJECTS})" if skip else ")")
-            )
-        return f"{rows} AS t({', '.join(aliases)})"
-
-
-def detect(
-    path: Path, name: str, kinds: Mapping[str, str | None], connection: "DuckDBPyConnection"
-) -> Source:
+def detect(path: Path, name: str, kinds: Kinds, on: DuckDB, skip: bool = False) -> Source:
     """Tell which table a file holds; `name` is what messages call it.
 
-    An `InputError` says that it is none, that two of its columns have one name, or that one of
-    `kinds` is not there, or cannot hold that.
+    With `skip`, DuckDB stores malformed lines of CSV in reject_errors.
     """
-    head, tail, compression = _read_ends(path, name)
+    head, compression = _read_head(path, name)
     # DuckDB takes a name for a pattern, but not what stands in brackets
-    pattern = re.sub(r"[*?[]", r"[\g<0>]", str(path.absolute()))
+    file = literal(re.sub(r"[*?[]", r"[\g<0>]", str(path.absolute())))
     if not head:
         raise InputError(f"{name} is empty")
-    if JSON.match(head):
-        raise InputError(f"{name} is JSON, must be CSV or Parquet; the server takes JSON")
     if head.startswith(b"PAR1"):
-        if compression != "none":
-            raise InputError(f"{name} is Parquet within gzip; unpack it first")
-        columns = _read_schema(pattern, connection)
-        names, types = [column for column, _ in columns], [sort for _, sort in columns]
-        source = Source(name, "parquet", names, types, pattern)
+        rows = f"read_parquet({file})"
+        described = on.rows(f"DESCRIBE FROM {rows}")
+        columns, types = ([column[j] for column in described] for j in (0, 1))
+        found = Source(name, "parquet", rows, columns, types)
     else:
-        delimiter, names = _read_header(head, name, kinds)
-        if len(tail) >= LONGEST_LINE and not {*b"\r\n"} & {*tail}:  # DuckDB can overlook it
-            raise InputError(f"{name}: its last line is longer than {LONGEST_LINE:,} bytes")
-        how = (compression, delimiter, _detect_decimal(head, delimiter))
-        source = Source(name, "csv", names, ["VARCHAR"] * len(names), pattern, *how)
-    check(names, name, kinds)
+        delimiter, columns = _read_header(head, name, kinds)
+        types = ["VARCHAR"] * len(columns)
+        fields = ", ".join(f"c{j}: 'VARCHAR'" for j in range(len(columns)))
+        rows = (
+            f"read_csv({file}, columns = {{{fields}}}, auto_detect = false, header = true,"
+            f" quote = '\"', escape = '\"', delim = {literal(delimiter)},"
+            f" compression = '{compression}'"
+            + (f", store_rejects = true, rejects_limit = {REJECTS})" if skip else ")")
+        )
+        found = Source(name, "csv", rows, columns, types, _detect_decimal(head, delimiter))
+        if found.decimal == ",":
+            cli.say(f"{name}: read with decimal commas")
+    check(found, kinds)
+    return found
+
+
+def check(source: Source, kinds: Kinds) -> None:
+    """Refuse a table that lacks a column, has two of one name, or whose type cannot be its kind."""
+    name, columns = source.name, source.columns
+    if missing := [column for column in kinds if column not in columns]:
+        what = f"column{'s' if len(missing) > 1 else ''} {listed(missing)}"
+        raise InputError(f"{name}: {what} missing; found {listed(columns)}")
+    if repeated := sorted(column for column, count in Counter(columns).items() if count > 1):
+        raise InputError(f"{name}: more than one column is called {listed(repeated)}")
     for column, wanted in kinds.items():
         found = source.kind_of(column)
         if wanted and found not in (wanted, "text") and (wanted != "text" or not found):
             rule = f"must be {MUST_BE[wanted]}, its type is {source.type_of(column)}"
             raise InputError(f"{name}: {named(column)} {rule}")
-    return source
-
-
-def check(columns: Sequence[str], name: str, features: Collection[str]) -> None:
-    """Refuse a header that does not name every feature, or any column twice."""
-    if missing := [feature for feature in features if feature not in columns]:
-        what = f"column{'s' if len(missing) > 1 else ''} {listed(missing)}"
-        raise InputError(f"{name}: {what} missing; found {listed(columns)}")
-    if repeated := sorted(name for name, count in Counter(columns).items() if count > 1):
-        raise InputError(f"{name}: more than one column is called {listed(repeated)}")
 
 
 def first_bad(
@@ -196,81 +177,59 @@ def first_bad(
     [(*found, _)] = run(f"SELECT * FROM ({query}) AS t WHERE bad{order} LIMIT 1")
     place, values, met = found[: len(by)], found[len(by) : -len(tests)], found[-len(tests) :]
     if keys:
-        pairs = zip(map(named, keys), map(engine.cell, place), strict=True)
-        where = "the row with " + ", ".join(f"{key} {value}" for key, value in pairs)
+        where = "the row with " + name_key(keys, place)
     else:
         where = f"row {place[0]:,}" + (" below the header" if source.kind == "csv" else "")
     for name, value, is_met in zip(tests, values, met, strict=True):
         if is_met:
-            return f"{where}: {named(name)} is {engine.cell(value)}", name
+            return f"{where}: {named(name)} is {cell(value)}", name
     return where, None
 
 
-def _read_ends(path: Path, name: str) -> tuple[bytes, bytes, str]:
-    """Return both ends of a file, unpacked, and its compression.
+def name_key(keys: Sequence[str], values: Sequence[object]) -> str:
+    """Return the key of a row for people."""
+    pairs = zip(map(named, keys), map(cell, values), strict=True)
+    return ", ".join(f"{key} {value}" for key, value in pairs)
 
-    All of a gzipped file is read, as DuckDB looks at no checksums.
-    """
+
+def _read_head(path: Path, name: str) -> tuple[bytes, str]:
+    """Return the head of a file, unpacked, and its compression."""
     with path.open("rb") as file:
         head = file.read(HEAD)
-        if not head.startswith(b"\x1f\x8b"):
-            file.seek(max(0, path.stat().st_size - LONGEST_LINE))
-            return head, file.read(), "none"
+    if not head.startswith(b"\x1f\x8b"):
+        return head, "none"
     try:
         with gzip.open(path) as unpacked:
-            head = tail = unpacked.read(HEAD)
-            while chunk := unpacked.read(HEAD):
-                tail = (tail + chunk)[-LONGEST_LINE:]
+            head = unpacked.read(HEAD)
+            while unpacked.read(HEAD):  # to the checksum at the end, which DuckDB does not look at
+                pass
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{name} is damaged: {error}") from error
-    return head, tail, "gzip"
+    return head, "gzip"
 
 
 def _read_records(head: bytes, delimiter: str) -> Iterator[list[str]]:
     """Yield the lines that CSV begins with, up to one that cannot be read."""
-    lines = io.StringIO(head.removeprefix(BOM).decode(errors="replace"), newline="")
+    lines = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")
     with suppress(csv.Error):
         yield from csv.reader(lines, delimiter=delimiter, strict=True)
+
+
+def _read_header(head: bytes, name: str, wanted: Collection[str]) -> tuple[str, list[str]]:
+    """Return the delimiter of CSV, the one that gives the most wanted columns, and all columns."""
+    headers = {d: header for d in DELIMITERS for header in islice(_read_records(head, d), 1)}
+    if b"\0" in head or not headers:
+        raise InputError(f"{name} is not a table: neither CSV in UTF-8 nor Parquet")
+    delimiter = max(headers, key=lambda d: (len({*wanted} & {*headers[d]}), len(headers[d])))
+    if "\N{REPLACEMENT CHARACTER}" in "".join(headers[delimiter]):
+        raise InputError(f"{name}: its header is not UTF-8")
+    return delimiter, headers[delimiter]
 
 
 def _detect_decimal(head: bytes, delimiter: str) -> str:
     """Return how CSV writes fractions: as most of those that it begins with."""
     if delimiter == ",":
         return "."
-    found = Counter[str]()
-    for row in _read_records(head, delimiter):
-        found.update(match[1] for cell in row if (match := FRACTION.fullmatch(cell)))
+    cells = (FRACTION.fullmatch(cell) for row in _read_records(head, delimiter) for cell in row)
+    found = Counter(cell[1] for cell in cells if cell)
     return max(".,", key=lambda point: found[point])
-
-
-def _read_header(head: bytes, name: str, kinds: Collection[str]) -> tuple[str, list[str]]:
-    """Return the delimiter of CSV, the one that gives the most features, and the columns."""
-    firsts = ((delimiter, next(_read_records(head, delimiter), None)) for delimiter in DELIMITERS)
-    headers = {delimiter: header for delimiter, header in firsts if header is not None}
-    if b"\0" in head or not headers:
-        raise InputError(f"{name} is not a table: neither CSV in UTF-8 nor Parquet")
-    if len(head) == HEAD and not {*b"\r\n"} & {*head}:
-        raise InputError(f"{name}: its header is longer than {HEAD >> 20} MB")
-    wanted = {*kinds}
-    delimiter = max(headers, key=lambda d: (len(wanted & {*headers[d]}), len(headers[d])))
-    columns = headers[delimiter]
-    if "\N{REPLACEMENT CHARACTER}" in "".join(columns):
-        raise InputError(f"{name}: its header is not UTF-8")
-    if head.startswith(BOM) and {"\n", "\r"} & {*"".join(columns[:1])}:  # DuckDB reads it wrongly
-        raise InputError(f"{name}: its first column has a line break in its name behind a BOM")
-    return delimiter, columns
-
-
-def _read_schema(pattern: str, connection: "DuckDBPyConnection") -> list[tuple[str, str]]:
-    """Return names and types as they stand in Parquet: DuckDB renames columns of one name."""
-    _, *tree = engine.execute(
-        connection,
-        "SELECT name, duckdb_type, coalesce(num_children, 0)"
-        f" FROM parquet_schema({literal(pattern)})",
-    )  # from the root down
-    columns, below = [], 0
-    for name, sort, children in tree:
-        if not below:
-            columns.append((name, sort))
-        below = max(0, below - 1) + children
-    return columns

@@ -27,15 +27,11 @@ def double(value: float) -> str:
 
 @dataclass(frozen=True)
 class Dialect:
-    """What engines write in ways of their own; the name is that of sqlglot, which quotes for it.
-
-    Most need no cast to make a number a double, as 115e0 is one to them, and so is a decimal by a
-    double. Postgres and Snowflake read 115e0 as a decimal.
-    """
+    """What engines write in ways of their own; the name is that of sqlglot, which quotes for it."""
 
     name: str
     microseconds: str  # a date or time in whole ones since 1970 in UTC; SQLite has milliseconds
-    cast: str = ""
+    cast: str = ""  # makes a number a double, where 115e0 is a decimal
     moment: str = "TIMESTAMPTZ"  # the type of a date or time
 
     def identifier(self, name: str) -> str:
@@ -44,6 +40,10 @@ class Dialect:
         from sqlglot import exp
 
         return exp.to_identifier(name, quoted=True).sql(dialect=self.name)
+
+    def column(self, name: str) -> str:
+        """Return a column of the table t."""
+        return f"t.{self.identifier(name)}"
 
     def text(self, value: str) -> str:
         if self.name == "duckdb":
@@ -57,6 +57,7 @@ class Dialect:
         return f"({self.microseconds.format(x)} / 864e8{self.cast})"
 
 
+EPOCH = "'1970-01-01'::timestamp_ntz"  # of Snowflake
 DIALECTS = {
     each.name: each
     for each in (
@@ -64,11 +65,7 @@ DIALECTS = {
         Dialect("clickhouse", "toUnixTimestamp64Micro(toDateTime64({}, 6, 'UTC'))"),
         Dialect("duckdb", "epoch_us({})"),
         Dialect("postgres", "(extract(epoch FROM {}) * 1000000)::float8", "::float8"),
-        Dialect(
-            "snowflake",
-            "DATEDIFF(microsecond, '1970-01-01'::timestamp_ntz, {})::float8",
-            "::float8",
-        ),
+        Dialect("snowflake", f"DATEDIFF(microsecond, {EPOCH}, {{}})::float8", "::float8"),
         Dialect("spark", "unix_micros(CAST({} AS TIMESTAMP))", moment="TIMESTAMP"),
         Dialect("sqlite", "round((julianday({}) - 2440587.5) * 86400000) * 1000"),
     )

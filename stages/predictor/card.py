@@ -53,7 +53,7 @@ def list_weights(predictor: Predictor) -> Iterator[list[str]]:
     """Yield for each feature its name, its range in the training rows, its code and its weight."""
     for f, multiplier in zip(predictor.features, predictor.multipliers, strict=True):
         weight = f"{multiplier} / 2^{f.exponent}"
-        yield [f.name, f.shown(f.min), f.shown(f.max), str(f.code), weight]
+        yield [f.name, f.show(f.min), f.show(f.max), str(f.code), weight]
 
 
 def list_scores(parts: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:

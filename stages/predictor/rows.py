@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import isfinite, isnan
 from typing import Any
 
-from stages.columns.inputs import MUST_BE, parsed
+from stages.columns.inputs import MUST_BE, parse
 from stages.predictor.document import Predictor
 from stages.project.cli import InputError
 from stages.project.text import named, shown
@@ -37,7 +37,7 @@ class Scorer:
         values, warnings = {}, {}
         for name, kind in self.kinds.items():
             try:
-                values[name] = x = parsed(row[name], kind)
+                values[name] = x = parse(row[name], kind)
             except KeyError as error:
                 raise InputError(f"{place}: column {named(name)} is missing") from error
             except (ValueError, OverflowError) as error:
@@ -54,7 +54,7 @@ class Scorer:
             y += multiplier * (x / scale)
             if not each.min <= x <= each.max:
                 # in so many digits that what is outside does not look like an end of the range
-                text = "{:.15g}".format if each.kind == "number" else each.shown
+                text = "{:.15g}".format if each.kind == "number" else each.show
                 seen = f"training has {text(each.min)} to {text(each.max)}"
                 warnings[each.column] = f"{named(each.column)} is {text(x)}, {seen}"
         if not isfinite(y):

@@ -10,9 +10,8 @@ import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from stages.columns.engine import execute
+from stages.columns.engine import DuckDB
 from stages.columns.inputs import MUST_BE
 from stages.columns.source import REJECTS, Source, first_bad
 from stages.columns.sql import double, identifier, literal
@@ -21,9 +20,6 @@ from stages.predictor.expression import expression
 from stages.project.cli import InputError, plural
 from stages.project.text import named
 
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
-
 
 @dataclass(frozen=True)
 class Request:
@@ -31,12 +27,9 @@ class Request:
 
     source: Source
     model: Predictor
-    connection: "DuckDBPyConnection"
+    on: DuckDB
     skip: bool = False  # bad rows
     only: bool = False  # write the predictions alone
-
-    def run(self, query: str) -> list[Any]:
-        return execute(self.connection, query)
 
     def rows(self) -> str:
         """Return a query for all rows; `gap` are those left out for a gap, as training did."""
@@ -55,7 +48,7 @@ class Request:
             f"SELECT *, {p} AS p, ({gap}) AND NOT unreadable AS gap"
             f" FROM (SELECT *, {', '.join(inputs)}"
             f" FROM (SELECT *, {', '.join(casts)}, {unreadable} AS unreadable"
-            f" FROM {source.relation(self.skip)}))"
+            f" FROM {source.relation}))"
         )
 
     def ranges(self) -> Iterator[tuple[str, str]]:
@@ -68,7 +61,7 @@ class Request:
         for index, each in enumerate(self.model.features):
             if each.kind != "text" and not each.missing:
                 limits = f"{double(each.min)} AND {double(each.max)}"
-                low, high = map(each.shown, (each.min, each.max))
+                low, high = map(each.show, (each.min, each.max))
                 yield f"{named(each.column)}, {low} to {high}", f"x{index} BETWEEN {limits}"
 
     def check(self) -> tuple[int, list[str]]:
@@ -78,7 +71,7 @@ class Request:
         unlike = [f"isfinite(p) AND NOT ({test})" for test in (known, *seen.values())]
         counts = [f"count(*) FILTER ({test})" for test in ("isfinite(p)", "gap", *unlike)]
         query = f"SELECT count(*), {', '.join(counts)} FROM ({self.rows()})"
-        [(total, good, gaps, outside, *each)] = self.run(query)
+        [(total, good, gaps, outside, *each)] = self.on.rows(query)
         bad = total - good - gaps
         if bad and not self.skip:
             raise InputError(f"{name}: {self.find_bad()} ({plural(bad, 'bad row')} in all)")
@@ -101,7 +94,7 @@ class Request:
             test = is_gap if self.model.missing == "fail" else unreadable
             tests[name] = f"{test} OR NOT isfinite(r{index})" if kind == "number" else test
         bad = "NOT coalesce(isfinite(p), FALSE) AND NOT gap"
-        place, wrong = first_bad(self.source, f"({self.rows()})", bad, tests, self.run)
+        place, wrong = first_bad(self.source, f"({self.rows()})", bad, tests, self.on.rows)
         if wrong is None:
             return f"{place}: the prediction is too large for a number"
         return f"{place}, must be {MUST_BE[kinds[wrong]]}"
@@ -137,12 +130,12 @@ class Request:
         bad, remarks = self.check()
         good = f"SELECT {outputs} FROM ({self.rows()}) WHERE isfinite(p)"
         options = f"USE_TMP_FILE false, FORMAT {options}"
-        [(kept,)] = self.run(f"COPY ({good}) TO {literal(str(path))} ({options})")
+        [(kept,)] = self.on.rows(f"COPY ({good}) TO {literal(str(path))} ({options})")
         how_many = ""
         if self.skip and self.source.kind == "csv":
             first = "min(line) FILTER (error_type = 'UNQUOTED VALUE')"
             query = f"SELECT count(DISTINCT line), count(*), {first} FROM reject_errors"
-            [(lines, errors, quote)] = self.run(query)
+            [(lines, errors, quote)] = self.on.rows(query)
             if quote is not None:
                 what = f"line {quote:,} has a quote that does not end"
                 raise InputError(f"{self.source.name}: {what}: the rows behind it cannot be told")

@@ -75,9 +75,10 @@ class Sums:
     @classmethod
     def of_table(cls, table: Table) -> Self:
         """Add up the rows of a table, wherever they are."""
+        low, high = np.array(table.low), np.array(table.high)
         if not table.select:
-            return cls.of(table.blocks(), table.low, table.high)
-        exponents = exponents_of(table.low, table.high)
+            return cls.of(table.blocks(), low, high)
+        exponents = exponents_of(low, high)
         n_digits, width = (3, 18) if table.n_rows < MANY else (4, 14)
         scales = (double(2.0 ** (-e - (n_digits - 1) * width)) for e in exponents.tolist())
         numbers = [f"{x} * {scale}" for x, scale in zip(table.names, scales, strict=True)]
@@ -85,7 +86,7 @@ class Sums:
         upper = [*((j,) for j in columns), *combinations_with_replacement(columns, 2)]
         found = add_up(numbers, upper, n_digits, width, table)
         products = symmetric([table.n_rows, *found], 1 + len(numbers))
-        return cls(table.low, table.high, exponents, products)
+        return cls(low, high, exponents, products)
 
     def of_columns(self, columns: Sequence[int]) -> "Sums":
         """Keep the columns at these positions."""

@@ -14,8 +14,7 @@ from stages.project.cli import InputError
 
 CACHE = "cal_housing_py3.pkz"
 ARCHIVE_URL = "https://ndownloader.figshare.com/files/5976036"
-DOWNLOAD_PAUSES = (1, 2, 4)  # seconds to wait after a failed try
-CALIFORNIA_SHAPE = (20_640, 8)
+RETRIES, PAUSE = 3, 2  # of a download, and seconds before each
 CALIFORNIA_SHA256 = "9b9082ab86651a01d663a8e4a70ea14c0b41d0b2bd693bccd3221dcd111e15ca"
 
 
@@ -32,52 +31,32 @@ def california_housing() -> DataSet:
     """California Housing, 20,640 block groups of the 1990 census (Pace & Barry, 1997)."""
     from sklearn.datasets import fetch_california_housing
 
-    cached = [home for home in california_homes() if (home / CACHE).is_file()]
-    home = cached[0] if cached else download()
+    homes = california_homes()
+    home = next((home for home in homes if (home / CACHE).is_file()), download_home())
     try:
-        bunch = fetch_california_housing(data_home=home, download_if_missing=False)
+        with warnings.catch_warnings(action="ignore"):
+            bunch = fetch_california_housing(data_home=home, n_retries=RETRIES, delay=PAUSE)
         values = np.column_stack([bunch.data, bunch.target]).astype(np.float64)
     except Exception as error:  # unpickling damaged bytes may raise anything
-        raise InputError(f"{home / CACHE} cannot be read, delete it: {error!r}") from error
+        if (home / CACHE).is_file():
+            raise InputError(f"{home / CACHE} cannot be read, delete it: {error!r}") from error
+        looked = ", ".join(map(str, homes))
+        raise InputError(
+            f"California Housing could not be downloaded ({error}), and there is no {CACHE} in"
+            f" {looked}. Fetch {ARCHIVE_URL} elsewhere and save it as {home}/cal_housing.tgz,"
+            " or set load.dataset to diabetes in params.yaml, which needs no download."
+        ) from error
     digest = hashlib.sha256(values.tobytes()).hexdigest()
-    if bunch.data.shape != CALIFORNIA_SHAPE:
-        wrong = f"{bunch.data.shape} rows and features, not {CALIFORNIA_SHAPE}"
-    elif not np.isfinite(values).all():
-        wrong = "it has values that are not finite"
-    elif digest != CALIFORNIA_SHA256:
-        wrong = f"the values' SHA-256 is {digest}, not {CALIFORNIA_SHA256}"
-    else:
-        target = bunch.target_names[0]
-        columns = dict(zip([*bunch.feature_names, target], values.T, strict=True))
-        return DataSet(columns, target, "100,000 US dollars of 1990")
-    raise InputError(f"{home / CACHE} is not California Housing, delete it: {wrong}")
-
-
-def download() -> Path:
-    """Download California Housing, and return the folder that has it."""
-    from sklearn.datasets import fetch_california_housing
-
-    home = download_home()
-    for pause in DOWNLOAD_PAUSES:
-        try:
-            with warnings.catch_warnings(action="ignore"):
-                fetch_california_housing(data_home=home, n_retries=1, delay=pause)
-            return home
-        except OSError as error:  # URLError and TimeoutError too
-            failure = error
-    looked = ", ".join(map(str, california_homes()))
-    raise InputError(
-        f"California Housing could not be downloaded ({failure}), and there is no {CACHE} in"
-        f" {looked}. Fetch {ARCHIVE_URL} elsewhere and save it as {home}/cal_housing.tgz,"
-        " or set load.dataset to diabetes in params.yaml, which needs no download."
-    ) from failure
+    if digest != CALIFORNIA_SHA256:
+        wrong = f"its values' SHA-256 is {digest}, not {CALIFORNIA_SHA256}"
+        raise InputError(f"{home / CACHE} is not California Housing, delete it: {wrong}")
+    target = bunch.target_names[0]
+    columns = dict(zip([*bunch.feature_names, target], values.T, strict=True))
+    return DataSet(columns, target, "100,000 US dollars of 1990")
 
 
 def download_home() -> Path:
-    """Return the folder of the checkout that a download goes to.
-
-    DVC runs an experiment in a workspace below `.dvc` of the checkout.
-    """
+    """Return the folder of the checkout for downloads; experiments run below its `.dvc`."""
     checkouts = (folder.parent for folder in Path.cwd().parents if folder.name == ".dvc")
     return next(checkouts, Path()) / "data/scikit_learn_data"
 

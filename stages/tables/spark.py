@@ -16,14 +16,14 @@ from stages.project.cli import InputError
 from stages.project.text import cut
 
 SETTINGS = {"spark.sql.session.timeZone": "UTC", "spark.sql.ansi.enabled": "true"}
-FIRST, LATER = 3, 5  # retries of a call: a second, and 17 seconds; by default it is 10 minutes
+RETRIES = 4  # of a call, some seconds; by default it is 10 minutes
 MOST = 60  # aggregates of a query: more are too long a method for Java, and three times as slow
 SHOWN = 240  # characters of a message of Spark
 
 
 @dataclass(frozen=True)
 class Spark:
-    """A server as an engine; it has all that `relation.DuckDB` has."""
+    """A server as an engine."""
 
     name: str  # what messages call the data set
     session: Any
@@ -36,33 +36,24 @@ class Spark:
     def arrow(self, query: str) -> Any:
         """Return the result as a table of pyarrow."""
         with translate_errors(self.name):
-            try:
-                return self.session.sql(query).toArrow()
-            except Exception:  # the server may be gone: skip closing the session at exit
-                self.session.release_session_on_close = False
-                raise
+            return self.session.sql(query).toArrow()
 
-    def copy(self, query: str, n_columns: int, path: Path) -> int:
-        """Write what `query` selects as Parquet, and return the number of rows."""
+    def copy(self, query: str, n_columns: int, path: Path) -> None:
+        """Write what `query` selects as Parquet."""
         from pyarrow import parquet
 
-        table = self.arrow(query)
-        parquet.write_table(table, path)
-        return len(table)
+        parquet.write_table(self.arrow(query), path)
 
-    def describe(self, query: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    def describe(self, query: str) -> tuple[list[str], list[str]]:
         """Return the names of the columns of a query, and their types."""
         with translate_errors(self.name):
             fields = self.session.sql(query).schema.fields
-        types = tuple(field.dataType.simpleString().upper() for field in fields)
-        return tuple(field.name for field in fields), types
+        types = [field.dataType.simpleString().upper() for field in fields]
+        return [field.name for field in fields], types
 
 
 def connect(dataset: str) -> Spark:
-    """Return the server for the file `dataset`.
-
-    An `InputError` says that SPARK_REMOTE is not set, the client is missing, or no server answers.
-    """
+    """Return the server that SPARK_REMOTE names, for the file `dataset`."""
     remote = os.environ.get("SPARK_REMOTE")
     if not remote:
         raise InputError(
@@ -83,10 +74,10 @@ def _session(remote: str) -> Any:
     from pyspark.sql.connect.session import SparkSession
 
     session = SparkSession.builder.remote(remote).create()
-    session.client.set_retry_policies([DefaultPolicy(max_retries=FIRST)])
+    session.release_session_on_close = False  # at exit: the server may be gone, and forgets it
+    session.client.set_retry_policies([DefaultPolicy(max_retries=RETRIES)])
     for key, value in SETTINGS.items():
         session.conf.set(key, value)
-    session.client.set_retry_policies([DefaultPolicy(max_retries=LATER)])
     return session
 
 

@@ -1,25 +1,22 @@
 """Split a data set into training and test rows, as SQL.
 
 Without load.key the rows are drawn at random, as scikit-learn's train_test_split draws them. With
-it, MD5 of the seed and a row's key says where the row goes. So it stays where it is when the table
-grows, is sorted or cut into files, which a growing table needs: otherwise what was a training row
-of the last model becomes a test row of the next (Géron, Hands-On Machine Learning, chapter 2).
+it, MD5 of the seed and a row's key says where the row goes. So a row stays on its side when the
+table grows, is sorted or cut into files (Géron, Hands-On Machine Learning, chapter 2).
 """
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from stages.columns.engine import DuckDB
 from stages.columns.sql import literal
 from stages.project.params import Load
 from stages.tables.encoding import Encoding, encode
 from stages.tables.gather import gather
-from stages.tables.relation import DuckDB, Relation, Rows
-
-if TYPE_CHECKING:
-    from duckdb import DuckDBPyConnection
+from stages.tables.relation import Relation, Rows
 
 SAMPLED = 1000  # test rows that reports may show, in the order of the split
 
@@ -30,14 +27,7 @@ class Split(NamedTuple):
     order: str  # of the test rows, as SQL
 
 
-def split(found: Relation, config: Load) -> Split:
-    """Split by key where there is one, else at random."""
-    if isinstance(found.on, DuckDB) and not config.keys:
-        return draw(found, config, found.on.connection)
-    return hash_keys(found, config)
-
-
-def draw(found: Relation, config: Load, connection: "DuckDBPyConnection") -> Split:
+def draw(found: Relation, config: Load, here: DuckDB) -> Split:
     """Split at random, as scikit-learn's train_test_split does."""
     rows = np.arange(found.n_rows, dtype=np.uint32)
     # not default_rng: the numbers of this one never change, and scikit-learn uses it
@@ -45,17 +35,14 @@ def draw(found: Relation, config: Load, connection: "DuckDBPyConnection") -> Spl
     test = rows[: math.ceil(config.test_size * found.n_rows)]
     place = np.full(found.n_rows, SAMPLED + 1, dtype=np.uint16)
     place[test] = np.arange(len(test)).clip(max=SAMPLED)
-    connection.register("places", {"place": place})
+    here.connection.register("places", {"place": place})
     source = f"{found.rows.source} POSITIONAL JOIN places"
     training, test_rows = (Rows(source, f"places.place {test} {SAMPLED}") for test in (">", "<="))
     return Split(training, test_rows, "places.place")
 
 
 def hash_keys(found: Relation, config: Load) -> Split:
-    """Split by key: a test row is one whose MD5 is below the share test_size, as hex text.
-
-    Every engine compares text alike.
-    """
+    """Split by key: the MD5 of a test row is below test_size, both as text of hex digits."""
     columns = [*map(found.column, config.keys)]
     parts = ", ':', ".join([literal(str(config.seed)), *columns])
     digest = f"md5(concat({parts}))"
@@ -64,10 +51,8 @@ def hash_keys(found: Relation, config: Load) -> Split:
     return Split(training, test, ", ".join([digest, *columns]))
 
 
-def prepare(
-    config: Load, scratch: Path, connection: "DuckDBPyConnection"
-) -> tuple[Relation, Split, Encoding]:
+def prepare(config: Load, scratch: Path, here: DuckDB) -> tuple[Relation, Split, Encoding]:
     """Gather the data set, split it, and decide what becomes of its columns."""
-    found = gather(config, scratch, connection)
-    parts = split(found, config)
-    return found, parts, encode(found, parts.training, config)
+    found = gather(config, scratch, here)
+    split = hash_keys(found, config) if config.keys else draw(found, config, here)
+    return found, split, encode(found, split.training, config)

@@ -83,7 +83,7 @@ def test_a_download_is_tried_again(nowhere: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("sklearn.datasets._base.urlretrieve", count)
     with pytest.raises(InputError):
         datasets.california_housing()
-    assert tries == [datasets.ARCHIVE_URL] * 2 * len(datasets.DOWNLOAD_PAUSES)
+    assert tries == [datasets.ARCHIVE_URL] * (1 + datasets.RETRIES)
 
 
 def bytes_of(array: np.ndarray) -> bytes:
@@ -97,11 +97,6 @@ def one_value_changed(raw: np.ndarray) -> np.ndarray:
     return raw
 
 
-def one_value_missing(raw: np.ndarray) -> np.ndarray:
-    raw[77, 1] = np.nan
-    return raw
-
-
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -110,9 +105,7 @@ def one_value_missing(raw: np.ndarray) -> np.ndarray:
         (lambda raw: b"junk", "cannot be read, delete it"),
         (lambda raw: bytes_of(np.full(raw.shape, "x", dtype=object)), "cannot be read, delete it"),
         (lambda raw: bytes_of(raw[:, :4]), "cannot be read, delete it"),
-        (lambda raw: bytes_of(raw[:-1]), "20639, 8) rows and features, not (20640, 8)"),
-        (lambda raw: bytes_of(np.column_stack([raw, raw])), "(20640, 17) rows and features"),
-        (lambda raw: bytes_of(one_value_missing(raw)), "values that are not finite"),
+        (lambda raw: bytes_of(raw[:-1]), "SHA-256"),
         (lambda raw: bytes_of(one_value_changed(raw)), "SHA-256"),
     ],
 )

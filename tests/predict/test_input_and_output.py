@@ -146,9 +146,8 @@ NO_TABLES = [
     (SECOND + b'"1,2,3\n', "unterminated quote"),
     (b"PAR1 and no more", "magic bytes"),
     (b"\x1f\x8b\x08 and no more", "damaged"),
-    (gzip.compress(b"PAR1"), "Parquet within gzip"),
-    (b'[{"MedInc": 1}]', "is JSON, must be CSV or Parquet"),
-    (b'{"MedInc": 1}\n', "is JSON, must be CSV or Parquet"),
+    (gzip.compress(b"PAR1"), "magic bytes"),
+    (b'{"MedInc": 1}\n', "missing; found {"),
 ]
 
 

