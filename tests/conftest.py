@@ -304,11 +304,11 @@ def make_clone(folder: Path, dataset: str | None = None) -> Path:
         (folder / gather.FOLDER).mkdir()
         (folder / gather.FOLDER / ".gitkeep").touch()
         write_parameters(folder, dataset=dataset)
-    for table in (path.with_suffix("") for path in (folder / gather.FOLDER).rglob("*.dvc")):
-        source = table.relative_to(folder)
+    for pointer in (folder / gather.FOLDER).rglob("*.dvc"):
+        source = pointer.relative_to(folder).with_suffix("")
         if not source.exists():
             pytest.skip(f"{source} is not here, dvc pull may bring it")
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, table)
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / source)
     # forced, as the reports are committed, and an evaluation that has all its outputs is skipped
     for command in (
         *("git init -q", "git config user.email a@example.com", "git config user.name a"),
