@@ -1,21 +1,18 @@
 """A table of used cars, made up: texts, dates, booleans, gaps, and levels that are rare.
 
-And a checkout of the stages to learn from it.
+`python -m tests.cars 5000` prints so many rows as CSV.
 """
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
+from math import nan
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import duckdb
 import numpy as np
-import yaml
-
-from stages import predict
-from tests.conftest import csv_of
 
 Row = tuple[Any, ...]
 # as dealers write them: accents, quotes, a backslash, and names that differ in case alone
@@ -30,12 +27,20 @@ BRANDS = {
     "Volvo": 2500.0,
 }
 FUELS = {"petrol": 0.0, "diesel": 700.0, "electric": 5000.0}
-HEADER = ("vin", "brand", "fuel", "automatic", "registered", "seen", "mileage", "note", "price")
+KINDS = {  # of the columns to learn from
+    "brand": "text",
+    "fuel": "text",
+    "automatic": "boolean",
+    "registered": "date",
+    "seen": "date",
+    "mileage": "number",
+}
+TYPES = ("TEXT", "TEXT", "BOOLEAN", "DATE", "TIMESTAMP WITH TIME ZONE", "DOUBLE PRECISION")
+HEADER = ("vin", *KINDS, "note", "price")
 GAPS = 0.02  # of each column but vin and price
-TYPES = ("TEXT", "TEXT", "TEXT", "BOOLEAN", "DATE", "TIMESTAMP WITH TIME ZONE", "DOUBLE PRECISION")
-TABLE = ", ".join(map(" ".join, zip(HEADER, (*TYPES, "TEXT", "DOUBLE PRECISION"), strict=True)))
 RAW = Path("data/raw/cars")  # its content says what it is
 SEED = 3  # with which the row of a level of its own is a test row
+PARAMETERS = {"dataset": str(RAW), "target": "price", "unit": "€", "missing": "mean", "seed": SEED}
 
 
 def cars(n: int, seed: int = 0, gaps: float = GAPS) -> list[Row]:
@@ -62,6 +67,15 @@ def cars(n: int, seed: int = 0, gaps: float = GAPS) -> list[Row]:
     return rows
 
 
+def number(value: Any) -> float:
+    """Return a value as a number, a date as days since 1970 in UTC; NaN for a gap."""
+    if isinstance(value, datetime):
+        return (value - datetime(1970, 1, 1, tzinfo=UTC)) / timedelta(days=1)
+    if isinstance(value, date):
+        return (value - date(1970, 1, 1)) / timedelta(days=1)
+    return nan if value is None else float(value)
+
+
 def text_of(value: Any) -> Any:
     """Return a value as CSV has it."""
     if isinstance(value, bool):
@@ -69,43 +83,20 @@ def text_of(value: Any) -> Any:
     return str(value) if isinstance(value, date) else value
 
 
+def write_csv(rows: Iterable[Row], file: TextIO) -> None:
+    csv.writer(file, lineterminator="\n").writerows([HEADER, *(map(text_of, row) for row in rows)])
+
+
 def write(rows: Sequence[Row], form: str = "csv", path: Path = RAW) -> None:
-    """Write rows as CSV, with semicolons and decimal commas, or as Parquet with real types."""
-    texts = [[text_of(value) for value in row] for row in rows]
-    match form:
-        case "csv":
-            path.write_text(csv_of(HEADER, *texts), encoding="utf-8")
-        case "semicolons":
-            commas = [
-                [str(it).replace(".", ",") if isinstance(it, float) else it for it in row]
-                for row in texts
-            ]
-            path.write_text(csv_of(HEADER, *commas, delimiter=";"), encoding="utf-8")
-        case "parquet":
-            write(rows, path=path.with_name("as.csv"))
-            with duckdb.connect() as connection:
-                connection.execute(f"CREATE TABLE cars ({TABLE})")
-                connection.execute("COPY cars FROM ? (HEADER)", [str(path.with_name("as.csv"))])
-                connection.execute("COPY cars TO ? (FORMAT parquet)", [str(path)])
-            path.with_name("as.csv").unlink()
-
-
-def checkout(folder: Path, **changed: Any) -> Path:
-    """Make a checkout of our modules with parameters of its own."""
-    (folder / RAW).parent.mkdir(parents=True)
-    (folder / "stages").symlink_to(Path(predict.__file__).parent)
-    section = {"dataset": str(RAW), "target": "price", "features": None, "unit": "€", "key": None}
-    parameters = {
-        "load": {**section, "missing": "mean", "levels": 50, "test_size": 0.2, "seed": SEED}
-        | changed,
-        "quantize": {"bits": 8, "rounding": "nearest"},
-        "evaluate": {"samples": 10},
-        "gate": {"min_r2": 0.5, "max_r2_drop": 0.001},
-    }
-    (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
-    return folder
+    """Write rows as CSV, or as Parquet with real types."""
+    source = path.with_name("as.csv") if form == "parquet" else path
+    with source.open("w", encoding="utf-8", newline="") as file:
+        write_csv(rows, file)
+    if form == "parquet":
+        types = dict(zip(HEADER, ("TEXT", *TYPES, "TEXT", "DOUBLE"), strict=True))
+        duckdb.read_csv(str(source), dtype=types).write_parquet(str(path))
+        source.unlink()
 
 
 if __name__ == "__main__":
-    writer = csv.writer(sys.stdout, lineterminator="\n")
-    writer.writerows([HEADER, *cars(int(sys.argv[1]))])
+    write_csv(cars(int(sys.argv[1])), sys.stdout)

@@ -1,6 +1,5 @@
 """Fixtures, each made once: a table, its model, a clone that has run on it, and PostgreSQL."""
 
-import ast
 import csv
 import io
 import json
@@ -27,6 +26,7 @@ from sklearn.model_selection import train_test_split
 
 from stages import evaluate, load, quantize, train
 from stages.columns.inputs import Input, Schema
+from stages.predictor import c
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project.files import SCORES
 from stages.regression import scores
@@ -44,33 +44,15 @@ def csv_of(*rows: Iterable[object], **dialect: Any) -> str:
     return text.getvalue()
 
 
-def imported(file: Path) -> set[Path]:
-    """Return the files of `stages` that a file imports itself, anywhere in it."""
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-        elif isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-    files = {Path(name.replace(".", "/") + ".py") for name in names if name.startswith("stages.")}
-    return {path for path in files if path.exists()}
+def write_csv(
+    rows: Iterable[Iterable[object]], header: Iterable[str], name: str = "t.csv", **dialect: str
+) -> None:
+    """Write a table of one's own."""
+    (gather.FOLDER / name).write_text(csv_of(header, *rows, **dialect), encoding="utf-8")
 
 
-def all_imported(file: Path) -> set[Path]:
-    """Return a file and all files of `stages` that it imports, directly or not."""
-    found, waiting = {file}, [file]
-    while waiting:
-        new = imported(waiting.pop()) - found
-        found |= new
-        waiting += new
-    return found
-
-
-def random_correlation(rng: np.random.Generator, n: int, rank: int | None = None) -> np.ndarray:
-    X = rng.normal(size=(rank or n + 2, n))
-    C = X.T @ X
-    deviation = np.sqrt(np.diag(C))
-    return np.asarray(C / np.outer(deviation, deviation))
+def write_parquet(query: str, name: str = "t.parquet") -> None:
+    duckdb.execute(f"COPY ({query}) TO '{gather.FOLDER / name}' (FORMAT parquet)")
 
 
 def write_parameters(folder: Path = Path(), **load: Any) -> None:
@@ -86,24 +68,19 @@ def write_parameters(folder: Path = Path(), **load: Any) -> None:
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
 
 
+def make_checkout(folder: Path, **load_parameters: Any) -> Path:
+    """Make a checkout without a table, where `python -m stages.NAME` runs."""
+    (folder / gather.FOLDER).mkdir(parents=True)
+    (folder / "stages").symlink_to(Path(load.__file__).parent)
+    write_parameters(folder, **load_parameters)
+    return folder
+
+
 @pytest.fixture
 def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Work in an empty folder for a table of one's own, where `python -m stages.NAME` runs."""
-    monkeypatch.chdir(tmp_path)
-    gather.FOLDER.mkdir(parents=True)
-    (tmp_path / "stages").symlink_to(Path(load.__file__).parent)
+    """Work in a checkout of one's own."""
+    monkeypatch.chdir(make_checkout(tmp_path))
     return tmp_path
-
-
-def write_csv(
-    rows: Iterable[Iterable[object]], header: Iterable[str], name: str = "t.csv", **dialect: str
-) -> None:
-    """Write a table of one's own."""
-    (gather.FOLDER / name).write_text(csv_of(header, *rows, **dialect), encoding="utf-8")
-
-
-def write_parquet(query: str, name: str = "t.parquet") -> None:
-    duckdb.execute(f"COPY ({query}) TO '{gather.FOLDER / name}' (FORMAT parquet)")
 
 
 def run_stages(*stages: Any, **load_parameters: Any) -> Any:
@@ -152,28 +129,53 @@ CAR = Predictor(
 ROW: dict[str, Any] = {"fuel": "diesel", "new": True, "seen": "1970-01-31", "km": 2}
 
 
-def modelled(
-    rng: np.random.Generator, bits: int, n: int, spread: int = 10, names: tuple[str, ...] = ()
-) -> Predictor:
-    """Make a model whose exponents and ranges spread over so many powers of two."""
+def make_model(bits: int, inputs: Iterable[Input], spread: int = 10, **head: Any) -> Predictor:
+    """Make a random model whose exponents and ranges spread over so many powers of two."""
+    rng = np.random.default_rng([bits, spread])
     features = []
-    for index in range(n):
+    for each in inputs:
         low, high = np.sort(rng.normal(size=2) * 2.0 ** rng.integers(-spread, spread + 1))
         code, exponent = (int(rng.integers(*ends)) for ends in ((0, 2**bits), (-spread, spread)))
-        name = names[index] if names else f"f{index}"
-        features.append(feature(Input(name), float(low), float(high), code, exponent))
+        features.append(feature(each, float(low), float(high), code, exponent))
     intercept = Intercept(int(rng.integers(-(2**40), 2**40)), int(rng.integers(0, 60)))
-    return replace(EXAMPLE, bits=bits, intercept=intercept, features=tuple(features))
+    return replace(EXAMPLE, bits=bits, intercept=intercept, features=tuple(features), **head)
 
 
-def output_of_c(folder: Path) -> str:
-    """Compile main.c, without a warning, and return what it prints."""
-    strict = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic")
-    done = run("gcc", *strict, "main.c", "-o", "main", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    done = run("./main", cwd=folder)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+MAIN = """
+#include <stdio.h>
+#include "model.h"
+
+int main(void)
+{
+    NUMBER x[model_features];
+    while (fread(x, sizeof x, 1, stdin) == 1) {
+        NUMBER y = FUNCTION(x);
+        fwrite(&y, sizeof y, 1, stdout);
+    }
+    return 0;
+}
+"""
+
+
+def run_c(model: Predictor, X: np.ndarray, folder: Path, *flags: str) -> np.ndarray:
+    """Compile a model without a warning, and predict rows of doubles, or of 32-bit integers."""
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc")
+    number, function = ("double", "predict") if X.dtype == float else ("int32_t", "predict_fixed")
+    (folder / "main.c").write_text(MAIN)
+    (folder / "model.h").write_text(c.header(model), encoding="utf-8")
+    names = (f"-DNUMBER={number}", f"-DFUNCTION={function}")
+    strict = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", *names)
+    succeed("gcc", *strict, *flags, "main.c", "-o", "main", cwd=folder)
+    output = subprocess.run([folder / "main"], input=X.tobytes(), capture_output=True, check=True)
+    return np.frombuffer(output.stdout, X.dtype)
+
+
+def random_correlation(rng: np.random.Generator, n: int, rank: int | None = None) -> np.ndarray:
+    X = rng.normal(size=(rank or n + 2, n))
+    C = X.T @ X
+    deviation = np.sqrt(np.diag(C))
+    return np.asarray(C / np.outer(deviation, deviation))
 
 
 @dataclass(frozen=True, eq=False)
@@ -232,40 +234,38 @@ def trained_on(whole: DataSet, seed: int) -> Trained:
     return Trained(train, test, train.sums, fold(fit(train.sums), train.sums))
 
 
-# as tests import this: some work in another folder then
-CACHED = [
-    home.resolve() for home in datasets.california_homes() if (home / datasets.CACHE).exists()
-]
+@pytest.fixture(scope="session")
+def trained() -> Trained:
+    return trained_on(datasets.diabetes(), seed=42)
+
+
+for home in datasets.california_homes():
+    if (home / datasets.CACHE).exists():  # where tests that work in another folder find it
+        os.environ["SCIKIT_LEARN_DATA"] = str(home.resolve())
+        break
 
 
 @pytest.fixture
-def california_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let a test that works in another folder find California Housing, if it is here."""
-    if not CACHED:
+def california_here() -> None:
+    if "SCIKIT_LEARN_DATA" not in os.environ:
         pytest.skip("California Housing is not here")
-    monkeypatch.setenv("SCIKIT_LEARN_DATA", str(CACHED[0]))
 
 
 @pytest.fixture
 def nowhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Work in an empty checkout, without a home, a network, or waiting for one."""
+
+    def fail(url: str, target: Path) -> None:
+        raise URLError("no route to host")
+
     folder = tmp_path / "checkout"
     folder.mkdir()
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SCIKIT_LEARN_DATA", raising=False)
-    monkeypatch.setattr("sklearn.datasets._base.urlretrieve", no_network)
+    monkeypatch.setattr("sklearn.datasets._base.urlretrieve", fail)
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     return folder
-
-
-def no_network(url: str, target: Path) -> None:
-    raise URLError("no route to host")
-
-
-@pytest.fixture(scope="session")
-def trained() -> Trained:
-    return trained_on(datasets.diabetes(), seed=42)
 
 
 def run(
@@ -273,72 +273,69 @@ def run(
 ) -> subprocess.CompletedProcess[str]:
     # `python` and `dvc` are those of the environment that runs the tests
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    env, nothing = os.environ | {"PATH": path} | (env or {}), subprocess.DEVNULL
     return subprocess.run(
-        command,
-        cwd=cwd,
-        env=os.environ | {"PATH": path} | (env or {}),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        check=False,
+        command, cwd=cwd, env=env, stdin=nothing, capture_output=True, text=True, check=False
     )
 
 
-def change(checkout: Path, before: str, after: str) -> None:
-    path = checkout / "params.yaml"
-    text = path.read_text(encoding="utf-8")
-    assert before in text
-    path.write_text(text.replace(before, after), encoding="utf-8")
-
-
-def copied(folder: Path) -> Path:
-    """Copy what git would clone, and California Housing, if it is here."""
-    fresh = ("--others", "--exclude-standard", f":!{gather.FOLDER}")  # but tables nobody has added
-    for options in (("--cached",), fresh):
-        for name in run("git", "ls-files", "-z", *options, cwd=Path()).stdout.split("\0")[:-1]:
-            if Path(name).exists():
-                (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(name, folder / name)
-    for home in datasets.california_homes():
-        if (home / datasets.CACHE).exists():
-            shutil.copytree(home, folder / "data/scikit_learn_data")
-            break
-    for command in (
-        ("init", "-q"),
-        ("config", "user.email", "clone@example.com"),
-        ("config", "user.name", "clone"),
-    ):
-        assert run("git", *command, cwd=folder).returncode == 0
-    return folder
-
-
-def commit(folder: Path) -> None:
-    for command in (("add", "-A"), ("commit", "-q", "-m", "clone"), ("tag", "cloned")):
-        assert run("git", *command, cwd=folder).returncode == 0
-
-
-def reproduce(folder: Path) -> None:
-    # forced, as the reports are committed, and an evaluation that has all its outputs is skipped
-    done = run("dvc", "repro", "--force", cwd=folder)
+def succeed(*command: str, cwd: Path) -> str:
+    """Run what must succeed, and return what it prints."""
+    done = run(*command, cwd=cwd)
     assert done.returncode == 0, done.stderr
+    return done.stdout
 
 
-def restore(folder: Path) -> None:
-    """Bring back what was committed and made."""
-    run("git", "reset", "-q", "--hard", "cloned", cwd=folder)
-    run("dvc", "checkout", "-q", "--force", cwd=folder)
+def change(checkout: Path, before: str, after: str) -> None:
+    text = (checkout / "params.yaml").read_text(encoding="utf-8")
+    assert before in text
+    (checkout / "params.yaml").write_text(text.replace(before, after), encoding="utf-8")
 
 
-def cloned(folder: Path, dataset: str) -> Path:
-    """Copy the project without its own tables, run it on this data set, and commit all."""
-    copied(folder)
-    shutil.rmtree(folder / gather.FOLDER)
-    (folder / gather.FOLDER).mkdir()
-    (folder / gather.FOLDER / ".gitkeep").touch()
-    write_parameters(folder, dataset=dataset)
-    reproduce(folder)
-    commit(folder)
+def make_clone(folder: Path, dataset: str | None = None) -> Path:
+    """Copy what git would clone, run it on its own table or on a data set, and commit all."""
+    untracked = f"--others --exclude-standard :!{gather.FOLDER}"  # but tables nobody has added
+    for options in ("--cached", untracked):
+        names = succeed("git", "ls-files", "-z", *options.split(), cwd=Path()).split("\0")[:-1]
+        for path in filter(Path.exists, map(Path, names)):
+            (folder / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(path, folder / path)
+    if dataset:
+        shutil.rmtree(folder / gather.FOLDER)
+        (folder / gather.FOLDER).mkdir()
+        (folder / gather.FOLDER / ".gitkeep").touch()
+        write_parameters(folder, dataset=dataset)
+    for pointer in (folder / gather.FOLDER).rglob("*.dvc"):
+        source = pointer.relative_to(folder).with_suffix("")
+        if not source.exists():
+            pytest.skip(f"{source} is not here, dvc pull may bring it")
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / source)
+    # forced, as the reports are committed, and an evaluation that has all its outputs is skipped
+    for command in (
+        *("git init -q", "git config user.email a@example.com", "git config user.name a"),
+        *("git add -A", "git commit -q -m clone", "git tag copied", "dvc repro --force"),
+        *("git add -A", "git commit -q --amend --no-edit", "git tag cloned"),
+    ):
+        succeed(*command.split(), cwd=folder)
     return folder
+
+
+def restore(folder: Path) -> Path:
+    """Bring back what was committed and made."""
+    for command in ("git reset -q --hard cloned", "git clean -fdq data/raw", "dvc checkout -q -f"):
+        succeed(*command.split(), cwd=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_clone(tmp_path_factory.mktemp("clone"), "diabetes")
+
+
+@pytest.fixture
+def checkout(clone: Path) -> Path:
+    """Return the clone as it was committed and reproduced."""
+    return restore(clone)
 
 
 def served() -> Any:
@@ -383,43 +380,22 @@ def stop_server(process: subprocess.Popen[str]) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="session")
-def clone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return cloned(tmp_path_factory.mktemp("clone"), "diabetes")
-
-
-@pytest.fixture
-def checkout(clone: Path) -> Path:
-    """Return the clone as it was committed and reproduced."""
-    restore(clone)
-    return clone
-
-
-@pytest.fixture(scope="session")
 def psql() -> Iterator[Callable[[str], str]]:
     """Start PostgreSQL on a socket in a new folder, as another user than root."""
-    found = [*sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb")), shutil.which("initdb")]
-    if not found[0]:
+    programs = next(Path("/usr/lib/postgresql").glob("*/bin"), None)
+    if sys.platform == "win32" or not programs:
         pytest.skip("PostgreSQL is not installed")
-    programs = Path(found[0]).parent
     # pytest's folders are closed to other users, and too long for a socket
     with tempfile.TemporaryDirectory() as folder:
-        user = None
-        if os.geteuid() == 0:
-            user = "nobody"
+        user = "nobody" if os.geteuid() == 0 else None
+        if user:
             shutil.chown(folder, user)
+        settings: Any = {"stdout": subprocess.PIPE, "text": True, "user": user, "cwd": folder}
 
         def program(command: str, text: str = "") -> str:
             name, *args = shlex.split(command)
-            done = subprocess.run(
-                [programs / name, *args],
-                input=text,
-                stdout=subprocess.PIPE,
-                text=True,
-                check=True,
-                user=user,
-                cwd=folder,
-            )
-            return done.stdout
+            done = subprocess.run([programs / name, *args], input=text, check=True, **settings)
+            return str(done.stdout)
 
         program("initdb -D data -A trust -U tests -E UTF8 --no-locale -N")
         program(f"pg_ctl start -s -D data -l log -o '-k {folder} -c listen_addresses='")

@@ -26,8 +26,8 @@ import pytest
 from stages import load, quantize, train
 from stages.columns.sql import identifier
 from stages.project.files import PAGE, PREDICTIONS, PREDICTOR, SAMPLE_COLUMNS
-from tests.cars import RAW, cars, checkout, write
-from tests.conftest import csv_of
+from tests.cars import PARAMETERS, RAW, cars, write
+from tests.conftest import csv_of, make_checkout
 
 pytestmark = [pytest.mark.container, pytest.mark.usefixtures("image")]
 Done = subprocess.CompletedProcess[bytes]
@@ -255,7 +255,7 @@ def test_the_image_serves_in_64_mb_is_healthy_and_ends_cleanly() -> None:
 def test_another_predictor_over_that_of_the_image_gives_the_bits_of_this_machine(
     missing: str, form: str, tmp_path: Path
 ) -> None:
-    folder = checkout(tmp_path / "cars", missing=missing)
+    folder = make_checkout(tmp_path / "cars", **PARAMETERS | {"missing": missing})
     with chdir(folder):
         write(cars(600), form)
         for stage in (load, train, quantize):

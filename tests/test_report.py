@@ -5,32 +5,23 @@ import re
 import shutil
 import sys
 from collections.abc import Iterator
-from contextlib import chdir
-from datetime import datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import Element
 
-import duckdb
 import html5lib
-import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from stages import evaluate, load, quantize, report, train
+from stages import report
 from stages.columns.inputs import Input
-from stages.columns.sql import identifier
-from stages.predictor import document
 from stages.predictor.document import Predictor
-from stages.predictor.expression import select
 from stages.project import files
 from stages.project.cli import InputError
 from stages.project.files import PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
-from stages.regression.linear import LinearModel
 from tests.browser import Browser, browser
-from tests.cars import cars, checkout, write
-from tests.conftest import CAR, EXAMPLE, feature, modelled
+from tests.conftest import CAR, EXAMPLE, feature
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 PART = {"r2": 0.5, "mse": 4.0, "rmse": 2.0, "mae": 1.25, "mean": 3.0, "std": 2.5}
@@ -200,17 +191,6 @@ def test_what_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # in a browser
 
-TYPES = {"number": "DOUBLE", "boolean": "BOOLEAN", "date": "TIMESTAMP", "text": "VARCHAR"}
-TO_BITS = """
-rows => rows.map((cells) => {
-  const row = new Map(cells.map(([name, value, dated]) =>
-    [name, dated && value !== null ? daysOf(value) : value]));
-  const x = inputs(row);
-  return [quantized(x), float(x)].map((y) =>
-    new BigUint64Array(new Float64Array([y]).buffer)[0].toString(16));
-})
-"""
-
 
 @pytest.fixture(scope="module")
 def tab() -> Iterator[Browser]:
@@ -226,117 +206,10 @@ def show(tab: Browser, folder: Path, *arguments: Any) -> Path:
     return path
 
 
-def random_rows(model: Predictor, n: int) -> list[list[Any]]:
-    """Make rows for the columns of a model, in their ranges and far out, with gaps where it can."""
-    rng = np.random.default_rng(7)
-    ranges = {f.column: (f.min, f.max) for f in model.features if not f.missing}
-
-    def cell(name: str, kind: str) -> Any:
-        low, high = ranges.get(name, (0.0, 1.0))
-        value = float(low + (rng.random() * 1.5 - 0.25) * (high - low))
-        if model.missing == "mean" and rng.random() < 0.15:
-            return None
-        match kind:
-            case "text":
-                return str(rng.choice([*model.levels[name], "seen by nobody"]))
-            case "boolean":
-                return bool(rng.random() < 0.5)
-            case "date":
-                moment = datetime(1970, 1, 1) + timedelta(days=value)
-                return moment.isoformat(timespec="milliseconds")
-        return value
-
-    return [[cell(*column) for column in model.schema.kinds.items()] for _ in range(n)]
-
-
-def predict_by_page(tab: Browser, model: Predictor, rows: list[list[Any]]) -> list[list[str]]:
-    """Return the bits that the open page predicts, by the quantized and by the float model."""
-    kinds = model.schema.kinds.items()
-    cells = [
-        [(name, value, kind == "date") for (name, kind), value in zip(kinds, row, strict=True)]
-        for row in rows
-    ]
-    found: list[list[str]] = tab.evaluate(f"({TO_BITS})({json.dumps(cells)})")
-    return found
-
-
-def predict_by_engines(
-    model: Predictor, float_model: LinearModel, rows: list[list[Any]]
-) -> list[list[str]]:
-    """Return the bits by DuckDB, with the SQL of the model, and by numpy, with the float model."""
-    kinds = model.schema.kinds
-    columns = ", ".join(f"{identifier(name)} {TYPES[kind]}" for name, kind in kinds.items())
-    inputs = ", ".join(each.sql(identifier(each.column)) for each in model.features)
-    with duckdb.connect() as connection:
-        connection.execute(f"CREATE TABLE given (place INTEGER, {columns})")
-        marks = ", ".join("?" * (1 + len(kinds)))
-        numbered = [[place, *row] for place, row in enumerate(rows)]
-        connection.executemany(f"INSERT INTO given VALUES ({marks})", numbered)
-        query = f"SELECT prediction FROM ({select(model, 'given')}) ORDER BY place"
-        predictions = [row[0] for row in connection.execute(query).fetchall()]
-        query = f"SELECT {inputs} FROM given ORDER BY place"
-        X = np.array(connection.execute(query).fetchall(), float)
-    both = np.column_stack([predictions, float_model.predict(X)])
-    return [[f"{bits:x}" for bits in row] for row in both.view(np.uint64).tolist()]
-
-
-def assert_same_bits(
-    tab: Browser, path: Path, model: Predictor, float_model: LinearModel, n: int = 2000
-) -> None:
-    tab.open(path)
-    rows = random_rows(model, n)
-    found = predict_by_page(tab, model, rows)
-    assert found == predict_by_engines(model, float_model, rows)
-    assert len({*map(tuple, found)}) > n / 2
-    assert tab.complaints == []
-
-
-def float_of(folder: Path) -> LinearModel:
-    columns = duckdb.read_csv(str(folder / PLOTS / "weights.csv")).fetchnumpy()
-    weights = columns["weight"][columns["model"] == "float"]
-    scores = json.loads((folder / SCORES).read_bytes())
-    return LinearModel(np.asarray(weights, float), scores["intercept"]["float"])
-
-
-@pytest.mark.slow
-def test_the_committed_page_has_the_bits_of_sql_and_numpy(tab: Browser) -> None:
-    assert_same_bits(tab, PAGE, document.load(PREDICTOR), float_of(Path()))
-
-
-@pytest.mark.slow
-def test_cars_have_the_bits_of_sql_and_numpy(
-    tab: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(report, "draw_plots", dict)
-    with chdir(checkout(tmp_path / "cars")):
-        write(cars(600))
-        for stage in (load, train, quantize, evaluate, report):
-            stage.main()
-        parse(PAGE.read_text(encoding="utf-8"))
-        assert_same_bits(tab, PAGE, document.load(PREDICTOR), float_of(Path()))
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("bits", [1, 8, 16])
-def test_models_of_any_size_have_the_bits_of_sql_and_numpy(
-    tab: Browser, tmp_path: Path, bits: int
-) -> None:
-    model = modelled(np.random.default_rng(bits), bits, 30, spread=200)
-    float_model = LinearModel(np.array(model.coef) + 0.1, 0.1)
-    assert_same_bits(tab, show(tab, tmp_path, model), model, float_model, 200)
-
-
-@pytest.mark.slow
-def test_bits_that_are_powers_of_two_are_exact(tab: Browser) -> None:
-    tab.open(PAGE)
-    found = tab.evaluate("Array.from({ length: 2001 }, (_, n) => power(n - 1000))")
-    assert found == [2.0**n for n in range(-1000, 1001)]
-
-
 @pytest.mark.slow
 def test_names_do_no_harm_and_nothing_is_asked_for(tab: Browser, tmp_path: Path) -> None:
-    float_model = LinearModel(np.array(KINDS.coef) + 0.1, 0.1)
-    assert_same_bits(tab, show(tab, tmp_path, KINDS, SAMPLE), KINDS, float_model)
+    show(tab, tmp_path, KINDS, SAMPLE)
+    assert tab.complaints == []
     # a date's picture of a calendar is the browser's own
     assert len([url for url in tab.requests if not url.startswith("data:")]) == 1
     assert tab.evaluate("document.images.length") == 0

@@ -31,7 +31,7 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     """Rows to learn from or to be judged by; its columns are the features, then the target."""
 
     schema: Schema
-    names: list[str]  # of the columns in Parquet or in the SELECT: c0, c1, …
+    names: list[str]  # of the columns in Parquet or in the SELECT, as SQL has them
     n_rows: int
     low: list[float]  # range of each column
     high: list[float]
@@ -93,19 +93,29 @@ def list_values(schema: Schema, on: Engine) -> list[str]:
     return [*(f"CAST({x} AS DOUBLE)" for x in features), column(schema.target)]
 
 
+def name_columns(schema: Schema) -> list[str]:
+    """Return names for Parquet, unlike each other to SQL, which sees no case."""
+    names: dict[str, str] = {}
+    for name in schema.columns:
+        while name.lower() in names:
+            name += "'"
+        names[name.lower()] = identifier(name)
+    return [*names.values()]
+
+
 def write(rows: Rows, schema: Schema, folder: Path, on: Engine) -> Table:
     """Write features and target of some rows, or where these are on a server, their SELECT."""
     folder.mkdir(exist_ok=True)
-    names = [f"c{j}" for j in range(len(schema.columns))]
+    here = isinstance(on, DuckDB)
+    names = name_columns(schema) if here else [f"c{j}" for j in range(len(schema.columns))]
     values = zip(list_values(schema, on), names, strict=True)
     select = rows.select([f"{x} AS {name}" for x, name in values])
-    if isinstance(on, DuckDB):
+    if here:
         on.copy(select, len(names), folder / ROWS)
-        there, far = Rows(read_parquet(folder / ROWS)), None
-    else:
-        there, far = Rows(f"({select}) AS t"), select
-    n_rows, _, low, high = measure(names, there, on)
-    table = Table(schema, names, n_rows, low.tolist(), high.tolist(), far)
+    written = Rows(read_parquet(folder / ROWS) if here else f"({select}) AS t")
+    n_rows, _, low, high = measure(names, written, on)
+    ends = low.tolist(), high.tolist()
+    table = Table(schema, names, n_rows, *ends, None if here else select)
     files.save_json(table, folder / NAMES)
     return table
 

@@ -6,7 +6,7 @@ import pytest
 
 from stages.tables import datasets
 from stages.tables.datasets import DataSet
-from tests.conftest import Trained, cloned, trained_on
+from tests.conftest import Trained, make_clone, trained_on
 
 
 @pytest.fixture(scope="session")
@@ -21,4 +21,4 @@ def trained(california: DataSet) -> Trained:
 
 @pytest.fixture(scope="session")
 def clone(tmp_path_factory: pytest.TempPathFactory, california: object) -> Path:
-    return cloned(tmp_path_factory.mktemp("california"), "california_housing")
+    return make_clone(tmp_path_factory.mktemp("california"), "california_housing")

@@ -27,23 +27,17 @@ TEST = {
 # growth of the training MSE in percent, as DESIGN.md has it by trial
 BEST_KNOWN = {
     42: {1: 4.45, 2: 1.42, 3: 0.215, 5: 0.0199, 6: 0.0064, 8: 0.00024, 10: 5.3e-5, 12: 1.1e-6},
-    0: {1: 5.38, 2: 1.22, 3: 0.224, 5: 0.0136, 6: 0.0115, 8: 0.00086, 10: 2.3e-5, 12: 8.7e-7},
     7: {1: 5.41, 2: 1.25, 3: 0.248, 5: 0.0187, 6: 0.0069, 8: 0.00042, 10: 1.5e-5, 12: 8.9e-7},
-    123: {},
 }
 
 
-def test_the_model(trained: Trained) -> None:
+def test_the_model_and_its_first_predictions(trained: Trained) -> None:
     pipeline = fit(trained.sums)
     assert f"{pipeline['regression'].intercept_:.12f}" == "2.071946937379"
     assert f"{trained.model.intercept:.7f}" == "-37.0232777"
-    difference = trained.model.predict(trained.test.X) - pipeline.predict(trained.test.X)
-    # terms of at most 54 in size, a few roundings each
-    assert np.abs(difference).max() <= 40 * 54 * 2**-53
-
-
-def test_its_first_predictions(trained: Trained) -> None:
     prediction = trained.model.predict(trained.test.X)
+    # terms of at most 54 in size, a few roundings each
+    assert np.abs(prediction - pipeline.predict(trained.test.X)).max() <= 40 * 54 * 2**-53
     first = " ".join(f"{value:.6f}" for value in prediction[:5])
     assert first == "0.719123 1.764017 2.709659 2.838926 2.604657"
     assert trained.test.y[:5].tolist() == [0.477, 0.458, 5.00001, 2.186, 2.78]
@@ -61,9 +55,7 @@ def assert_scores(trained: Trained, rows: Rows, published: dict[str, str]) -> No
         assert f"{found[name]:.{len(digits.partition('.')[2])}f}" == digits, name
 
 
-@pytest.mark.parametrize(
-    "seed", [42, *(pytest.param(seed, marks=pytest.mark.slow) for seed in (0, 7, 123))]
-)
+@pytest.mark.parametrize("seed", [42, pytest.param(7, marks=pytest.mark.slow)])
 def test_it_loses_what_is_known(california: DataSet, seed: int) -> None:
     trained = trained_on(california, seed)
     percent = {}

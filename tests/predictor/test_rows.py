@@ -1,38 +1,19 @@
-"""Rows of JSON in plain Python, beside numpy and DuckDB."""
+"""Rows of JSON in plain Python, by hand and beside DuckDB. `test_same_bits` has more numbers."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 import duckdb
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from stages.columns.inputs import Input, parse
-from stages.predictor.document import Predictor
 from stages.predictor.rows import Scorer
 from stages.project.cli import InputError
-from stages.regression.linear import LinearModel
-from tests.conftest import CAR, EXAMPLE, ROW, modelled
-
-
-def predicted(row: Mapping[str, Any], model: Predictor = CAR) -> float:
-    return Scorer(model).predict(row, "row 1").value
-
-
-@pytest.mark.parametrize("bits", [1, 8, 16])
-def test_rows_have_the_bits_of_numpy(bits: int) -> None:
-    rng = np.random.default_rng(bits)
-    model = modelled(rng, bits, 20)
-    low, high = np.array([(feature.min, feature.max) for feature in model.features]).T
-    X = rng.uniform(2 * low - high, 2 * high - low, (500, 20))
-    expected = LinearModel(np.array(model.coef), model.intercept.value).predict(X)
-    scorer, names = Scorer(model), [feature.name for feature in model.features]
-    rows = [dict(zip(names, row, strict=True)) for row in X.tolist()]
-    assert [scorer.predict(row, "").value for row in rows] == expected.tolist()
+from tests.conftest import CAR, EXAMPLE, ROW
 
 
 # worked by hand: codes 4, 5, 6, 7 and 0 of 3 bits stand for 1, 3, 5, 7 and -7
@@ -40,17 +21,14 @@ def test_rows_have_the_bits_of_numpy(bits: int) -> None:
     ("row", "prediction"),
     [
         (ROW, 5 + 1 + 0 + 5 / 2 + 7 * 30 / 8 - 7 * 2 / 4),
-        (ROW | {"fuel": "petrol"}, 5 + 0 + 0 + 5 / 2 + 7 * 30 / 8 - 7 * 2 / 4),
-        (ROW | {"fuel": None}, 5 + 0 + 6 + 5 / 2 + 7 * 30 / 8 - 7 * 2 / 4),
         (ROW | {"fuel": ""}, 5 + 0 + 6 + 5 / 2 + 7 * 30 / 8 - 7 * 2 / 4),
-        (ROW | {"new": False, "km": 0.5}, 5 + 1 + 0 + 0 + 7 * 30 / 8 - 7 / 8),
         (ROW | {"seen": "1970-01-31T12:00Z", "colour": []}, 5 + 1 + 2.5 + 7 * 30.5 / 8 - 3.5),
         (ROW | {"seen": "1970-01-31 01:00+01:00"}, 5 + 1 + 2.5 + 7 * 30 / 8 - 3.5),
         ({"fuel": None, "new": None, "seen": None, "km": None}, 11 + 5 / 8 + 17.5 - 7 * 1.5 / 4),
     ],
 )
 def test_each_kind_of_column(row: Mapping[str, Any], prediction: float) -> None:
-    assert predicted(row) == prediction
+    assert Scorer(CAR).predict(row, "row 1").value == prediction
 
 
 def test_what_training_has_not_seen_is_told_by_column() -> None:
@@ -72,13 +50,10 @@ def test_what_training_has_not_seen_is_told_by_column() -> None:
         ({"km": True}, "km is True, must be a finite number"),
         ({"km": 10**400}, "km is .*, must be a finite number"),
         ({"km": float("inf")}, "km is inf, must be a finite number"),
-        ({"km": [1]}, r"km is \[1\], must be a finite number"),
         ({"new": 1}, "new is 1, must be true or false"),
-        ({"new": "true"}, "new is 'true', must be true or false"),
         ({"fuel": 1}, "fuel is 1, must be a text"),
         ({"seen": 1}, "seen is 1, must be a date such as"),
         ({"seen": "2021-02-29"}, "seen is '2021-02-29', must be a date such as"),
-        ({"seen": "2021-W01-1"}, "must be a date such as"),
         ({"seen": "20210101"}, "must be a date such as"),
         ({"seen": "0001-01-01 00:00+14"}, "must be a date such as"),
         ({"seen": ""}, "must be a date such as"),

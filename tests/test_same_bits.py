@@ -1,0 +1,307 @@
+"""Every form of a model gives the same doubles: those of its definition, rounded step by step."""
+
+import csv
+import json
+import math
+import sqlite3
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import UTC, date, datetime
+from fractions import Fraction
+from functools import cache, cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import numpy as np
+import pytest
+
+from stages import report
+from stages.columns.inputs import Input
+from stages.columns.sql import DIALECTS, identifier
+from stages.predictor import document
+from stages.predictor.document import Predictor
+from stages.predictor.expression import select
+from stages.predictor.rows import Scorer
+from stages.project.cli import InputError
+from stages.project.files import PREDICTOR, SCORES
+from stages.regression.linear import LinearModel
+from stages.tables import spark
+from tests import cars
+from tests.browser import browser
+from tests.conftest import csv_of, make_checkout, make_model, run_c, succeed
+
+# which no form may take for syntax, nor C for the end of a comment
+NAMES = ('é "q", x + y - z', "a `b` [c]", "back\\slash 'd'", "select", "日本 */ /* \\", "{}%s;--")
+
+
+# the models, and rows for them
+
+
+@dataclass
+class Case:
+    """A model, the types of its columns, and rows of values, None for a gap."""
+
+    model: Predictor
+    types: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+
+    @cached_property
+    def columns(self) -> list[str]:
+        return [*self.model.schema.kinds]
+
+    @cached_property
+    def texts(self) -> list[list[Any]]:
+        """The rows with dates as texts, as JSON and most engines take them."""
+        return [[str(it) if isinstance(it, date) else it for it in row] for row in self.rows]
+
+    @cached_property
+    def X(self) -> np.ndarray:  # noqa: N802
+        """The inputs, as their definition has them; NaN where there is none."""
+        rows = (dict(zip(self.columns, row, strict=True)) for row in self.rows)
+        inputs = self.model.features
+        return np.array([[number(each, row[each.column]) for each in inputs] for row in rows])
+
+    @cached_property
+    def expected(self) -> list[float]:
+        intercept = self.model.intercept
+        exact = Fraction(intercept.number) / Fraction(2) ** intercept.exponent
+        return predict_exactly(self.model.coef, exact, self.X)
+
+
+def number(each: Input, value: Any) -> float:
+    if each.missing:
+        return float(value is None)
+    if value is None:
+        return math.nan if each.fill is None else each.fill
+    return cars.number(value) if each.level is None else float(value == each.level)
+
+
+def predict_exactly(coef: Sequence[float], intercept: Fraction, X: np.ndarray) -> list[float]:
+    """Add weight · input from left to right: each product is rounded once, and each sum."""
+    found = []
+    for row in X.tolist():
+        y = math.nan if any(map(math.isnan, row)) else float(intercept)
+        for weight, x in zip(coef, () if math.isnan(y) else row, strict=False):
+            y = float(Fraction(y) + Fraction(float(Fraction(weight) * Fraction(x))))
+        found.append(y)
+    return found
+
+
+def make_numbers(bits: int, spread: int) -> Case:
+    """Make two columns of each type, with numbers of all sizes, and a row of zeros."""
+    rng = np.random.default_rng(bits)
+    doubles = rng.normal(size=(300, 2)) * 2.0 ** rng.integers(-60, 60, (300, 2))
+    columns = {
+        "DOUBLE PRECISION": doubles,
+        "REAL": doubles.astype(np.float32),
+        "DECIMAL(12, 3)": rng.uniform(-1e6, 1e6, (300, 2)).round(3),
+        "INTEGER": rng.integers(-(10**6), 10**6, (300, 2)),
+    }
+    values = [column for pair in columns.values() for column in pair.T.tolist()]
+    rows = [[0] * len(values), *zip(*values, strict=True)]
+    model = make_model(bits, map(Input, (*NAMES, "a", "b")), spread)
+    return Case(model, [kind for kind in columns for _ in range(2)], rows)
+
+
+def make_cars(missing: str) -> Case:
+    """Make inputs of every kind, with gaps that are filled or allow no prediction."""
+    levels, inputs = {"brand": (*cars.BRANDS,), "fuel": (*cars.FUELS,)}, []
+    for name, kind in cars.KINDS.items():
+        fill = None if missing == "drop" else 0.0 if name in levels else 123.457
+        inputs += [Input(name, kind, level, fill=fill) for level in levels.get(name, (0, None))[1:]]
+        inputs += [Input(name, kind, missing=True)] if missing == "mean" else []
+    rows = [row[1:7] for row in cars.cars(300, gaps=0.05)]
+    return Case(make_model(8, inputs, missing=missing, levels=levels), cars.TYPES, rows)
+
+
+CASES = {
+    "numbers, 1 bit": partial(make_numbers, 1, 3),
+    "numbers, 8 bits": partial(make_numbers, 8, 10),
+    "numbers, 16 bits": partial(make_numbers, 16, 50),
+    "cars, mean": partial(make_cars, "mean"),
+    "cars, drop": partial(make_cars, "drop"),
+}
+
+
+@cache
+def case_of(name: str) -> Case:
+    return CASES[name]()
+
+
+# the forms: each takes a case, a folder and what gives it a fixture, and returns predictions
+
+Fixture = Callable[[str], Any]
+
+
+def by_numpy(case: Case, *_: Any) -> Iterable[Any]:
+    return LinearModel(np.array(case.model.coef), case.model.intercept.value).predict(case.X)
+
+
+def by_rows_of_json(case: Case, *_: Any) -> Iterable[Any]:
+    scorer = Scorer(case.model)
+    for row in case.texts:
+        try:
+            yield scorer.predict(dict(zip(case.columns, row, strict=True)), "row").value
+        except InputError:
+            yield None
+
+
+def by_predict(form: str) -> Callable[..., Iterable[Any]]:
+    """Return what the command makes of a file, in a time zone that must not matter."""
+
+    def predict(case: Case, folder: Path, fixture: Fixture) -> Iterable[Any]:
+        checkout = make_checkout(folder / "checkout")
+        document.save(case.model, checkout / PREDICTOR)
+        rows = [[n, *map(cars.text_of, row)] for n, row in enumerate(case.rows)]
+        if form == ";":
+            rows = [
+                [str(it).replace(".", ",") if isinstance(it, float) else it for it in row]
+                for row in rows
+            ]
+        if form == "parquet":
+            write_parquet(case, checkout / "table")
+        else:
+            text = csv_of(["n", *case.columns], *rows, delimiter=form)
+            (checkout / "table").write_text(text, encoding="utf-8")
+        fixture("monkeypatch").setenv("TZ", "America/New_York")
+        output = succeed(sys.executable, "-m", "stages.predict", "table", cwd=checkout)
+        found = {int(line[0]): line[-1] for line in csv.reader(output.splitlines()[1:])}
+        return map(found.get, range(len(case.rows)))
+
+    return predict
+
+
+def create(case: Case) -> str:
+    columns = map(" ".join, zip(map(identifier, case.columns), case.types, strict=True))
+    return f"CREATE TABLE given (n INTEGER, {', '.join(columns)})"
+
+
+def query(case: Case, dialect: str, table: str = "given") -> str:
+    return f"SELECT prediction FROM ({select(case.model, table, dialect)}) AS q ORDER BY n"
+
+
+def fill(connection: Any, case: Case) -> Any:
+    connection.execute(create(case))
+    rows = [(n, *row) for n, row in enumerate(case.texts)]
+    connection.executemany(f"INSERT INTO given VALUES ({', '.join('?' * len(rows[0]))})", rows)
+    return connection
+
+
+def by_connection(dialect: str, connect: Callable[[], Any]) -> Callable[..., Iterable[Any]]:
+    def predict(case: Case, *_: Any) -> Iterable[Any]:
+        return [y for (y,) in fill(connect(), case).execute(query(case, dialect)).fetchall()]
+
+    return predict
+
+
+def by_postgres(case: Case, folder: Path, fixture: Fixture) -> Iterable[Any]:
+    rows = csv_of(*([n, *row] for n, row in enumerate(case.texts)))
+    output: str = fixture("psql")(
+        f"DROP TABLE IF EXISTS given;\n{create(case)};\nCOPY given FROM STDIN (FORMAT csv);\n"
+        f"{rows}\\.\n{query(case, 'postgres')};\n"
+    )
+    return output.splitlines()
+
+
+def write_parquet(case: Case, path: Path) -> Path:
+    with duckdb.connect() as connection:
+        fill(connection, case).table("given").write_parquet(str(path))
+    return path
+
+
+def by_spark(case: Case, folder: Path, fixture: Fixture) -> Iterable[Any]:
+    fixture("monkeypatch").setenv("SPARK_REMOTE", fixture("sail"))
+    table = f"parquet.`{write_parquet(case, folder / 'given.parquet')}`"
+    return [y for (y,) in spark.connect("given").rows(query(case, "spark", table))]
+
+
+def by_clickhouse(case: Case, folder: Path, fixture: Fixture) -> Iterable[Any]:
+    chdb = pytest.importorskip("chdb", reason="chdb, of 530 MB, is not installed")
+    table = f"file('{write_parquet(case, folder / 'given.parquet')}', Parquet)"
+    return str(chdb.query(query(case, "clickhouse", table), "CSV")).splitlines()
+
+
+def by_c(*flags: str) -> Callable[..., Iterable[Any]]:
+    return lambda case, folder, fixture: run_c(case.model, case.X, folder, *flags)
+
+
+@pytest.fixture(scope="module")
+def tab() -> Iterator[Any]:
+    with browser() as opened:
+        yield opened
+
+
+PREDICT_IN_PAGE = """
+(rows) => {
+  const X = rows.map((cells) => inputs(new Map(cells.map(([name, value, dated]) =>
+    [name, dated ? daysOf(value) : value]))));
+  return [quantized, float].map((predict) => X.map(predict));
+}
+"""
+
+
+def by_page(case: Case, folder: Path, fixture: Fixture) -> Iterable[Any]:
+    """Return what the codes predict, and hold what the float model beside them predicts."""
+    tab, path, coef = fixture("tab"), folder / "model.html", [w + 0.1 for w in case.model.coef]
+    scores = json.loads(SCORES.read_bytes()) | {"intercept": {"float": 0.1}}
+    start = dict.fromkeys((*case.columns, "actual"))
+    page = report.make_page(case.model, scores, [(w, 0.0) for w in coef], start, {})
+    path.write_text(page, encoding="utf-8")
+    tab.open(path)
+    rows = [
+        [(name, cell(it), isinstance(it, date)) for name, it in zip(case.columns, row, strict=True)]
+        for row in case.rows
+    ]
+    quantized, floats = tab.evaluate(f"({PREDICT_IN_PAGE})({json.dumps(rows)})")
+    assert to_bits(floats) == to_bits(predict_exactly(coef, Fraction(0.1), case.X))
+    return list(quantized)
+
+
+def cell(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="milliseconds")
+    return str(value) if isinstance(value, date) else value
+
+
+def to_bits(predictions: Iterable[Any]) -> list[str]:
+    """Return predictions in hexadecimal, and nan for what a form has where there is none."""
+    return [float("nan" if y in (None, "", r"\N") else y).hex() for y in predictions]
+
+
+FAST = {
+    "numpy": by_numpy,
+    "rows of JSON": by_rows_of_json,
+    "predict": by_predict(","),
+    "duckdb": by_connection("duckdb", duckdb.connect),
+    "sqlite": by_connection("sqlite", partial(sqlite3.connect, ":memory:")),
+}
+SLOW = {
+    "predict, decimal commas": by_predict(";"),
+    "predict, Parquet": by_predict("parquet"),
+    "postgres": by_postgres,
+    "spark": by_spark,
+    "clickhouse": by_clickhouse,
+    "C with all that this CPU has": by_c("-O2", "-march=native"),
+    "C": by_c("-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error"),
+    "page": by_page,
+}
+FORMS: dict[str, Callable[..., Iterable[Any]]] = FAST | SLOW
+
+
+@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    "form", [*FAST, *(pytest.param(form, marks=pytest.mark.slow) for form in SLOW)]
+)
+def test_a_form_has_the_bits_of_the_definition(
+    form: str, name: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    case = case_of(name)
+    found = FORMS[form](case, tmp_path, request.getfixturevalue)
+    assert to_bits(found) == to_bits(case.expected)
+    assert len({*to_bits(case.expected)}) > 200
+
+
+def test_dialects_that_no_test_runs_are_known() -> None:
+    assert {*DIALECTS} - {*FORMS} == {"bigquery", "snowflake"}
