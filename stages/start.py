@@ -18,7 +18,7 @@ from stages.project import cli, files, params
 from stages.project.cli import plural
 from stages.project.files import TRAIN
 from stages.project.params import Load
-from stages.project.text import listed, named
+from stages.project.text import join, label
 from stages.tables.encoding import Encoding
 from stages.tables.split import prepare
 
@@ -34,7 +34,7 @@ def survey(config: Load) -> tuple[Encoding, Mapping[str, str]]:
         for name, kind in encoding.schema.kinds.items():
             if kind == "text":
                 baseline, *others = encoding.schema.levels[name]
-                columns[name] += f" of {len(others) + 1} levels, {named(baseline)} is the baseline"
+                columns[name] += f" of {len(others) + 1} levels, {label(baseline)} is the baseline"
             if gaps := encoding.gaps.get(name):
                 columns[name] += f", {plural(gaps, 'gap')}"
     return encoding, columns
@@ -67,9 +67,9 @@ def start(file: str, target: str, key: str | None = None) -> None:
     encoding, columns = survey(config)
     config = config if encoding.gaps else replace(config, missing="fail")
     write(config, columns)
-    print(f"start: {PARAMS}: {target} from {plural(len(columns), 'column')}: {listed([*columns])}")
+    print(f"start: {PARAMS}: {target} from {plural(len(columns), 'column')}: {join([*columns])}")
     for name, why in encoding.left_out.items():
-        print(f"  left out: {named(name)}: {why}")
+        print(f"  left out: {label(name)}: {why}")
     if encoding.gaps:
         print(f"  gaps in {plural(encoding.gap_rows, 'row')}: load.missing is {config.missing}")
     print("  gate.min_r2 is null: set it when you know which R² the model reaches")

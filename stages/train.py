@@ -4,7 +4,7 @@ from stages.columns.inputs import Schema
 from stages.project import cli, files
 from stages.project.cli import InputError
 from stages.project.files import DECIMALS, MODEL, SUMS, TRAIN
-from stages.project.text import listed
+from stages.project.text import join
 from stages.regression import scores, sums
 from stages.regression.fit import fit, fold, independent
 from stages.regression.sums import Sums
@@ -16,7 +16,7 @@ SMALL_STD = 0.01  # of a target
 def remark(schema: Schema, every: Sums, kept: list[int]) -> None:
     """Tell of features that are left out, and of a target in too large a unit."""
     if left_out := [name for j, name in enumerate(schema.features) if j not in kept]:
-        cli.say(f"train: left out, as constant or following from others: {listed(left_out)}")
+        cli.say(f"train: left out, as constant or following from others: {join(left_out)}")
     if every.std[-1] < SMALL_STD:
         varies = f"{schema.target} varies by {every.std[-1]:.2g} only"
         cli.say(f"train: {varies}, and reports have {DECIMALS} decimals: choose a smaller unit")

@@ -9,7 +9,7 @@ from typing import Any
 
 from stages.columns.sql import DUCKDB, Dialect, literal
 from stages.project.cli import InputError
-from stages.project.text import cut, shown
+from stages.project.text import cut, show
 
 MEMORY = 1 << 29  # bytes for each thread, unless the limit of a container is lower
 SHOWN = 160  # characters of a line of DuckDB's messages
@@ -70,7 +70,7 @@ def connect(name: str) -> Iterator[DuckDB]:
 
 def cell(value: object) -> str:
     """Return a value of a table for people."""
-    return "empty" if value is None else shown(value)
+    return "empty" if value is None else show(value)
 
 
 def shorten(message: str, name: str) -> str:

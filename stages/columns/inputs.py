@@ -16,7 +16,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from stages.columns.sql import DUCKDB, Dialect, double
-from stages.project.text import listed
+from stages.project.text import join
 
 KINDS = ("number", "boolean", "date", "text")
 MISSING = ("fail", "drop", "mean")
@@ -109,7 +109,7 @@ class Schema(Struct, frozen=True, forbid_unknown_fields=True):
             raise ValueError("features must not be empty")
         columns = {(each.column, each.kind) for each in self.inputs}
         if len({*self.columns}) < len(self.columns) or len(self.kinds) < len(columns):
-            raise ValueError(f"features must have names of their own, got {listed(self.features)}")
+            raise ValueError(f"features must have names of their own, got {join(self.features)}")
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from stages.columns.inputs import MUST_BE
 from stages.columns.sql import DUCKDB, Dialect, literal
 from stages.project import cli
 from stages.project.cli import InputError
-from stages.project.text import listed, named
+from stages.project.text import join, label
 
 HEAD = 1 << 20  # bytes in which the header must end
 REJECTS = 100_000  # malformed lines that are counted; DuckDB stores each of them in memory
@@ -144,15 +144,15 @@ def check(source: Source, kinds: Kinds) -> None:
     """Refuse a table that lacks a column, has two of one name, or whose type cannot be its kind."""
     name, columns = source.name, source.columns
     if missing := [column for column in kinds if column not in columns]:
-        what = f"column{'s' if len(missing) > 1 else ''} {listed(missing)}"
-        raise InputError(f"{name}: {what} missing; found {listed(columns)}")
+        what = f"column{'s' if len(missing) > 1 else ''} {join(missing)}"
+        raise InputError(f"{name}: {what} missing; found {join(columns)}")
     if repeated := sorted(column for column, count in Counter(columns).items() if count > 1):
-        raise InputError(f"{name}: more than one column is called {listed(repeated)}")
+        raise InputError(f"{name}: more than one column is called {join(repeated)}")
     for column, wanted in kinds.items():
         found = source.kind_of(column)
         if wanted and found not in (wanted, "text") and (wanted != "text" or not found):
             rule = f"must be {MUST_BE[wanted]}, its type is {source.type_of(column)}"
-            raise InputError(f"{name}: {named(column)} {rule}")
+            raise InputError(f"{name}: {label(column)} {rule}")
 
 
 def first_bad(
@@ -182,13 +182,13 @@ def first_bad(
         where = f"row {place[0]:,}" + (" below the header" if source.kind == "csv" else "")
     for name, value, is_met in zip(tests, values, met, strict=True):
         if is_met:
-            return f"{where}: {named(name)} is {cell(value)}", name
+            return f"{where}: {label(name)} is {cell(value)}", name
     return where, None
 
 
 def name_key(keys: Sequence[str], values: Sequence[object]) -> str:
     """Return the key of a row for people."""
-    pairs = zip(map(named, keys), map(cell, values), strict=True)
+    pairs = zip(map(label, keys), map(cell, values), strict=True)
     return ", ".join(f"{key} {value}" for key, value in pairs)
 
 

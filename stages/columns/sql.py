@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stages.project.cli import InputError, requiring
-from stages.project.text import shown
+from stages.project.text import show
 
 
 def identifier(name: str) -> str:
@@ -76,7 +76,7 @@ DUCKDB = DIALECTS["duckdb"]
 def dialect(name: str) -> Dialect:
     """Return the dialect of this name; all but DuckDB's need sqlglot."""
     if name not in DIALECTS:
-        raise InputError(f"--dialect must be one of {', '.join(DIALECTS)}, got {shown(name)}")
+        raise InputError(f"--dialect must be one of {', '.join(DIALECTS)}, got {show(name)}")
     if name != "duckdb":
         with requiring("sql"):
             import sqlglot  # noqa: F401

@@ -15,7 +15,7 @@ from stages.predictor.document import Predictor
 from stages.predictor.protocol import JSON
 from stages.predictor.rows import Prediction, Scorer
 from stages.project.cli import InputError
-from stages.project.text import shown
+from stages.project.text import show
 
 LONGEST_BODY = 1 << 18  # bytes
 PATIENCE = 30  # seconds for a body to arrive
@@ -66,7 +66,7 @@ class Application:
             text = prometheus.generate_latest(self.registry)
             fixed = _answer("text/plain; version=0.0.4; charset=utf-8", text)
         if path not in self.posts and not fixed:
-            return _refuse(404, f"there is no {shown(path)}: see /openapi.json")
+            return _refuse(404, f"there is no {show(path)}: see /openapi.json")
         allowed = "GET, HEAD" if fixed else "POST"
         if method not in allowed.split(", "):
             return _refuse(405, f"{path} takes {allowed}, got {method}", ("allow", allowed))

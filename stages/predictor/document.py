@@ -17,7 +17,7 @@ from stages.columns.inputs import Input, Schema
 from stages.project import files
 from stages.project.cli import InputError
 from stages.project.files import PREDICTOR, SCORES
-from stages.project.text import named, shown
+from stages.project.text import label, show
 
 VERSION: Literal[4] = 4
 Version = Annotated[Literal[4], Meta(description="4, which is what this program reads")]
@@ -70,13 +70,13 @@ class Predictor(
         columns = self.schema.columns  # and the schema has rules of its own
         for text in chain((self.dataset, self.unit), columns, *self.levels.values()):
             if not text.isprintable():
-                raise ValueError(f"{shown(text)} does not print")
+                raise ValueError(f"{show(text)} does not print")
         for feature in self.features:
             levels = self.levels.get(feature.column, ())
             if feature.kind == "text" and not (levels and feature.level in (None, *levels[1:])):
-                raise ValueError(f"{named(feature.name)} is none of the levels")
+                raise ValueError(f"{label(feature.name)} is none of the levels")
             if feature.code >= 2**self.bits:
-                raise ValueError(f"code of {named(feature.name)} has more than {self.bits} bits")
+                raise ValueError(f"code of {label(feature.name)} has more than {self.bits} bits")
 
     @classmethod
     def of(

@@ -13,7 +13,7 @@ from stages.columns.inputs import MOMENT
 from stages.predictor.document import VERSION, Predictor
 from stages.predictor.rows import Prediction
 from stages.project.cli import InputError
-from stages.project.text import named, shown
+from stages.project.text import label, show
 
 MODEL = "predictor"  # the name of the artifact in dvc.yaml
 ABOUT = f"/v2/models/{MODEL}"
@@ -78,7 +78,7 @@ def infer(body: bytearray, score: Score) -> Any:
     for tensor in request.inputs:
         if len(tensor.data) != n or tensor.shape not in ([n], [n, 1]):
             what = f"shape must be [{n}] or [{n}, 1], with so many values"
-            raise InputError(f"{named(tensor.name)}: {what}, got {shown(tensor.shape)}")
+            raise InputError(f"{label(tensor.name)}: {what}, got {show(tensor.shape)}")
     columns = {tensor.name: tensor.data for tensor in request.inputs}
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     output = Tensor(OUTPUT, [n], "FP64", [each.value for each in score(rows)])

@@ -8,7 +8,7 @@ from typing import Any
 from stages.columns.inputs import MUST_BE, parse
 from stages.predictor.document import Predictor
 from stages.project.cli import InputError
-from stages.project.text import named, shown
+from stages.project.text import label, show
 
 
 @dataclass(frozen=True)
@@ -39,24 +39,24 @@ class Scorer:
             try:
                 values[name] = x = parse(row[name], kind)
             except KeyError as error:
-                raise InputError(f"{place}: column {named(name)} is missing") from error
+                raise InputError(f"{place}: column {label(name)} is missing") from error
             except (ValueError, OverflowError) as error:
-                what = f"{named(name)} is {shown(row[name])}, must be {MUST_BE[kind]}"
+                what = f"{label(name)} is {show(row[name])}, must be {MUST_BE[kind]}"
                 raise InputError(f"{place}: {what}") from error
             if kind == "text" and x is not None and x not in self.levels[name]:
-                warnings[name] = f"{named(name)} is {shown(x)}, which training has not seen"
+                warnings[name] = f"{label(name)} is {show(x)}, which training has not seen"
         y = self.intercept
         for each, multiplier, scale in self.terms:
             x = each.number(values[each.column])
             if isnan(x):
-                what = f"{named(each.column)} is empty, must be {MUST_BE[each.kind]}"
+                what = f"{label(each.column)} is empty, must be {MUST_BE[each.kind]}"
                 raise InputError(f"{place}: {what}")
             y += multiplier * (x / scale)
             if not each.min <= x <= each.max:
                 # in so many digits that what is outside does not look like an end of the range
                 text = "{:.15g}".format if each.kind == "number" else each.show
                 seen = f"training has {text(each.min)} to {text(each.max)}"
-                warnings[each.column] = f"{named(each.column)} is {text(x)}, {seen}"
+                warnings[each.column] = f"{label(each.column)} is {text(x)}, {seen}"
         if not isfinite(y):
             raise InputError(f"{place}: the prediction is too large for a number")
         return Prediction(y, warnings)

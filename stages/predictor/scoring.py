@@ -18,7 +18,7 @@ from stages.columns.sql import double, identifier, literal
 from stages.predictor.document import Predictor
 from stages.predictor.expression import expression
 from stages.project.cli import InputError, plural
-from stages.project.text import named
+from stages.project.text import label
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,13 @@ class Request:
         for index, (name, kind) in enumerate(self.model.schema.kinds.items()):
             if kind == "text":
                 known = ", ".join(map(literal, self.model.levels[name]))
-                seen = f"{named(name)}, in levels that training has not seen"
+                seen = f"{label(name)}, in levels that training has not seen"
                 yield seen, f"(r{index} IS NULL OR r{index} IN ({known}))"
         for index, each in enumerate(self.model.features):
             if each.kind != "text" and not each.missing:
                 limits = f"{double(each.min)} AND {double(each.max)}"
                 low, high = map(each.show, (each.min, each.max))
-                yield f"{named(each.column)}, {low} to {high}", f"x{index} BETWEEN {limits}"
+                yield f"{label(each.column)}, {low} to {high}", f"x{index} BETWEEN {limits}"
 
     def check(self) -> tuple[int, list[str]]:
         """Return how many rows are bad, if that is allowed, and remarks on others."""

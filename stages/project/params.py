@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from ruamel.yaml import YAML
 
 from stages.project.cli import InputError
-from stages.project.text import listed, shown
+from stages.project.text import join, show
 from stages.project.typed import convert
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -32,10 +32,10 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         for name, columns in {"features": self.features or (), "key": self.keys}.items():
             if len({*columns}) < len(columns):
-                raise ValueError(f"{name} must be different columns, got {listed(columns)}")
+                raise ValueError(f"{name} must be different columns, got {join(columns)}")
         for text in (self.dataset, self.target, self.unit, *(self.features or ()), *self.keys):
             if text and not text.isprintable():
-                raise ValueError(f"{shown(text)} does not print")
+                raise ValueError(f"{show(text)} does not print")
 
     @property
     def keys(self) -> Sequence[str]:

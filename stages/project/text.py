@@ -12,18 +12,18 @@ def cut(text: str, length: int) -> str:
     return text if len(text) <= length else text[:length] + "…"
 
 
-def shown(value: object) -> str:
+def show(value: object) -> str:
     """Return a value as Python writes it, short."""
     return repr(cut(value, SHOWN)) if isinstance(value, str) else cut(repr(value), SHOWN)
 
 
-def named(column: str) -> str:
+def label(column: str) -> str:
     """Return the name of a column, short, and quoted where it would not print."""
     short = cut(column, NAMED)
     return short if short.isprintable() and short else repr(short)
 
 
-def listed(columns: Sequence[str]) -> str:
+def join(columns: Sequence[str]) -> str:
     """Return the names of columns, not all if there are many."""
     more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
-    return ", ".join(map(named, columns[:LISTED])) + more
+    return ", ".join(map(label, columns[:LISTED])) + more

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from stages.project.text import shown
+from stages.project.text import show
 
 T = TypeVar("T")
 STEP = re.compile(r"\.(\w+)|\[(\d+)\]")  # of the path to a value, as msgspec writes it
@@ -25,5 +25,5 @@ def convert(document: Any, kind: type[T]) -> T:
         if error.__cause__:  # a rule of the type's own
             text = str(error.__cause__)
         elif text.startswith("Expected"):
-            text = f"{text.partition(', got `')[0]}, got {shown(value)}"
+            text = f"{text.partition(', got `')[0]}, got {show(value)}"
         raise ValueError(f"{where}: {text}" if where else text) from error

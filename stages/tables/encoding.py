@@ -11,7 +11,7 @@ from stages.columns.sql import double
 from stages.project.cli import InputError
 from stages.project.files import SAMPLE_COLUMNS
 from stages.project.params import Load
-from stages.project.text import named
+from stages.project.text import label
 from stages.tables.relation import Relation, Rows, aggregate, measure
 
 WORTH_AN_INPUT = 0.01  # share of the training rows in which a column is empty
@@ -106,12 +106,12 @@ def _check_names(
 
 def list_reasons(left_out: Mapping[str, str]) -> str:
     """List columns, and why each is left out."""
-    return "; ".join(f"{named(name)}: {why}" for name, why in left_out.items())
+    return "; ".join(f"{label(name)}: {why}" for name, why in left_out.items())
 
 
 def list_gaps(gaps: Mapping[str, int]) -> str:
     """List columns, and in how many rows each is empty."""
-    return ", ".join(f"{named(name)} in {count:,}" for name, count in gaps.items())
+    return ", ".join(f"{label(name)} in {count:,}" for name, count in gaps.items())
 
 
 def _complete(names: Sequence[str], found: Relation) -> str:

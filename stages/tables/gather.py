@@ -22,7 +22,7 @@ from stages.columns.source import Source
 from stages.columns.sql import identifier, literal
 from stages.project.cli import InputError, plural
 from stages.project.params import Load
-from stages.project.text import listed, named
+from stages.project.text import join, label
 from stages.tables import datasets, spark
 from stages.tables.relation import Engine, Relation, Rows, aggregate, read_parquet
 
@@ -54,7 +54,7 @@ def gather(config: Load, scratch: Path, here: DuckDB) -> Relation:
     chosen = {name: choose_kind(name, parts, counts) for name in (*features, target)}
     left_out = {name: why for name, (_, why) in chosen.items() if why}
     if target in left_out:
-        raise InputError(f"{on.name}: {named(target)} cannot be the target: {left_out[target]}")
+        raise InputError(f"{on.name}: {label(target)} cannot be the target: {left_out[target]}")
     kinds = {name: chosen[name][0] for name in features if name not in left_out}
     wanted = kinds | {target: "number"} | dict.fromkeys(config.keys, "key")
     cases = [(name, kind) for name, kind in wanted.items() if kind != "text"]
@@ -115,7 +115,7 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
     """Return the columns to predict from, all others if none are named, and the target."""
     target, keys, first = config.target, config.keys, parts[0]
     if target is None:
-        what = f"the column of {first.name} to predict, one of {listed(first.columns)}"
+        what = f"the column of {first.name} to predict, one of {join(first.columns)}"
         raise InputError(f"load.target must name {what}")
     features = config.features or [each for each in first.columns if each not in (target, *keys)]
     chosen = [*features, *keys, target]
@@ -127,7 +127,7 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
     if twins := [name for name in chosen if counts[name.lower()] > 1]:
         raise InputError(
             f"{first.name}: load.features, load.key and load.target must be different columns,"
-            f" in more than case, got {listed(twins)}"
+            f" in more than case, got {join(twins)}"
         )
     return features, target
 
