@@ -29,7 +29,9 @@ RUN python -c "import py_compile, sys, duckdb, urllib.request, \
 FROM base
 COPY --from=build /opt/project /opt/project
 ENV PATH=/opt/project/bin:$PATH PYTHONPATH=/opt/project \
-    PYTHONPYCACHEPREFIX=/opt/project/pycache PYTHONDONTWRITEBYTECODE=1
+    PYTHONPYCACHEPREFIX=/opt/project/pycache PYTHONDONTWRITEBYTECODE=1 \
+    TMPDIR=/tmp TMP=/dev/shm
+# a pipe goes through a file in TMPDIR, or where the disk is read-only, in the 64 MB of TMP
 WORKDIR /data
 USER 65532:65532
 EXPOSE 8080

@@ -21,7 +21,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory, gettempdir
+from tempfile import TemporaryDirectory
 
 from stages.columns import engine
 from stages.columns.source import detect
@@ -36,14 +36,6 @@ from stages.project.files import PREDICTIONS, PREDICTOR, SCORES
 
 ROOT = Path(__file__).parent.parent  # files of the user lie in the working directory
 CHUNK = 1 << 20  # bytes
-
-
-def find_temporary_folder() -> str:
-    """Return a folder that takes files, in memory where no disk does."""
-    try:
-        return gettempdir()
-    except FileNotFoundError:
-        return "/dev/shm"  # noqa: S108  # which every container has
 
 
 def find_input(file: str | None, folder: Path) -> tuple[Path, str]:
@@ -89,7 +81,7 @@ def open_output(output: Path | None, folder: Path) -> Iterator[tuple[Path, str]]
 
 def predict_file(model: Predictor, args: argparse.Namespace) -> None:
     """Predict args.file, or standard input."""
-    with TemporaryDirectory(dir=find_temporary_folder(), ignore_cleanup_errors=True) as scratch:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         path, name = find_input(args.file, folder)
         # DuckDB first, as a signal while it loads may end Python

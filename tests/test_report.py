@@ -148,6 +148,7 @@ def test_its_script_has_all_digits_and_starts_at_the_sample() -> None:
     assert (found["intercept"], found["std"]) == (0.1, 2.5)
 
 
+@pytest.mark.slow
 def test_what_is_committed_is_what_report_makes_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -11,7 +11,7 @@ from msgspec import Meta, Struct
 from ruamel.yaml import YAML
 
 from stages.project.cli import InputError
-from stages.project.text import join, show
+from stages.project.text import show
 from stages.project.typed import convert
 
 Text = Annotated[str, Meta(min_length=1)]
@@ -30,11 +30,8 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
     def __post_init__(self) -> None:
-        for name, columns in {"features": self.features or (), "key": self.keys}.items():
-            if len({*columns}) < len(columns):
-                raise ValueError(f"{name} must be different columns, got {join(columns)}")
-        for text in (self.dataset, self.target, self.unit, *(self.features or ()), *self.keys):
-            if text and not text.isprintable():
+        for text in (self.dataset, self.unit or ""):
+            if not text.isprintable():
                 raise ValueError(f"{show(text)} does not print")
 
     @property

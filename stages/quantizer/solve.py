@@ -68,11 +68,6 @@ class Problem:
     width: int  # exponents of a window
 
     @property
-    def top(self) -> int:
-        """The largest multiplier."""
-        return int(2**self.bits - 1)
-
-    @property
     def middle(self) -> int:
         """The first exponent of the window around that of the weight with the largest effect."""
         largest = np.argmax(np.abs(self.weights) * self.sigma)
@@ -157,7 +152,8 @@ def round_to(targets: Floats, first: Integers, problem: Problem) -> Floats:
     around = (problem.bits - np.frexp(sizes)[1])[:, None] + np.arange(-problem.bits, 2)
     exponents = around.clip(first[:, None], first[:, None] + problem.width - 1)
     multipliers = 2 * np.floor(np.ldexp(targets[:, None], exponents) / 2) + 1
-    values = np.ldexp(multipliers.clip(-problem.top, problem.top), -exponents)
+    top = 2**problem.bits - 1
+    values = np.ldexp(multipliers.clip(-top, top), -exponents)
     nearest = np.abs(values - targets[:, None]).argmin(axis=1)
     return np.asarray(values[np.arange(len(targets)), nearest])
 

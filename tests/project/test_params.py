@@ -57,7 +57,6 @@ def test_the_project_s_own_file_is_valid() -> None:
         ("seed: 0", "seed: -1", "load.seed: Expected `int` >= 0, got -1"),
         ("diabetes", "7", "load.dataset: Expected `str`, got 7"),
         ("target: null", "target: ''", "load.target: Expected `str` of length >= 1, got ''"),
-        ("target: null", 'target: "a\\nb"', "load: 'a\\nb' does not print"),
         (
             "features: null",
             "features: []",
@@ -65,9 +64,7 @@ def test_the_project_s_own_file_is_valid() -> None:
         ),
         ("features: null", "features: a", "load.features: Expected `array | null`, got 'a'"),
         ("features: null", "features: [a, 5]", "load.features[1]: Expected `str`, got 5"),
-        ("features: null", "features: [a, a]", "features must be different columns, got a, a"),
         ("key: null", "key: 5", "load.key: Expected `str | array | null`, got 5"),
-        ("key: null", "key: [a, a]", "load: key must be different columns, got a, a"),
         ("samples: 5", "samples: 4", "evaluate.samples: Expected `int` >= 5, got 4"),
         ("min_r2: -1", "min_r2: 1.1", "gate.min_r2: Expected `float` <= 1.0, got 1.1"),
         ("min_r2: -1", "min_r2: -.inf", "gate.min_r2: Expected `float` >= -1.79"),

@@ -46,7 +46,7 @@ def test_a_table_comes_back_as_it_was_written(folder: Path) -> None:
                 {"column": "select", "kind": "number"},
             ],
         },
-        "names": ["c0", "c1", "c2"],
+        "names": ['"a ""quoted"" name"', '"select"', '"ü"'],
         "n_rows": 5000,
         "low": VALUES.min(axis=0).tolist(),
         "high": VALUES.max(axis=0).tolist(),
