@@ -38,13 +38,13 @@ class DuckDB:
     def rows(self, query: str) -> list[Any]:
         return list(self.connection.execute(query).fetchall())
 
-    def copy(self, query: str, n_columns: int, path: Path) -> None:
+    def copy(self, query: str, n_columns: int, path: Path, codec: str = "zstd") -> None:
         """Write what `query` selects as Parquet.
 
         Snappy, the default, compresses differently on arm64 than on x86-64; zstd does not.
         """
         group = max(1, GROUP // n_columns // VECTOR) * VECTOR  # wide tables need no more memory
-        options = f"FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {group}, USE_TMP_FILE false"
+        options = f"FORMAT parquet, COMPRESSION {codec}, ROW_GROUP_SIZE {group}, USE_TMP_FILE false"
         self.rows(f"COPY ({query}) TO {literal(str(path))} ({options})")
 
 

@@ -209,7 +209,7 @@ def store(parts: Iterable[Source], kinds: Mapping[str, str], scratch: Path, on: 
         if not isinstance(on, DuckDB):
             return Rows(f"({query}) AS t")
         copies.append(scratch / f"{len(copies)}.parquet")
-        on.copy(query, len(kinds), copies[-1])
+        on.copy(query, len(kinds), copies[-1], "uncompressed")
     return Rows(read_parquet(*copies))
 
 
