@@ -51,7 +51,8 @@ def headline(scored: Mapping[str, Any]) -> dict[str, Any]:
 def main() -> str:
     samples = params.read().evaluate.samples
     schema, learned = sums.load(SUMS)
-    train, test = table.read(TRAIN).of(schema), table.read(TEST).of(schema)
+    with files.reading(SUMS):
+        train, test = table.read(TRAIN).of(schema), table.read(TEST).of(schema)
     with files.reading(UNQUANT_PARAMS):
         model = LinearModel(**joblib.load(UNQUANT_PARAMS))
     with files.reading(QUANT_PARAMS):

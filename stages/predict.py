@@ -5,9 +5,10 @@ something is piped in, is standard input. Columns are found by their exact names
 passed through, and `prediction` is appended. Without any input the sample rows are predicted and
 compared with what the pipeline recorded; if they differ, the exit code is 1.
 
-A row is bad if a feature is missing, empty or not a finite number, or if the prediction is too
-large for one; a line is bad if it is no row. The first bad row is reported, counted from 1 below
-the header, or the first bad line, counted with it; the exit code is 2, and nothing is written.
+A row is bad if a value is not of the kind of its column, if a gap has no filling, or if the
+prediction is too large for a number; a line is bad if it is no row. The first bad row is reported,
+counted from 1 below the header, or the first bad line, counted with it; the exit code is 2, and
+nothing is written.
 
 Standard input and output go through a temporary file. A container with a read-only disk has 64 MB
 of memory for that: for more, use FILE and --output, or `docker run --tmpfs /tmp`.
@@ -64,6 +65,8 @@ def find_input(file: str | None, folder: Path) -> tuple[Path, str]:
 def open_output(output: Path | None, folder: Path) -> Iterator[tuple[Path, str]]:
     """Yield a path to write to, and the format; once the block has succeeded, it is the output."""
     if output is None:
+        if sys.stdout is None:
+            raise InputError("standard output is closed")
         yield folder / "output", "csv"
         with (folder / "output").open("rb") as written:
             shutil.copyfileobj(written, sys.stdout.buffer, CHUNK)
@@ -93,7 +96,7 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
         cli.say(f"predict: {name}: {remark}")
 
 
-def test_itself(model: Predictor) -> None:
+def check_itself(model: Predictor) -> None:
     """Predict the sample rows; exit with 1 if a prediction is not the recorded one."""
     path = ROOT / PREDICTIONS
     kinds = {**model.schema.kinds, "quantized": "number"}
@@ -103,7 +106,7 @@ def test_itself(model: Predictor) -> None:
         recorded = source.value("quantized", "number")
         found = on.rows(f"SELECT p, {recorded} FROM ({rows})")
         # half of the last decimal that was recorded, and what doubles lose
-        differing = sum(abs(p - y) > 0.5e-6 + 1e-14 * (1 + abs(p)) for p, y in found)
+        differing = sum(not abs(p - y) <= 0.5e-6 + 1e-14 * (1 + abs(p)) for p, y in found)
     print(f"Sample predictions: [{', '.join(f'{p:.3f}' for p, _ in found[:5])}]", flush=True)
     if differing:
         cli.say(f"predict: {differing} predictions differ from those that the pipeline recorded")
@@ -148,7 +151,7 @@ def main() -> None:
     elif args.file is not None or args.output or is_piped():
         predict_file(model, args)
     else:
-        test_itself(model)
+        check_itself(model)
 
 
 if __name__ == "__main__":

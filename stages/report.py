@@ -138,7 +138,9 @@ def main() -> str:
     with files.reading(path), path.open(encoding="utf-8", newline="") as file:
         kinds, cells = {**model.schema.kinds, "actual": "number"}, next(csv.DictReader(file))
         sample = {name: parse_cell(cells[name], kind) for name, kind in kinds.items()}
-    text = make_page(model, scores, weights, sample, draw_plots())
+    plots = draw_plots()
+    with files.reading(files.SCORES):
+        text = make_page(model, scores, weights, sample, plots)
     with files.replacing(files.PAGE) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
     return str(files.PAGE)

@@ -19,7 +19,6 @@ from stages.columns.sql import DUCKDB, Dialect, double
 from stages.project.text import join
 
 KINDS = ("number", "boolean", "date", "text")
-MISSING = ("fail", "drop", "mean")
 MUST_BE = {
     "number": "a finite number",
     "boolean": "true or false",
@@ -100,7 +99,7 @@ class Schema(Struct, frozen=True, forbid_unknown_fields=True):
     dataset: str
     target: str
     unit: str  # of the target
-    missing: str  # one of MISSING, what is done about gaps
+    missing: str  # fail, drop or mean: what is done about gaps
     levels: Mapping[str, tuple[str, ...]]  # of texts in the training rows, the baseline first
     inputs: tuple[Input, ...]  # the features
 

@@ -21,7 +21,7 @@ from stages.project.cli import InputError
 from stages.project.text import join, label
 
 HEAD = 1 << 20  # bytes in which the header must end
-REJECTS = 100_000  # malformed lines that are counted; DuckDB stores each of them in memory
+REJECTS = 100_000  # errors of malformed lines that are counted; DuckDB stores them in memory
 DELIMITERS = ",;\t|"
 FRACTION = re.compile(r"[+-]?\d+([.,])\d+")
 # what a column holds by its type in DuckDB or Spark; text can hold anything
@@ -101,7 +101,9 @@ class Source:
     def present(self, name: str) -> str:
         """Return the test that a value is there."""
         c = self.column(name)
-        return f"coalesce({c}, '') <> ''" if self.type_of(name) == "VARCHAR" else f"{c} IS NOT NULL"
+        if self.kind_of(name) == "text":
+            return f"coalesce(CAST({c} AS STRING), '') <> ''"
+        return f"{c} IS NOT NULL"
 
     def unreadable(self, name: str, kind: str) -> str:
         """Return the test that a value is there, but not of its kind."""

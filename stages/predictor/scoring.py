@@ -66,9 +66,10 @@ class Request:
 
     def check(self) -> tuple[int, list[str]]:
         """Return how many rows are bad, if that is allowed, and remarks on others."""
-        name, seen = self.source.name, dict(self.ranges())
-        known = " AND ".join(["TRUE", *seen.values()])
-        unlike = [f"isfinite(p) AND NOT ({test})" for test in (known, *seen.values())]
+        name, seen = self.source.name, [*self.ranges()]
+        tests = [test for _, test in seen]
+        known = " AND ".join(["TRUE", *tests])
+        unlike = [f"isfinite(p) AND NOT ({test})" for test in (known, *tests)]
         counts = [f"count(*) FILTER ({test})" for test in ("isfinite(p)", "gap", *unlike)]
         query = f"SELECT count(*), {', '.join(counts)} FROM ({self.rows()})"
         [(total, good, gaps, outside, *each)] = self.on.rows(query)
@@ -76,12 +77,13 @@ class Request:
         if bad and not self.skip:
             raise InputError(f"{name}: {self.find_bad()} ({plural(bad, 'bad row')} in all)")
         if not good:
-            raise InputError(f"{name}: there are no rows to predict")
+            what = f"all rows are bad, {bad:,}" if bad else "there are no rows to predict"
+            raise InputError(f"{name}: {what}")
         remarks = []
         if gaps:
             remarks.append(f"left out {plural(gaps, 'row')} with a gap, as training did")
         if outside:
-            _, most = max(zip(each, seen, strict=True), key=lambda pair: int(pair[0]))
+            _, (most, _) = max(zip(each, seen, strict=True), key=lambda pair: int(pair[0]))
             rows = f"{outside:,} of {good:,} rows outside the training range"
             remarks.append(f"{rows}, most often in {most}")
         return bad, remarks
@@ -134,7 +136,10 @@ class Request:
         how_many = ""
         if self.skip and self.source.kind == "csv":
             first = "min(line) FILTER (error_type = 'UNQUOTED VALUE')"
-            query = f"SELECT count(DISTINCT line), count(*), {first} FROM reject_errors"
+            query = (
+                f"SELECT count(DISTINCT line), count(*), {first} FROM reject_errors"
+                " WHERE scan_id = (SELECT max(scan_id) FROM reject_errors)"  # of two passes
+            )
             [(lines, errors, quote)] = self.on.rows(query)
             if quote is not None:
                 what = f"line {quote:,} has a quote that does not end"

@@ -87,7 +87,7 @@ def reading(path: Path) -> Iterator[None]:
     except (InputError, OSError, MemoryError):
         raise
     except Exception as error:  # unpickling damaged bytes may raise anything
-        what = str(error) if isinstance(error, ValueError) else repr(error)
+        what, *_ = (str(error) if isinstance(error, ValueError) else repr(error)).splitlines()
         raise InputError(f"{path} is damaged, `dvc repro` makes it: {what}") from error
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 from sys import float_info
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
@@ -24,7 +24,7 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
     features: Columns | None
     unit: Text | None
     key: Text | Columns | None
-    missing: Annotated[str, Meta(pattern="^(fail|drop|mean)$")]
+    missing: Literal["fail", "drop", "mean"]
     levels: Annotated[int, Meta(ge=1, le=1000)]
     test_size: Annotated[float, Meta(gt=0, lt=1)]
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -42,7 +42,7 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
 
 class Quantize(Struct, frozen=True, forbid_unknown_fields=True):
     bits: Annotated[int, Meta(ge=1, le=16)]
-    rounding: Annotated[str, Meta(pattern="^(optimal|gptq|nearest)$")]
+    rounding: Literal["optimal", "gptq", "nearest"]
 
 
 class Evaluate(Struct, frozen=True, forbid_unknown_fields=True):

@@ -19,11 +19,16 @@ def convert(document: Any, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         text, _, path = str(error).partition(" - at `$")
         where, value = path.removeprefix(".").removesuffix("`"), document
-        with suppress(LookupError, TypeError):  # a name can look like the path
+        rule: Any = msgspec.inspect.type_info(kind)
+        with suppress(AttributeError, LookupError, TypeError):  # a name can look like the path
             for name, index in STEP.findall(path):
                 value = value[name or int(index)]
+                fields = {field.encode_name: field.type for field in rule.fields}
+                rule = fields[name]
         if error.__cause__:  # a rule of the type's own
             text = str(error.__cause__)
+        elif text.startswith("Invalid enum value") and hasattr(rule, "values"):
+            text = f"must be one of {', '.join(map(str, rule.values))}, got {show(value)}"
         elif text.startswith("Expected"):
             text = f"{text.partition(', got `')[0]}, got {show(value)}"
         raise ValueError(f"{where}: {text}" if where else text) from error

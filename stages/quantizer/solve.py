@@ -95,12 +95,12 @@ def quantize(coef: Floats, sums: Sums, bits: int, rounding: str) -> Quantized:
         best, proven, nodes = search(problem, found[0])
         # a coarser intercept may make the best weights the worse model
         found = [best, *found, nearest(problem)]
-    models = []
-    for values in found:
-        growth = Fraction(problem.loss(values)) * Fraction(4) ** unit
-        models.append(add_intercept(values[place], growth, sums))
-    model, _ = min(models, key=itemgetter(1))
-    return Quantized(model, proven, nodes)
+    losses, models = [*map(problem.loss, found)], []
+    for values, loss in zip(found, losses, strict=True):
+        growth = Fraction(loss) * Fraction(4) ** unit
+        models.append((*add_intercept(values[place], growth, sums), loss))
+    model, _, loss = min(models, key=itemgetter(1))
+    return Quantized(model, proven and loss == min(losses), nodes)
 
 
 def pose(coef: Floats, sums: Sums, bits: int) -> tuple[Problem, Integers, int]:

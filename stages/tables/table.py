@@ -95,12 +95,13 @@ def list_values(schema: Schema, on: Engine) -> list[str]:
 
 def name_columns(schema: Schema) -> list[str]:
     """Return names for Parquet, unlike each other to SQL, which sees no case."""
-    names: dict[str, str] = {}
+    taken, names = {"file_row_number"}, []  # by which `blocks` reads the rows
     for name in schema.columns:
-        while name.lower() in names:
+        while name.lower() in taken:
             name += "'"
-        names[name.lower()] = identifier(name)
-    return [*names.values()]
+        taken.add(name.lower())
+        names.append(identifier(name))
+    return names
 
 
 def write(rows: Rows, schema: Schema, folder: Path, on: Engine) -> Table:

@@ -44,14 +44,14 @@ def test_the_project_s_own_file_is_valid() -> None:
         (
             "nearest",
             "best",
-            "rounding: Expected `str` matching regex '^(optimal|gptq|nearest)$', got 'best'",
+            "quantize.rounding: must be one of gptq, nearest, optimal, got 'best'",
         ),
         ("0.25", "1", "load.test_size: Expected `float` < 1.0, got 1"),
         ("0.25", ".nan", "load.test_size: Expected `float` > 0.0, got nan"),
         (
             "fail",
             "median",
-            "load.missing: Expected `str` matching regex '^(fail|drop|mean)$', got 'median'",
+            "load.missing: must be one of drop, fail, mean, got 'median'",
         ),
         ("levels: 50", "levels: 0", "load.levels: Expected `int` >= 1, got 0"),
         ("seed: 0", "seed: -1", "load.seed: Expected `int` >= 0, got -1"),
