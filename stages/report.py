@@ -143,7 +143,7 @@ def main() -> str:
         text = make_page(model, scores, weights, sample, plots)
     with files.replacing(files.PAGE) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
-    return str(files.PAGE)
+    return files.PAGE.as_posix()
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ def load_page(digest: str) -> bytes | None:
     page = (ROOT / PAGE).read_bytes() if (ROOT / PAGE).is_file() else b""
     if f'<meta name="predictor" content="{digest}">'.encode() in page:
         return page
-    cli.say(f"serve: there is no {PAGE} of this model: `python -m stages.report` makes it")
+    cli.say(f"serve: no {PAGE.as_posix()} is of this model: `python -m stages.report` makes it")
     return None
 
 

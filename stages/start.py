@@ -82,7 +82,7 @@ def main() -> None:
     parser.add_argument("--target", metavar="COLUMN", required=True, help="the column to predict")
     parser.add_argument("--key", metavar="COLUMN", help="the column that names a row, to split by")
     args = parser.parse_args()
-    start(args.file, args.target, args.key)
+    start(Path(args.file).as_posix(), args.target, args.key)
 
 
 if __name__ == "__main__":

@@ -38,9 +38,10 @@ KINDS = {  # of the columns to learn from
 TYPES = ("TEXT", "TEXT", "BOOLEAN", "DATE", "TIMESTAMP WITH TIME ZONE", "DOUBLE PRECISION")
 HEADER = ("vin", *KINDS, "note", "price")
 GAPS = 0.02  # of each column but vin and price
-RAW = Path("data/raw/cars")  # its content says what it is
+CARS = "data/raw/cars"
+RAW = Path(CARS)  # its content says what it is
 SEED = 3  # with which the row of a level of its own is a test row
-PARAMETERS = {"dataset": str(RAW), "target": "price", "unit": "€", "missing": "mean", "seed": SEED}
+PARAMETERS = {"dataset": CARS, "target": "price", "unit": "€", "missing": "mean", "seed": SEED}
 
 
 def cars(n: int, seed: int = 0, gaps: float = GAPS) -> list[Row]:

@@ -102,7 +102,7 @@ def test_what_git_keeps_is_a_metric_or_a_plot_and_dvc_caches_the_rest(stage: str
     for path in (*cached, *kept):
         in_git = run("git", "check-ignore", "-q", path, cwd=Path()).returncode == 1
         assert in_git == (path in kept)
-        assert in_git == (path.startswith("reports/") or path == str(PREDICTOR))
+        assert in_git == (path.startswith("reports/") or path == PREDICTOR.as_posix())
     assert all(options["cache"] is False for options in kept.values())
     assert "persist" not in str(definition)
 

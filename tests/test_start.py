@@ -42,7 +42,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def write(name: str, header: tuple[str, ...], *rows: tuple[object, ...]) -> str:
     path = gather.FOLDER / name
     path.write_text(csv_of(header, *rows), encoding="utf-8")
-    return str(path)
+    return path.as_posix()
 
 
 def test_the_parameters_are_those_of_the_table_and_load_takes_them() -> None:

@@ -139,5 +139,6 @@ def load_scores(root: Path = Path()) -> dict[str, Any]:
     """Read the scores below `root`; an `InputError` says that they are not of the predictor."""
     scores = files.load_json(root / SCORES, dict[str, Any])
     if scores.get("predictor") != digest(root / PREDICTOR):
-        raise InputError(f"{SCORES} is of another model than {PREDICTOR}: run `dvc repro`")
+        other = f"{SCORES.as_posix()} is of another model than {PREDICTOR.as_posix()}"
+        raise InputError(f"{other}: run `dvc repro`")
     return scores

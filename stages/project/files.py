@@ -81,14 +81,14 @@ def save_joblib(value: object, path: Path) -> None:
 def reading(path: Path) -> Iterator[None]:
     """Make whatever goes wrong with a file of another stage an `InputError` that names it."""
     if not path.exists():
-        raise InputError(f"{path} does not exist; `dvc repro` makes it")
+        raise InputError(f"{path.as_posix()} does not exist; `dvc repro` makes it")
     try:
         yield
     except (InputError, OSError, MemoryError):
         raise
     except Exception as error:  # unpickling damaged bytes may raise anything
         what, *_ = (str(error) if isinstance(error, ValueError) else repr(error)).splitlines()
-        raise InputError(f"{path} is damaged, `dvc repro` makes it: {what}") from error
+        raise InputError(f"{path.as_posix()} is damaged, `dvc repro` makes it: {what}") from error
 
 
 def load_json(path: Path, kind: type[T]) -> T:

@@ -43,7 +43,7 @@ def california_housing() -> DataSet:
         looked = ", ".join(map(str, homes))
         raise InputError(
             f"California Housing could not be downloaded ({error}), and there is no {CACHE} in"
-            f" {looked}. Fetch {ARCHIVE_URL} elsewhere and save it as {home}/cal_housing.tgz,"
+            f" {looked}. Fetch {ARCHIVE_URL} elsewhere and save it as {home / 'cal_housing.tgz'},"
             " or set load.dataset to diabetes in params.yaml, which needs no download."
         ) from error
     digest = hashlib.sha256(values.tobytes()).hexdigest()

@@ -84,12 +84,12 @@ def open_parts(config: Load, here: DuckDB) -> tuple[Load, Engine, Sequence[Sourc
     if not name.endswith(".sql"):
         names = filter(None, (config.target, *(config.features or ()), *config.keys))
         wanted: source.Kinds = dict.fromkeys(names)
-        return config, here, [source.detect(path, str(path), wanted, here) for path in paths]
+        return config, here, [source.detect(path, path.as_posix(), wanted, here) for path in paths]
     on = spark.connect(name)
     if not config.keys:
         raise InputError(f"{name}: load.key must name its rows, as they have no order")
     if len(paths) > 1:
-        raise InputError(f"load.dataset: {name} matches {paths[0]} and others, must be one SELECT")
+        raise InputError(f"load.dataset: {name} must be one SELECT, matches {len(paths)} files")
     text = paths[0].read_text(encoding="utf-8", errors="replace").strip().removesuffix(";")
     select = f"(\n{text}\n)"
     columns = on.describe(f"SELECT * FROM {select} AS t LIMIT 0")
@@ -100,8 +100,8 @@ def find(pattern: str) -> list[Path]:
     """Return the files that match, in the order of their names, but for those of DVC."""
     if FOLDER not in Path(os.path.normpath(pattern)).parents:
         raise InputError(
-            f"load.dataset must be {', '.join(datasets.SOURCES)} or files below {FOLDER}, which may"
-            f" have wildcards, got {pattern!r}"
+            f"load.dataset must be {', '.join(datasets.SOURCES)} or files below"
+            f" {FOLDER.as_posix()}, which may have wildcards, got {pattern!r}"
         )
     # not that of Path, which finds files that begin with a dot, and raises for some patterns
     found = [pattern] if Path(pattern).exists() else glob(pattern, recursive=True)  # noqa: PTH207

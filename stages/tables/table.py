@@ -129,4 +129,4 @@ def write_sample(rows: Rows, order: str, schema: Schema, path: Path, found: Rela
 
 def read(folder: Path) -> Table:
     """Open the table in `folder`; an `InputError` says that there is none, or it is damaged."""
-    return replace(files.load_json(folder / NAMES, Table), folder=str(folder))
+    return replace(files.load_json(folder / NAMES, Table), folder=folder.as_posix())

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from stages import predict
 from stages.columns.sql import double, identifier
+from tests.conftest import posix
 from tests.predict.conftest import MODEL, NAMES, ROWS, SCORES, Run, as_csv, oracle, refused
 
 
@@ -104,6 +105,7 @@ def test_predict_imports_only_what_the_image_has(root: Path) -> None:
     assert {"stages", "duckdb"} <= packages <= allowed
 
 
+@posix
 @pytest.mark.parametrize(("form", "signum"), [("csv", signal.SIGINT), ("parquet", signal.SIGTERM)])
 def test_a_signal_leaves_nothing(root: Path, form: str, signum: int) -> None:
     folder = root / "stopped"
@@ -122,6 +124,7 @@ def test_a_signal_leaves_nothing(root: Path, form: str, signum: int) -> None:
     assert list(folder.iterdir()) == []
 
 
+@posix
 def test_a_closed_pipe_is_no_error(root: Path) -> None:
     (root / "many.csv").write_text(as_csv([[i % 7, 2, 3] for i in range(20_000)]))
     command = [sys.executable, "-m", "stages.predict", "many.csv"]

@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.columns.sql import identifier
+from tests.conftest import posix
 from tests.predict.conftest import NAMES, ROWS, Run, as_csv, oracle, predictions, refused
 
 TABLE = as_csv(ROWS).encode()
@@ -89,9 +90,9 @@ def test_every_format_to_every_other(run: Run, form: str, output: str) -> None:
 
 
 @pytest.mark.parametrize("stdin", [TABLE, gzip.compress(TABLE)])
-def test_a_pipe_is_read_like_a_file(run: Run, stdin: bytes) -> None:
-    for args in ([], ["-"], ["/dev/stdin"]):
-        assert predictions(run(*args, stdin=stdin).out) == oracle(ROWS).tolist()
+@pytest.mark.parametrize("args", [[], ["-"], pytest.param(["/dev/stdin"], marks=posix)])
+def test_a_pipe_is_read_like_a_file(run: Run, stdin: bytes, args: list[str]) -> None:
+    assert predictions(run(*args, stdin=stdin).out) == oracle(ROWS).tolist()
     refused(run(stdin=b"a,b\n1,2\n"), "standard input: column")
 
 
@@ -154,14 +155,15 @@ def test_files_that_cannot_be_used(run: Run) -> None:
     Path("table").write_bytes(TABLE)
     Path("folder.csv").mkdir()
     refused(run("nothing"), "nothing cannot be read: No such file")
-    refused(run("folder.csv"), "folder.csv cannot be read: Is a directory")
+    refused(run("folder.csv"), "folder.csv cannot be read: ")
     refused(run("table", "--output", "out.txt"), "must end in .csv or .parquet")
-    refused(run("table", "--output", "no/out.csv"), "no/out.csv")
+    refused(run("table", "--output", "no/out.csv"), "its folder is missing")
     refused(run("table", "--output", "folder.csv"), "folder.csv is a folder")
     refused(run("--output", "out.csv"), "standard input is empty")
     assert not Path("out.csv").exists()
 
 
+@posix
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_names_that_are_patterns_to_duckdb(run: Run, form: str) -> None:
     Path("[in] *").mkdir()

@@ -8,7 +8,7 @@ from stages.project.cli import InputError
 
 def contents(folder: Path) -> dict[str, str]:
     found = (path for path in folder.rglob("*") if path.is_file())
-    return {str(path.relative_to(folder)): path.read_text() for path in found}
+    return {path.relative_to(folder).as_posix(): path.read_text() for path in found}
 
 
 @pytest.mark.parametrize("name", ["file", "folder/file"])

@@ -259,7 +259,7 @@ def test_bad_sql_is_refused(text: str) -> None:
     Path(FAR).write_text(text)
     check_refused(FAR, "on sc://127", load)
     Path("data/raw/u.sql").write_text("SELECT 1")
-    with pytest.raises(InputError, match=r"data/raw/\*\.sql matches data/raw/t\.sql and others"):
+    with pytest.raises(InputError, match=r"data/raw/\*\.sql must be one SELECT, matches 2"):
         run("data/raw/*.sql", load)
 
 

@@ -76,10 +76,10 @@ def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
             path = gather.FOLDER / "*.csv"
             write_csv(rows[:100], header, "a.csv")
             write_csv([row[::-1] for row in rows[100:]], header[::-1], "b.csv")
-    found = read(str(path), target=whole.target)
+    found = read(name := path.as_posix(), target=whole.target)
     assert found.X.tobytes() == rows_of(whole).X.tobytes()
     assert found.y.tolist() == rows_of(whole).y.tolist()
-    assert found.schema == schema_of(str(path), whole.target, "its own unit", tuple(header[:-1]))
+    assert found.schema == schema_of(name, whole.target, "its own unit", tuple(header[:-1]))
 
 
 def test_types_of_parquet_are_known() -> None:
@@ -196,7 +196,7 @@ NUMBER = "must be a finite number, 0 or 1e-100 to 1e+100 in size"
 def test_a_table_that_cannot_be_used_is_refused_in_one_line(
     text: str, wanted: dict[str, Any], message: str
 ) -> None:
-    (gather.FOLDER / "t.csv").write_text(text, encoding="utf-8")
+    (gather.FOLDER / "t.csv").write_bytes(text.encode())
     with pytest.raises(InputError) as raised:
         read(**wanted)
     assert message in str(raised.value)
