@@ -21,6 +21,7 @@ import duckdb
 import numpy as np
 import pytest
 import yaml
+from hypothesis import settings
 from msgspec.structs import asdict, replace
 from sklearn.model_selection import train_test_split
 
@@ -37,6 +38,8 @@ from stages.tables import datasets, gather, spark, table
 from stages.tables.datasets import DataSet
 from stages.tables.table import Table
 
+settings.register_profile("any machine", deadline=None)  # as a slow one makes no test red
+settings.load_profile("any machine")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows does this in its own way")
 
 

@@ -20,11 +20,13 @@ def convert(document: Any, kind: type[T]) -> T:
         text, _, path = str(error).partition(" - at `$")
         where, value = path.removeprefix(".").removesuffix("`"), document
         rule: Any = msgspec.inspect.type_info(kind)
-        with suppress(AttributeError, LookupError, TypeError):  # a name can look like the path
-            for name, index in STEP.findall(path):
+        steps = STEP.findall(path)
+        with suppress(LookupError, TypeError):  # a name can look like the path
+            for name, index in steps:
                 value = value[name or int(index)]
-                fields = {field.encode_name: field.type for field in rule.fields}
-                rule = fields[name]
+        with suppress(AttributeError, LookupError):
+            for name, _ in steps:
+                rule = {field.name: field.type for field in rule.fields}[name]
         if error.__cause__:  # a rule of the type's own
             text = str(error.__cause__)
         elif text.startswith("Invalid enum value") and hasattr(rule, "values"):

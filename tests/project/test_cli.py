@@ -55,6 +55,7 @@ def test_a_signal_lets_a_command_tidy_up(signum: signal.Signals, tmp_path: Path)
         import signal
         from pathlib import Path
         from stages.project import cli, files
+        signal.signal({signum}, signal.SIG_DFL)  # which nohup would have ignored
         def main():
             with files.replacing(Path({str(tmp_path / "out")!r})):
                 try:

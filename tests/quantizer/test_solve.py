@@ -184,7 +184,7 @@ def test_weights_of_hugely_different_size_get_the_best_of_all_windows(
         assert (np.abs(values * sums.std[:-1]) < 2.0**-30 * sums.std[-1]).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.floats(-20, 20), st.floats(-20, 20), st.integers(1, 3))
 def test_any_two_weights_get_the_best_of_all(
     seed: int, first: float, second: float, bits: int
@@ -451,7 +451,7 @@ def test_no_table_takes_more_than_the_budget(kind: str, monkeypatch: pytest.Monk
         assert sum(spent) <= BUDGET
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 6))
 def test_no_way_of_rounding_is_better_than_optimal(seed: int, n: int, bits: int) -> None:
     rows = some_rows(seed, n, n + 3)

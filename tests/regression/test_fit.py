@@ -57,7 +57,7 @@ def test_coefficients_are_the_rational_solution_to_the_last_bit(condition: float
         assert_is_rational_solution(rows.sums)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(0, 10_000), st.integers(1, 5))
 def test_any_table_has_the_rational_solution(seed: int, p: int) -> None:
     rng = np.random.default_rng(seed)

@@ -58,7 +58,7 @@ def whole_numbers(table: np.ndarray, exponents: Sequence[int]) -> list[list[int]
     ]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(tables())
 def test_the_sums_are_those_of_rationals(table: np.ndarray) -> None:
     found = sums_of(table)
