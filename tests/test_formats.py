@@ -47,7 +47,7 @@ def test_ties_go_to_the_even_one() -> None:
 
 
 @pytest.mark.parametrize("bits", range(1, 17))
-@settings(max_examples=25)
+@settings(max_examples=10)
 @given(hnp.arrays(np.float64, 5, elements=st.floats(-1e6, 1e6)))
 def test_min_max_keeps_every_value_to_half_a_step(bits: int, values: np.ndarray) -> None:
     found = to_min_max(values, bits)

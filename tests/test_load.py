@@ -36,8 +36,7 @@ def load_toy(**parameters: Any) -> list[np.ndarray]:
     return [np.vstack(list(train.blocks())), np.vstack(list(test.blocks())), test.sample()[1]]
 
 
-@pytest.mark.parametrize("test_size", [0.05, 0.33, 0.5])
-@pytest.mark.parametrize("seed", [0, 42, 2**32 - 1])
+@pytest.mark.parametrize(("test_size", "seed"), [(0.05, 0), (0.33, 42), (0.5, 2**32 - 1)])
 def test_the_rows_are_those_of_train_test_split(toy: DataSet, test_size: float, seed: int) -> None:
     whole = np.column_stack(list(toy.columns.values()))
     rows = train_test_split(np.arange(40), test_size=test_size, random_state=seed)

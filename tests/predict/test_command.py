@@ -106,7 +106,10 @@ def test_predict_imports_only_what_the_image_has(root: Path) -> None:
 
 
 @posix
-@pytest.mark.parametrize(("form", "signum"), [("csv", signal.SIGINT), ("parquet", signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("form", "signum"),
+    [("csv", signal.SIGINT), pytest.param("parquet", signal.SIGTERM, marks=pytest.mark.slow)],
+)
 def test_a_signal_leaves_nothing(root: Path, form: str, signum: int) -> None:
     folder = root / "stopped"
     folder.mkdir(exist_ok=True)

@@ -127,7 +127,10 @@ def check_format(found: Quantized, bits: int) -> None:
 
 
 @pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize(("n", "bits"), [(1, 1), (1, 2), (1, 3), (2, 1), (2, 2), (2, 3), (3, 1)])
+@pytest.mark.parametrize(
+    ("n", "bits"),
+    [*itertools.product((1, 2), (1, 2, 3)), (3, 1), pytest.param(3, 2, marks=pytest.mark.slow)],
+)
 def test_optimal_is_the_best_of_all_codes_and_exponents(n: int, bits: int, seed: int) -> None:
     rows = some_rows(seed, n)
     model, sums = model_of(rows), rows.sums
@@ -141,18 +144,6 @@ def test_optimal_is_the_best_of_all_codes_and_exponents(n: int, bits: int, seed:
     whole = quantize(model.coef, sums, bits, "optimal").model
     total = float(growth(sums, model.coef, whole))
     assert best * (1 - 1e-9) - 1e-25 <= total <= best * (1 + 1 / SHARE + 1e-9) + 1e-25
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("bits", [2, 3])
-def test_optimal_is_the_best_for_three_features(bits: int, seed: int) -> None:
-    rows = some_rows(seed, 3)
-    model, sums = model_of(rows), rows.sums
-    best = brute_force(model.coef, sums, bits, range(-6, 20))
-    values, proven, _ = find(model.coef, sums, bits)
-    assert proven
-    assert float(weights_growth(sums, model.coef, values)) == pytest.approx(best, rel=1e-9)
 
 
 @pytest.mark.parametrize("bits", [1, 2, 3])
@@ -199,20 +190,13 @@ def test_any_two_weights_get_the_best_of_all(
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_no_way_is_better_than_optimal_nor_a_narrower_width(seed: int) -> None:
+def test_no_narrower_width_is_better(seed: int) -> None:
     rows = some_rows(seed, 5, 60)
     model, sums = model_of(rows), rows.sums
     last = Fraction(10**9)
     for bits in range(1, 11):
-        best, *others = (quantize(model.coef, sums, bits, way) for way in WAYS)
-        for found in (best, *others):
-            check_format(found, bits)
-        total = growth(sums, model.coef, best.model)
-        percent = scores.mse_growth_percent(sums, model, best.model)
-        for other in others:
-            assert total <= growth(sums, model.coef, other.model)
-            assert percent <= scores.mse_growth_percent(sums, model, other.model)
-            assert (other.optimal, other.nodes) == (False, 0)
+        best = quantize(model.coef, sums, bits, "optimal")
+        check_format(best, bits)
         assert best.optimal
         # the set of n bits holds that of n - 1; a hundredth is for the intercept
         weights = weights_growth(sums, model.coef, best.model.coef)

@@ -162,7 +162,7 @@ def odd_table(rows: np.ndarray) -> Table:
     return replace(here, schema=replace(here.schema, dataset=FAR), select=there)
 
 
-@pytest.fixture(params=["duckdb", "sail"])
+@pytest.fixture(params=["duckdb", pytest.param("sail", marks=pytest.mark.slow)])
 def asked(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Let one engine or the other run the SQL."""
     if request.param == "sail":
