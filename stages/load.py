@@ -6,8 +6,9 @@ from stages.project.cli import InputError, plural
 from stages.project.files import TEST, TRAIN
 from stages.project.params import Load
 from stages.tables import table
-from stages.tables.encoding import list_gaps, list_reasons
-from stages.tables.split import SAMPLED, prepare
+from stages.tables.encoding import encode, list_gaps, list_reasons
+from stages.tables.gather import gather
+from stages.tables.split import SAMPLED, split
 from stages.tables.table import SAMPLE, Table
 
 
@@ -35,7 +36,9 @@ def main() -> str:
         files.replacing(TEST) as test,
         files.temporary_folder(TRAIN.parent) as scratch,
     ):
-        found, split, encoding = prepare(config, scratch, here)
+        found = gather(config, scratch, here)
+        parts = split(found, config, here)
+        encoding = encode(found, parts.training, config)
         if encoding.left_out:
             cli.say(f"load: {found.dataset}: left out: {list_reasons(encoding.left_out)}")
         schema, dropped = encoding.schema, encoding.dropped
@@ -43,11 +46,11 @@ def main() -> str:
             gaps = encoding.gaps if schema.missing == "drop" else {schema.target: dropped}
             gone = f"dropped {plural(dropped, 'row')} with a gap, {list_gaps(gaps)}"
             cli.say(f"load: {found.dataset}: {gone}")
-        rows, test_rows = (part.only(encoding.kept) for part in (split.training, split.test))
+        rows, test_rows = (part.only(encoding.kept) for part in (parts.training, parts.test))
         learned = table.write(rows, schema, train, found.on)
         held_out = table.write(test_rows, schema, test, found.on)
         check(learned, held_out, config)
-        first = f"ORDER BY {split.order} LIMIT {SAMPLED}"
+        first = f"ORDER BY {parts.order} LIMIT {SAMPLED}"
         table.write_sample(test_rows, first, schema, test / SAMPLE, found)
     counts = f"{learned.n_rows:,} training rows and {held_out.n_rows:,} test rows"
     return f"{counts}, {len(schema.features)} features"

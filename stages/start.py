@@ -19,8 +19,9 @@ from stages.project.cli import plural
 from stages.project.files import TRAIN
 from stages.project.params import Load
 from stages.project.text import join, label
-from stages.tables.encoding import Encoding
-from stages.tables.split import prepare
+from stages.tables.encoding import Encoding, encode
+from stages.tables.gather import gather
+from stages.tables.split import split
 
 PARAMS = Path("params.yaml")
 
@@ -29,7 +30,8 @@ def survey(config: Load) -> tuple[Encoding, Mapping[str, str]]:
     """Look at the table, and say for each column that becomes a feature what it holds."""
     name = config.dataset
     with engine.connect(name) as here, files.temporary_folder(TRAIN.parent) as scratch:
-        _, _, encoding = prepare(config, scratch, here)
+        found = gather(config, scratch, here)
+        encoding = encode(found, split(found, config, here).training, config)
         columns = dict(encoding.schema.kinds)
         for name, kind in encoding.schema.kinds.items():
             if kind == "text":

@@ -6,7 +6,6 @@ table grows, is sorted or cut into files (Géron, Hands-On Machine Learning, cha
 """
 
 import math
-from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -14,8 +13,6 @@ import numpy as np
 from stages.columns.engine import DuckDB
 from stages.columns.sql import literal
 from stages.project.params import Load
-from stages.tables.encoding import Encoding, encode
-from stages.tables.gather import gather
 from stages.tables.relation import Relation, Rows
 
 SAMPLED = 1000  # test rows that reports may show, in the order of the split
@@ -25,6 +22,11 @@ class Split(NamedTuple):
     training: Rows
     test: Rows
     order: str  # of the test rows, as SQL
+
+
+def split(found: Relation, config: Load, here: DuckDB) -> Split:
+    """Split by key where there is one, else at random."""
+    return hash_keys(found, config) if config.keys else draw(found, config, here)
 
 
 def draw(found: Relation, config: Load, here: DuckDB) -> Split:
@@ -49,10 +51,3 @@ def hash_keys(found: Relation, config: Load) -> Split:
     share = literal(f"{math.floor(config.test_size * 2**32):08x}")
     training, test = (found.rows.only(f"{digest} {side} {share}") for side in (">=", "<"))
     return Split(training, test, ", ".join([digest, *columns]))
-
-
-def prepare(config: Load, scratch: Path, here: DuckDB) -> tuple[Relation, Split, Encoding]:
-    """Gather the data set, split it, and decide what becomes of its columns."""
-    found = gather(config, scratch, here)
-    split = hash_keys(found, config) if config.keys else draw(found, config, here)
-    return found, split, encode(found, split.training, config)

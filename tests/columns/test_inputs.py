@@ -2,7 +2,7 @@
 
 import math
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
 
@@ -12,7 +12,7 @@ import sqlglot
 from sqlglot import exp
 
 from stages.columns.inputs import EPOCH, Input
-from stages.columns.sql import DIALECTS, Dialect, literal
+from stages.columns.sql import DIALECTS, Dialect
 
 LEVELS = (
     "a",
@@ -117,31 +117,6 @@ def test_duckdb_and_sqlite_have_the_number_of_python(
     for each in inputs_of(kind, filled):
         found = connection.execute(asked(each, dialect)).fetchall()
         assert bits([x for (x,) in found]) == expected(each, values), each
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("filled", FILLED)
-@pytest.mark.parametrize("column", COLUMNS)
-def test_postgres_has_the_number_of_python(
-    psql: Callable[[str], str], column: str, filled: bool
-) -> None:
-    kind, values = COLUMNS[column]
-    inputs = inputs_of(kind, filled)
-    rows = ", ".join(
-        f"({n}, {'NULL' if value is None else literal(str(written(value)))})"
-        for n, value in enumerate(values)
-    )
-    create = f"DROP TABLE IF EXISTS t; CREATE TABLE t (n INTEGER, x {column});"
-    cast = DIALECTS["postgres"].cast
-    columns = ", ".join(f"{each.sql('t.x', DIALECTS['postgres'])}{cast}" for each in inputs)
-    text = psql(
-        f"SET timezone = 'Asia/Kathmandu'; {create} INSERT INTO t VALUES {rows};"
-        f" SELECT {columns} FROM t ORDER BY n;"
-    )
-    cells = zip(*(line.split(",") for line in text.splitlines()), strict=True)
-    for each, column_of_text in zip(inputs, cells, strict=True):
-        found = [float(cell) if cell else None for cell in column_of_text]
-        assert bits(found) == expected(each, values), each
 
 
 # the text
