@@ -39,7 +39,7 @@ from stages.tables.datasets import DataSet
 from stages.tables.table import Table
 
 settings.register_profile(
-    "any machine", deadline=None, max_examples=50
+    "any machine", deadline=None, max_examples=25
 )  # as a slow one makes no test red
 settings.load_profile("any machine")
 posix = pytest.mark.skipif(sys.platform == "win32", reason="Windows does this in its own way")

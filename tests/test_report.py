@@ -181,6 +181,7 @@ def test_files_that_are_damaged_are_named(
         report.main()
 
 
+@pytest.mark.slow
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="no plots, whose data `dvc repro` makes"):

@@ -117,6 +117,7 @@ def test_a_signal_answers_a_request_that_has_begun(signum: int) -> None:
 
 
 @posix
+@pytest.mark.slow
 def test_a_signal_ends_it_though_a_client_never_sends_the_rest() -> None:
     code = SERVE.format("serve.GRACE = 0.5")
     process, port = start_server(("-c", code))

@@ -106,9 +106,10 @@ def test_predict_imports_only_what_the_image_has(root: Path) -> None:
 
 
 @posix
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("form", "signum"),
-    [("csv", signal.SIGINT), pytest.param("parquet", signal.SIGTERM, marks=pytest.mark.slow)],
+    [("csv", signal.SIGINT), ("parquet", signal.SIGTERM)],
 )
 def test_a_signal_leaves_nothing(root: Path, form: str, signum: int) -> None:
     folder = root / "stopped"

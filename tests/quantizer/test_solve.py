@@ -435,7 +435,7 @@ def test_no_table_takes_more_than_the_budget(kind: str, monkeypatch: pytest.Monk
         assert sum(spent) <= BUDGET
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 6))
 def test_no_way_of_rounding_is_better_than_optimal(seed: int, n: int, bits: int) -> None:
     rows = some_rows(seed, n, n + 3)

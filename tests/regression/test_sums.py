@@ -58,7 +58,7 @@ def whole_numbers(table: np.ndarray, exponents: Sequence[int]) -> list[list[int]
     ]
 
 
-@settings(max_examples=100)
+@settings(max_examples=50)
 @given(tables())
 def test_the_sums_are_those_of_rationals(table: np.ndarray) -> None:
     found = sums_of(table)
