@@ -21,6 +21,7 @@ from stages.quantizer.solve import quantize
 from stages.regression import scores, sums
 from stages.regression.linear import Floats, LinearModel
 from stages.regression.sums import Sums
+from stages.report import FONT
 from stages.tables import table
 
 PICTURE = Path("docs/quantization.svg")
@@ -34,8 +35,7 @@ COLORS = {
     "a scale each": "#9d755d",
     "min-max": "#e45756",
 }
-# vl-convert brings the first font; where the picture is seen without it, the second is as wide
-LOOK = {"aria": False, "background": "white", "font": "Liberation Sans, Arial, sans-serif"}
+LOOK = {"aria": False, "background": "white", "font": FONT}
 
 
 Coded = tuple[str, int, int, LinearModel]  # format, bits of a weight, bytes, model

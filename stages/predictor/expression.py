@@ -43,6 +43,6 @@ def select(predictor: Predictor, table: str, name: str = "duckdb") -> str:
     """
     dialect = sql.dialect(name)
     inputs = predictor.schema.inputs
-    operands = [each.sql(f"t.{dialect.identifier(each.column)}", dialect) for each in inputs]
+    operands = [each.sql(dialect.column(each.column), dialect) for each in inputs]
     terms = expression(predictor, operands, "\n    ", dialect.cast)
     return f"SELECT t.*,\n    {terms} AS prediction\nFROM {table} AS t"
