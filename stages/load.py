@@ -37,7 +37,7 @@ def main() -> str:
         files.temporary_folder(TRAIN.parent) as scratch,
     ):
         found = gather(config, scratch, here)
-        parts = split(found, config, here)
+        parts = split(found, config)
         encoding = encode(found, parts.training, config)
         if encoding.left_out:
             cli.say(f"load: {found.dataset}: left out: {list_reasons(encoding.left_out)}")

@@ -53,7 +53,10 @@ def find_input(file: str | None, folder: Path) -> tuple[Path, str]:
             open(source, "rb", buffering=0, closefd=source != 0) as stream,
             path.open("wb") as stored,
         ):
+            is_device = stat.S_ISCHR(os.fstat(stream.fileno()).st_mode) and not stream.isatty()
             while (chunk := stream.read(CHUNK)) != b"":
+                if is_device:  # and may have no end
+                    raise InputError(f"{name} is a device, must be a file or a pipe")
                 stored.write(chunk or b"")  # None if the pipe does not wait
     except OSError as error:
         what = f"stored in {folder.parent}, give it as a FILE" if path.exists() else "read"

@@ -31,7 +31,7 @@ def survey(config: Load) -> tuple[Encoding, Mapping[str, str]]:
     name = config.dataset
     with engine.connect(name) as here, files.temporary_folder(TRAIN.parent) as scratch:
         found = gather(config, scratch, here)
-        encoding = encode(found, split(found, config, here).training, config)
+        encoding = encode(found, split(found, config).training, config)
         columns = dict(encoding.schema.kinds)
         for name, kind in encoding.schema.kinds.items():
             if kind == "text":

@@ -13,6 +13,7 @@ from stages.project.text import cut, show
 
 MEMORY = 1 << 29  # bytes for each thread, unless the limit of a container is lower
 SHOWN = 160  # characters of a line of DuckDB's messages
+ADVICE = r"Possible fixes|Possible Solution|\n\nLINE |\nTry |\nDatabase |\n\* "
 VECTOR = 2048  # rows, of which DuckDB's groups are multiples
 GROUP = 2**18  # values of a group of rows
 SETTINGS = {
@@ -21,6 +22,7 @@ SETTINGS = {
     # one makes a TRY_CAST of CSV a CAST, which fails: github.com/duckdb/duckdb/issues/23818;
     # the other finds no NaN where Parquet tells the least and the greatest value
     "disabled_optimizers": "type_pushdown,statistics_propagation",
+    "max_expression_depth": 5000,  # a term of a sum is one deeper than the term before
     "autoinstall_known_extensions": "false",
     "enable_progress_bar": "false",  # it goes to standard output, where results go
 }
@@ -33,7 +35,7 @@ class DuckDB:
     name: str  # what messages call the table
     connection: Any
     dialect: Dialect = DUCKDB
-    most: int = 1000  # aggregates of one query: with more it gets slow
+    most: int = 100  # aggregates of one query: with more it gets slow
 
     def rows(self, query: str) -> list[Any]:
         return list(self.connection.execute(query).fetchall())
@@ -77,6 +79,6 @@ def shorten(message: str, name: str) -> str:
     """Return a message of DuckDB on one line, without its advice to people who write SQL."""
     if "No space left on device" in message:
         return "output cannot be written: No space left on device"
-    message = re.split(r"Possible fixes|Possible Solution|\n\nLINE |\nTry |\n\* ", message)[0]
+    message = re.split(ADVICE, message)[0]
     lines = map(str.strip, (message.partition("Error: ")[2] or message).splitlines())
     return f"{name}: " + "; ".join(cut(line, SHOWN) for line in lines if line)

@@ -25,6 +25,7 @@ MUST_BE = {
     "date": "a date such as 2020-12-31, or a time such as 2020-12-31 23:59:59+01",
     "text": "a text",
 }
+MOST = 1000  # inputs of a model, or columns that they come from; SQL for more takes minutes
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # a part of ISO 8601: datetime reads more, among others weeks, and cuts digits off
 MOMENT = re.compile(
@@ -106,6 +107,8 @@ class Schema(Struct, frozen=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if not self.inputs:
             raise ValueError("features must not be empty")
+        if len(self.inputs) > MOST:
+            raise ValueError(f"features must be at most {MOST:,}, got {len(self.inputs):,}")
         columns = {(each.column, each.kind) for each in self.inputs}
         if len({*self.columns}) < len(self.columns) or len(self.kinds) < len(columns):
             raise ValueError(f"features must have names of their own, got {join(self.features)}")

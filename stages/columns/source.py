@@ -96,7 +96,7 @@ class Source:
     def value(self, name: str, kind: str) -> str:
         """Return what `cast` does, and NULL also for the number NaN, which is a gap."""
         x = self.cast(name, kind)
-        return f"nullif({x}, CAST('nan' AS DOUBLE))" if kind == "number" else x
+        return f"CASE WHEN NOT isnan({x}) THEN {x} END" if kind == "number" else x
 
     def present(self, name: str) -> str:
         """Return the test that a value is there."""

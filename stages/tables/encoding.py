@@ -1,12 +1,13 @@
 """Decide by the training rows which columns become which inputs, and what is done about gaps."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
 
-from stages.columns.inputs import Input, Schema
+from stages.columns.inputs import MOST, Input, Schema
 from stages.columns.sql import double
 from stages.project.cli import InputError
 from stages.project.files import SAMPLE_COLUMNS
@@ -93,6 +94,13 @@ def _check_names(
     if not inputs:
         why = f": {reasons}" if left_out else ""
         raise InputError(f"{found.dataset}: no column but {found.target} can be an input{why}")
+    if len(inputs) > MOST:
+        most = Counter(each.column for each in inputs).most_common(3)
+        many = ", ".join(f"{label(name)} {count:,}" for name, count in most)
+        raise InputError(
+            f"{found.dataset}: its columns would become {len(inputs):,} features, {many}, and at"
+            f" most {MOST:,} are allowed: list columns in load.features, or lower load.levels"
+        )
     columns = {each.column for each in inputs}
     for name in (name for name in (*SAMPLE_COLUMNS, "prediction") if name in columns):
         raise InputError(

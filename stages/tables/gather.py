@@ -1,7 +1,8 @@
 """Gather the data set that `load.dataset` names as one typed relation, wherever its rows are.
 
 That is a data set of scikit-learn, files of CSV or Parquet below `data/raw`, or a SELECT in a file
-there, whose rows stay on a server. A file is read to see what its columns hold, then into Parquet.
+there, whose rows stay on a server. CSV is first copied to Parquet; other rows are read where they
+are.
 """
 
 import os
@@ -17,14 +18,16 @@ from msgspec.structs import replace
 
 from stages.columns import source
 from stages.columns.engine import DuckDB
-from stages.columns.inputs import KINDS, MUST_BE
+from stages.columns.inputs import KINDS, MOST, MUST_BE
 from stages.columns.source import Source
 from stages.columns.sql import identifier, literal
 from stages.project.cli import InputError, plural
 from stages.project.params import Load
 from stages.project.text import join, label
 from stages.tables import datasets, spark
-from stages.tables.relation import Engine, Relation, Rows, aggregate, read_parquet
+from stages.tables.conversion import convert
+from stages.tables.relation import Engine, Relation, Rows, aggregate
+from stages.tables.split import PLACE, draw
 
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
 OWN_UNIT = "its own unit"  # of a target whose unit nobody has told
@@ -47,9 +50,13 @@ def gather(config: Load, scratch: Path, here: DuckDB) -> Relation:
     here.connection.execute(f"SET temp_directory = {literal(str(scratch))}")
     config, on, parts = open_parts(config, here)
     features, target = choose(parts, config)
-    surveys = [survey(part, [*features, target], config.keys, on) for part in parts]
-    n_rows, counts = sum(n for n, _ in surveys), sum((found for _, found in surveys), Counts())
-    if not n_rows:
+    names = [*features, target]
+    if parts[0].kind == "csv":
+        parts = convert(parts, [*names, *config.keys], config.keys, scratch, here)
+    surveys = [survey(part, names, config.keys, on) for part in parts]
+    sizes = [n_rows for n_rows, _ in surveys]
+    counts = sum((found for _, found in surveys), Counts())
+    if not any(sizes):
         raise InputError(f"{on.name} has no rows")
     chosen = {name: choose_kind(name, parts, counts) for name in (*features, target)}
     left_out = {name: why for name, (_, why) in chosen.items() if why}
@@ -62,11 +69,13 @@ def gather(config: Load, scratch: Path, here: DuckDB) -> Relation:
         if any(found[case] for case in cases):
             total = sum(counts[case] for case in cases)
             refuse(part, dict(cases), total, features, on)
-    rows = store(parts, wanted | dict.fromkeys(config.keys, "text"), scratch, on)
+    if not config.keys:
+        draw(sizes, config, here)
+    rows = unite(parts, wanted | dict.fromkeys(config.keys, "text"), not config.keys, on)
     if config.keys:
         check_repeated(config.keys, rows, on)
     head = config.dataset, target, config.unit or OWN_UNIT
-    return Relation(on, rows, *head, kinds, left_out, n_rows)
+    return Relation(on, rows, *head, kinds, left_out, sum(sizes))
 
 
 def open_parts(config: Load, here: DuckDB) -> tuple[Load, Engine, Sequence[Source]]:
@@ -118,6 +127,11 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
         what = f"the column of {first.name} to predict, one of {join(first.columns)}"
         raise InputError(f"load.target must name {what}")
     features = config.features or [each for each in first.columns if each not in (target, *keys)]
+    if len(features) > MOST:
+        raise InputError(
+            f"{first.name}: {len(features):,} columns to predict from, at most {MOST:,} are"
+            " allowed: list some in load.features"
+        )
     chosen = [*features, *keys, target]
     for part in parts:
         source.check(part, dict.fromkeys(chosen))
@@ -141,7 +155,7 @@ def survey(
     """
     cases = [*product(names, KINDS), *((key, "key") for key in keys)]
     filters = [f"count(*) FILTER (WHERE {unfit(part, *case)})" for case in cases]
-    n_rows, counts = aggregate(filters, with_numbers(part, names), on)
+    n_rows, counts = aggregate(filters, Rows(part.relation), on)
     return n_rows, Counter(dict(zip(cases, counts, strict=True)))
 
 
@@ -162,25 +176,18 @@ def choose_kind(name: str, parts: Sequence[Source], counts: Counts) -> tuple[str
     return next((kind for kind, most in allowed.items() if counts[name, kind] <= most), "text"), ""
 
 
-def with_numbers(part: Source, names: Iterable[str]) -> Rows:
-    """Return rows in which c0, c1, … are also numbers, where they are: n_c0, n_c1, …."""
-    numbers = [f"{part.cast(name, 'number')} AS n_{part.column(name)}" for name in names]
-    return Rows(f"(SELECT {', '.join(['*', *numbers])} FROM {part.relation}) AS t")
-
-
 def unfit(part: Source, name: str, kind: str) -> str:
     """Return the test that a value is there, and not of a kind; text of CSV has all kinds in it."""
-    n, present = f"n_{part.column(name)}", part.present(name)
+    present, is_typed = part.present(name), part.kind_of(name) == kind
     if kind == "key":  # which must not be empty
         is_key = part.kind == "csv" or KEY.fullmatch(part.type_of(name))
         return f"NOT ({present})" if is_key else "TRUE"
-    if kind == "text" or (part.kind != "csv" and part.kind_of(name) != kind):
+    if kind == "text" or not (is_typed or (part.kind_of(name) == "text" and part.kind == "csv")):
         return present
-    if kind == "number":
-        fits = f"{n} = 0 OR isnan({n}) OR abs({n}) BETWEEN {SMALLEST} AND {LARGEST}"
-        return f"({present} AND NOT coalesce({fits}, FALSE))"
-    # a cast to a date takes long: spare it where a number is
-    return f"CASE WHEN {n} IS NULL THEN {part.unreadable(name, kind)} ELSE {present} END"
+    if kind == "number" and is_typed:
+        n = part.cast(name, kind)
+        return f"NOT (abs({n}) BETWEEN {SMALLEST} AND {LARGEST} OR {n} = 0 OR isnan({n}))"
+    return part.unreadable(name, kind)
 
 
 def refuse(
@@ -190,27 +197,27 @@ def refuse(
     tests = {name: unfit(part, name, kind) for name, kind in kinds.items()}
     keys = [name for name, kind in kinds.items() if kind == "key"]
     by = keys if part.kind == "sql" else ()  # a file has an order
-    rows, bad = with_numbers(part, kinds), " OR ".join(tests.values())
-    place, name = source.first_bad(part, rows.source, bad, tests, on.rows, by)
+    bad = " OR ".join(tests.values())
+    place, name = source.first_bad(part, part.relation, bad, tests, on.rows, by)
     rule = f"must be {FIT[kinds[str(name)]]}"
     advice = ", or be left out of load.features" if name in features else ""
     raise InputError(f"{part.name}: {place}, {rule}{advice} ({plural(total, 'bad value')} in all)")
 
 
-def store(parts: Iterable[Source], kinds: Mapping[str, str], scratch: Path, on: Engine) -> Rows:
-    """Return all rows, each column as what it holds; those that are here as Parquet."""
-    copies: list[Path] = []
-    for part in parts:
+def unite(parts: Iterable[Source], kinds: Mapping[str, str], drawn: bool, on: Engine) -> Rows:
+    """Return all rows, each column as what it holds."""
+    queries = []
+    for index, part in enumerate(parts):
         values = [
             f"{part.value(name, kind)} AS {on.dialect.identifier(name)}"
             for name, kind in kinds.items()
         ]
-        query = Rows(part.relation).select(values)
-        if not isinstance(on, DuckDB):
-            return Rows(f"({query}) AS t")
-        copies.append(scratch / f"{len(copies)}.parquet")
-        on.copy(query, len(kinds), copies[-1], "uncompressed")
-    return Rows(read_parquet(*copies))
+        source = part.relation
+        if drawn:
+            values.append(f"drawn.{PLACE}")
+            source += f" POSITIONAL JOIN places{index} AS drawn"
+        queries.append(Rows(source).select(values))
+    return Rows(f"({' UNION ALL '.join(queries)}) AS t")
 
 
 def check_repeated(keys: Sequence[str], rows: Rows, on: Engine) -> None:

@@ -6,6 +6,7 @@ table grows, is sorted or cut into files (Géron, Hands-On Machine Learning, cha
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from stages.columns.sql import literal
 from stages.project.params import Load
 from stages.tables.relation import Relation, Rows
 
+PLACE = '"\t"'  # of a row in the draw, as SQL; no other column has this name, as theirs print
 SAMPLED = 1000  # test rows that reports may show, in the order of the split
 
 
@@ -24,23 +26,29 @@ class Split(NamedTuple):
     order: str  # of the test rows, as SQL
 
 
-def split(found: Relation, config: Load, here: DuckDB) -> Split:
-    """Split by key where there is one, else at random."""
-    return hash_keys(found, config) if config.keys else draw(found, config, here)
+def split(found: Relation, config: Load) -> Split:
+    """Split by key where there is one, else as `draw` has drawn."""
+    if config.keys:
+        return hash_keys(found, config)
+    place = f"t.{PLACE}"
+    training, test = (found.rows.only(f"{place} {side} {SAMPLED}") for side in (">", "<="))
+    return Split(training, test, place)
 
 
-def draw(found: Relation, config: Load, here: DuckDB) -> Split:
-    """Split at random, as scikit-learn's train_test_split does."""
-    rows = np.arange(found.n_rows, dtype=np.uint32)
+def draw(sizes: Sequence[int], config: Load, here: DuckDB) -> None:
+    """Draw the test rows, as scikit-learn's train_test_split does.
+
+    Tables places0, places1, … say of each file's rows whether and where they stand in the test.
+    """
+    n_rows = sum(sizes)
+    rows = np.arange(n_rows, dtype=np.uint32)
     # not default_rng: the numbers of this one never change, and scikit-learn uses it
     np.random.RandomState(config.seed).shuffle(rows)
-    test = rows[: math.ceil(config.test_size * found.n_rows)]
-    place = np.full(found.n_rows, SAMPLED + 1, dtype=np.uint16)
+    test = rows[: math.ceil(config.test_size * n_rows)]
+    place = np.full(n_rows, SAMPLED + 1, dtype=np.uint16)
     place[test] = np.arange(len(test)).clip(max=SAMPLED)
-    here.connection.register("places", {"place": place})
-    source = f"{found.rows.source} POSITIONAL JOIN places"
-    training, test_rows = (Rows(source, f"places.place {test} {SAMPLED}") for test in (">", "<="))
-    return Split(training, test_rows, "places.place")
+    for index, part in enumerate(np.split(place, np.cumsum(sizes)[:-1])):
+        here.connection.register(f"places{index}", {PLACE.strip('"'): part})
 
 
 def hash_keys(found: Relation, config: Load) -> Split:

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from msgspec import Struct
 from msgspec.structs import replace
+from nanoarrow import ArrayStream
 from numpy.typing import NDArray
 
 from stages.columns import engine
@@ -24,7 +25,6 @@ from stages.tables import spark
 from stages.tables.relation import Engine, Relation, Rows, aggregate, measure, read_parquet
 
 NAMES, ROWS, SAMPLE = "table.json", "rows.parquet", "sample.parquet"
-BLOCK = 2**20  # values of a block of rows
 
 
 class Table(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -61,13 +61,12 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     def blocks(self) -> Iterator[NDArray[np.float64]]:
         """Yield all rows, in blocks of shape (n_rows, n_columns)."""
         path = Path(self.folder, ROWS)
-        source = read_parquet(path, options=", file_row_number = true")
-        step = max(1, BLOCK // len(self.names))
         with engine.connect(str(path)) as on, files.reading(path):
-            for start in range(0, self.n_rows, step):
-                where = f"file_row_number BETWEEN {start} AND {start + step - 1}"
-                query = Rows(source, where).select(self.names)
-                yield np.array([*on.connection.execute(query).fetchnumpy().values()]).T
+            found = on.connection.sql(Rows(read_parquet(path)).select(self.names))
+            with ArrayStream(found) as stream:
+                for batch in stream:
+                    values = (batch.child(j).buffers[1] for j in range(batch.n_children))
+                    yield np.array([np.asarray(each) for each in values]).T
 
     def sample(self) -> tuple[list[tuple[Any, ...]], NDArray[np.float64]]:
         """Return the split's first rows: columns that features come from; features and target."""
@@ -95,7 +94,8 @@ def list_values(schema: Schema, on: Engine) -> list[str]:
 
 def name_columns(schema: Schema) -> list[str]:
     """Return names for Parquet, unlike each other to SQL, which sees no case."""
-    taken, names = {"file_row_number"}, []  # by which `blocks` reads the rows
+    taken: set[str] = set()
+    names = []
     for name in schema.columns:
         while name.lower() in taken:
             name += "'"

@@ -151,6 +151,11 @@ def test_what_is_no_table(run: Run, data: bytes, message: str) -> None:
     assert [path.name for path in Path().iterdir()] == ["table"]
 
 
+@posix
+def test_an_endless_device_is_refused(run: Run) -> None:
+    refused(run("/dev/zero"), "/dev/zero is a device, must be a file or a pipe")
+
+
 def test_files_that_cannot_be_used(run: Run) -> None:
     Path("table").write_bytes(TABLE)
     Path("folder.csv").mkdir()

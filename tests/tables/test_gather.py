@@ -106,6 +106,26 @@ def test_a_column_is_boolean_if_all_of_its_values_are(values: list[str], kind: s
     assert read(missing="mean").schema.kinds == {"x": kind}
 
 
+@pytest.mark.parametrize("cut", [None, 1500])
+def test_a_text_keeps_how_it_is_written_where_files_begin_with_numbers(cut: int | None) -> None:
+    codes = ["007", "7", "1e1", "10"] * 400 + ["x"] * 1700
+    rows = [[code, i] for i, code in enumerate(codes)]
+    write_csv(rows[:cut], ["code", "price"], "a.csv")
+    write_csv(rows[cut or len(rows) :], ["code", "price"], "b.csv")
+    assert read("data/raw/*.csv").columns["code"].tolist() == codes
+
+
+def test_more_columns_than_a_model_can_have_are_refused_in_one_line() -> None:
+    names = [f"x{j}" for j in range(3000)]
+    write_csv([[i * j % 7 for j in range(3001)] for i in range(50)], [*names, "price"])
+    with pytest.raises(InputError, match="3,000 columns to predict from, at most 1,000 are"):
+        read()
+    assert read(features=names[-2:]).schema.features == ("x2998", "x2999")
+    write_csv([[f"a{i}", f"b{i}", i] for i in range(800)], ["a", "b", "price"])
+    with pytest.raises(InputError, match=r"would become 1,598 features, a 799, b 799, and at most"):
+        read(levels=800)
+
+
 @pytest.mark.parametrize(
     "value",
     [
@@ -176,9 +196,9 @@ NUMBER = "must be a finite number, 0 or 1e-100 to 1e+100 in size"
             {},
             "3 of 4 rows have a gap, a in 1, b in 2, price in 1; load.missing: drop leaves these",
         ),
-        ("a,price\n1,2\n-inf,3\n", {}, f"a is '-inf', {NUMBER}"),
-        ("a,price\n1,2\n1e101,3\n", {}, f"a is '1e101', {NUMBER}"),
-        ("a,price\n1,2\n1e-101,3\n", {}, f"a is '1e-101', {NUMBER}"),
+        ("a,price\n1,2\n-inf,3\n", {}, f"a is -inf, {NUMBER}"),
+        ("a,price\n1,2\n1e101,3\n", {}, f"a is 1e+101, {NUMBER}"),
+        ("a,price\n1,2\n1e-101,3\n", {}, f"a is 1e-101, {NUMBER}"),
         # 12 is a text in a column of texts
         ("b,price\n12,1\nx,2\ny,?\n", {}, f"row 3 below the header: price is '?', {NUMBER} (1 bad"),
         # a column's name is no name of DuckDB's for something else

@@ -53,13 +53,8 @@ def test_a_table_comes_back_as_it_was_written(folder: Path) -> None:
     }
 
 
-@pytest.mark.parametrize("rows", [100, 2048, 4999, 5001])
-def test_blocks_are_all_rows_in_their_order(
-    rows: int, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(table, "BLOCK", rows * VALUES.shape[1])
+def test_blocks_are_all_rows_in_their_order(folder: Path) -> None:
     blocks = [*table.read(folder).blocks()]
-    assert {len(block) for block in blocks[:-1]} <= {rows}
     assert (np.vstack(blocks) == VALUES).all()
 
 
