@@ -64,8 +64,14 @@ def write_parquet(query: str, name: str = "t.parquet") -> None:
 
 def write_parameters(folder: Path = Path(), **load: Any) -> None:
     """Write parameters that do not depend on the checkout's; `load` are some of that section."""
-    section = {"dataset": "data/raw/t.csv", "target": None, "features": None, "unit": None}
-    section |= {"key": None, "missing": "fail", "levels": 50, "test_size": 0.2, "seed": 42} | load
+    section: dict[str, Any] = {
+        "dataset": "data/raw/t.csv",
+        "target": None,
+        "features": None,
+        "unit": None,
+    }
+    section |= {"key": None, "missing": "fail", "levels": 50, "test_size": 0.2, "seed": 42}
+    section |= {"na": [], "dates": None, "categories": []} | load
     parameters = {
         "load": section,
         "quantize": {"bits": 8, "rounding": "optimal"},

@@ -20,6 +20,9 @@ load:
   unit: points
   key: null
   missing: fail
+  na: [NA] # gaps
+  dates: null
+  categories: []
   levels: 20
   test_size: 0.25 # held out
   seed: 7
@@ -56,6 +59,9 @@ def test_the_parameters_are_those_of_the_table_and_load_takes_them() -> None:
         unit=None,
         key=None,
         missing="mean",
+        na=["NA"],
+        dates=None,
+        categories=[],
         levels=20,
         test_size=0.25,
         seed=7,

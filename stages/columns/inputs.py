@@ -15,6 +15,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from stages.columns.readings import READINGS
 from stages.columns.sql import DUCKDB, Dialect, double
 from stages.project.text import join
 
@@ -42,11 +43,15 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     level: str | None = None  # of a text: the input is 1 where the column has it
     missing: bool = False  # the input is 1 where the column is empty
     fill: float | None = None  # the input where it is empty; without one, there is no prediction
+    reading: str | None = None  # one of READINGS, how CSV writes it, if not plainly
 
     def __post_init__(self) -> None:
         is_level = self.kind == "text" and not self.missing
         wrong_level = self.level == "" or (self.level is not None) != is_level
-        if self.kind not in KINDS or wrong_level or not isfinite(self.fill or 0):
+        is_read = self.reading is None or (
+            self.reading in READINGS and READINGS[self.reading].kind == self.kind
+        )
+        if self.kind not in KINDS or wrong_level or not is_read or not isfinite(self.fill or 0):
             raise ValueError(f"{self.name} is no input of a {self.kind}")
 
     @property
@@ -94,7 +99,7 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         return f"{moment:%Y-%m-%d}" if value == int(value) else f"{moment:%Y-%m-%d %H:%M:%S}"
 
 
-class Schema(Struct, frozen=True, forbid_unknown_fields=True):
+class Schema(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """What a table is called, and what its columns are."""
 
     dataset: str
@@ -103,6 +108,7 @@ class Schema(Struct, frozen=True, forbid_unknown_fields=True):
     missing: str  # fail, drop or mean: what is done about gaps
     levels: Mapping[str, tuple[str, ...]]  # of texts in the training rows, the baseline first
     inputs: tuple[Input, ...]  # the features
+    na: tuple[str, ...] = ()  # texts of CSV that mark a gap
 
     def __post_init__(self) -> None:
         if not self.inputs:
@@ -127,6 +133,11 @@ class Schema(Struct, frozen=True, forbid_unknown_fields=True):
     def kinds(self) -> Mapping[str, str]:
         """The columns that the inputs come from, and what they hold."""
         return {each.column: each.kind for each in self.inputs}
+
+    @property
+    def readings(self) -> Mapping[str, str | None]:
+        """How CSV writes the columns that the inputs come from."""
+        return {each.column: each.reading for each in self.inputs}
 
     def of(self, features: Sequence[int]) -> "Schema":
         """Return the schema with some of its inputs only."""

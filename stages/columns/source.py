@@ -6,24 +6,24 @@ import io
 import re
 import zlib
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from stages.columns.engine import DuckDB, cell
 from stages.columns.inputs import MUST_BE
-from stages.columns.sql import DUCKDB, Dialect, literal
-from stages.project import cli
+from stages.columns.readings import PLAIN, READINGS
+from stages.columns.sql import DUCKDB, Dialect, double, literal, literals
 from stages.project.cli import InputError
 from stages.project.text import join, label
 
 HEAD = 1 << 20  # bytes in which the header must end
 REJECTS = 100_000  # errors of malformed lines that are counted; DuckDB stores them in memory
 DELIMITERS = ",;\t|"
-FRACTION = re.compile(r"[+-]?\d+([.,])\d+")
 # what a column holds by its type in DuckDB or Spark; text can hold anything
 TYPES = {
     "number": re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\([\d,]+\)"),
@@ -31,7 +31,7 @@ TYPES = {
     "date": re.compile(r"DATE|TIMESTAMP[\w ]*"),
     "text": re.compile(r"(VAR)?CHAR(\(\d+\))?|STRING|UUID|ENUM\(.*\)"),
 }
-# how a column is read: one of its kind, and text. NULL is what cannot be read
+# how a column of its kind is read; NULL is what cannot be
 FROM_TYPE = {
     "number": "CAST({0} AS DOUBLE)",
     "boolean": "{0}",
@@ -39,14 +39,6 @@ FROM_TYPE = {
     "date": "CASE WHEN year(TRY_CAST({0} AS {moment})) BETWEEN 1 AND 9999"
     " THEN TRY_CAST({0} AS {moment}) END",
 }
-FROM_TEXT = {
-    # DuckDB reads more as numbers, +-1 and 1_000, and more forms of dates than others do
-    "number": "CASE WHEN NOT (contains({0}, '+-') OR contains({0}, '_'))"
-    " THEN TRY_CAST({0} AS DOUBLE) END",
-    "boolean": "CASE lower({0}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END",
-    "date": "CASE WHEN {0}[5] = '-' THEN TRY_CAST({0} AS TIMESTAMPTZ) END",
-}
-DECIMAL_COMMA = "CASE WHEN NOT contains({0}, '.') THEN replace({0}, ',', '.') END"
 Kinds = Mapping[str, str | None]  # of columns that a table must have; None is any
 
 
@@ -59,13 +51,19 @@ class Source:
     rows: str  # what stands behind FROM
     columns: Sequence[str]  # the names in the header
     types: Sequence[str]  # the SQL types to read them as
-    decimal: str = "."  # in the fractions of CSV
     dialect: Dialect = DUCKDB
+    # of CSV alone: how texts are read, by column, where that is not plain; and what marks a gap
+    readings: Mapping[str, str | None] = field(default_factory=dict)
+    na: Sequence[str] = ()
 
     @property
     def relation(self) -> str:
         """The rows in SQL, with columns called c0, c1, and so on."""
         return f"{self.rows} AS t({', '.join(f'c{j}' for j in range(len(self.columns)))})"
+
+    def read_as(self, readings: Mapping[str, str | None], na: Sequence[str]) -> "Source":
+        """Return the table with its texts read in these ways, if it is CSV."""
+        return replace(self, readings=readings, na=na) if self.kind == "csv" else self
 
     def column(self, name: str) -> str:
         """Return what SQL calls a column."""
@@ -79,35 +77,47 @@ class Source:
         sort = self.type_of(name)
         return next((kind for kind, types in TYPES.items() if types.fullmatch(sort)), None)
 
+    def text(self, name: str) -> str:
+        """Return a column in SQL as it is written, NULL if it is empty."""
+        return f"nullif(CAST({self.column(name)} AS STRING), '')"
+
     def cast(self, name: str, kind: str) -> str:
         """Return a column in SQL as a number, boolean, moment or text; NULL if it is none."""
         c, holds = self.column(name), self.kind_of(name)
-        text = f"CAST({c} AS STRING)"
         if kind == "text":
-            return f"nullif({text}, '')"
+            x = self.text(name)
+            return f"CASE WHEN {x} NOT IN {literals(*self.na)} THEN {x} END" if self.na else x
         if holds == kind:
             return FROM_TYPE[kind].format(c, moment=self.dialect.moment)
         if holds != "text":
             return "CAST(NULL AS DOUBLE)"
-        if kind == "number" and self.decimal == ",":
-            text = DECIMAL_COMMA.format(text)
-        return FROM_TEXT[kind].format(text)
+        return READINGS[self.readings.get(name) or PLAIN[kind]].sql(c)
 
     def value(self, name: str, kind: str) -> str:
-        """Return what `cast` does, and NULL also for the number NaN, which is a gap."""
+        """Return what `cast` does, and NULL also for a number that marks a gap, as NaN does."""
         x = self.cast(name, kind)
-        return f"CASE WHEN NOT isnan({x}) THEN {x} END" if kind == "number" else x
+        if kind != "number":
+            return x
+        gaps = [f"isnan({x})", *(f"{x} = {double(number)}" for number in numbers_of(self.na))]
+        return f"CASE WHEN NOT ({' OR '.join(gaps)}) THEN {x} END"
 
     def present(self, name: str) -> str:
         """Return the test that a value is there."""
-        c = self.column(name)
-        if self.kind_of(name) == "text":
-            return f"coalesce(CAST({c} AS STRING), '') <> ''"
-        return f"{c} IS NOT NULL"
+        is_text = self.kind_of(name) == "text"
+        return f"{self.cast(name, 'text') if is_text else self.column(name)} IS NOT NULL"
 
     def unreadable(self, name: str, kind: str) -> str:
         """Return the test that a value is there, but not of its kind."""
-        return f"({self.present(name)} AND {self.cast(name, kind)} IS NULL)"
+        return f"CASE WHEN {self.cast(name, kind)} IS NULL THEN {self.present(name)} ELSE FALSE END"
+
+
+def numbers_of(texts: Iterable[str]) -> list[float]:
+    """Return the finite numbers among texts."""
+    numbers = []
+    for text in texts:
+        with suppress(ValueError):
+            numbers.append(float(text))
+    return [number for number in numbers if isfinite(number)]
 
 
 def detect(path: Path, name: str, kinds: Kinds, on: DuckDB, skip: bool = False) -> Source:
@@ -135,9 +145,7 @@ def detect(path: Path, name: str, kinds: Kinds, on: DuckDB, skip: bool = False) 
             f" compression = '{compression}'"
             + (f", store_rejects = true, rejects_limit = {REJECTS})" if skip else ")")
         )
-        found = Source(name, "csv", rows, columns, types, _detect_decimal(head, delimiter))
-        if found.decimal == ",":
-            cli.say(f"{name}: read with decimal commas")
+        found = Source(name, "csv", rows, columns, types)
     check(found, kinds)
     return found
 
@@ -226,12 +234,3 @@ def _read_header(head: bytes, name: str, wanted: Collection[str]) -> tuple[str, 
     if "\N{REPLACEMENT CHARACTER}" in "".join(headers[delimiter]):
         raise InputError(f"{name}: its header is not UTF-8")
     return delimiter, headers[delimiter]
-
-
-def _detect_decimal(head: bytes, delimiter: str) -> str:
-    """Return how CSV writes fractions: as most of those that it begins with."""
-    if delimiter == ",":
-        return "."
-    cells = (FRACTION.fullmatch(cell) for row in _read_records(head, delimiter) for cell in row)
-    found = Counter(cell[1] for cell in cells if cell)
-    return max(".,", key=lambda point: found[point])

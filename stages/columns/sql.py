@@ -16,6 +16,11 @@ def literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
+def literals(*texts: str) -> str:
+    """Return a list of strings, as IN has it."""
+    return f"({', '.join(map(literal, texts))})"
+
+
 def double(value: float) -> str:
     """Write a float so that it comes back bit by bit, and as a double.
 

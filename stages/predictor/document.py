@@ -10,7 +10,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 from msgspec.structs import asdict
 
 from stages.columns.inputs import Input, Schema
@@ -51,17 +51,19 @@ class Predictor(
     frozen=True,
     kw_only=True,
     forbid_unknown_fields=True,
+    omit_defaults=True,
     tag_field="format",
     tag="regression predictor",
 ):
     """A quantized linear model: ``intercept + Σ multiplier · (feature / 2^exponent)``."""
 
-    version: Version = VERSION
+    version: Version = field(default_factory=lambda: VERSION)  # unlike other defaults, is written
     dataset: str
     target: str
     unit: str  # of the target
     missing: Missing  # what is done about gaps
     levels: Mapping[str, tuple[str, ...]]  # of each column of text, the baseline first
+    na: tuple[str, ...] = ()  # texts of CSV that mark a gap
     bits: Annotated[int, Meta(ge=1, le=16)]  # of a code
     intercept: Intercept
     features: tuple[Feature, ...]  # in the order in which a prediction adds them up
@@ -100,7 +102,7 @@ class Predictor(
     def schema(self) -> Schema:
         """What the table is called, and what its columns are."""
         head = self.dataset, self.target, self.unit, self.missing, self.levels
-        return Schema(*head, self.features)
+        return Schema(*head, self.features, self.na)
 
     @property
     def multipliers(self) -> tuple[int, ...]:

@@ -25,6 +25,9 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
     unit: Text | None
     key: Text | Columns | None
     missing: Literal["fail", "drop", "mean"]
+    na: list[str | int | float]
+    dates: Literal["day_first", "month_first"] | None
+    categories: list[Text]
     levels: Annotated[int, Meta(ge=1, le=1000)]
     test_size: Annotated[float, Meta(gt=0, lt=1)]
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)]
@@ -33,6 +36,11 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
         for text in (self.dataset, self.unit or ""):
             if not text.isprintable():
                 raise ValueError(f"{show(text)} does not print")
+
+    @property
+    def markers(self) -> Sequence[str]:
+        """What marks a gap in CSV."""
+        return [*map(str, self.na)]
 
     @property
     def keys(self) -> Sequence[str]:

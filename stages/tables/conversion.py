@@ -1,12 +1,12 @@
 """Files of CSV as Parquet: a column as numbers where all of its values are, else as texts."""
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 from stages.columns.engine import DuckDB
 from stages.columns.source import Source
-from stages.columns.sql import literal
+from stages.columns.sql import literal, literals
 from stages.tables.relation import Rows, aggregate, read_parquet
 
 FIRST = 1000  # rows, by which columns of texts are guessed
@@ -18,34 +18,41 @@ def convert(
     texts: Collection[str],
     folder: Path,
     on: DuckDB,
-) -> list[Source]:
+) -> tuple[list[Source], Mapping[str, Mapping[str, int]]]:
     """Return columns of CSV from Parquet in `folder`; those in `texts` stay texts.
 
-    Files are read once, and once more if a column that began with numbers has other values, to
-    keep how its numbers are written.
+    Return also for each column how often which marker of a gap is in it. Files are read once, and
+    once more if a column that began with numbers has other values, to keep how its numbers are
+    written.
     """
     copies = [folder / f"{index}.parquet" for index in range(len(parts))]
+    written, markers = Rows(read_parquet(*copies)), literals("", *parts[0].na)
     as_text = {*texts} | _guess_texts(parts[0], columns, on)
     while True:
         numbers = [name for name in columns if name not in as_text]
         for part, copy in zip(parts, copies, strict=True):
             query = Rows(part.relation).select(_list_values(part, columns, numbers))
             on.copy(query, len(columns), copy, "uncompressed")
+        cells = {name: f"c{j}" for j, name in enumerate(columns)}
+        for place, name in enumerate(numbers, 1):
+            cells[name] = f"CASE WHEN {cells[name]} IS NULL THEN others[{place}] END"
         others = [
-            f"count(CASE WHEN c{columns.index(name)} IS NULL THEN others[{place}] END)"
-            for place, name in enumerate(numbers, 1)
+            f"count({cells[name]}) FILTER ({cells[name]} NOT IN {markers})" for name in numbers
         ]
-        _, counts = aggregate(others, Rows(read_parquet(*copies)), on)
+        _, counts = aggregate(others, written, on)
         if not any(counts):
             break
         as_text |= {name for name, count in zip(numbers, counts, strict=True) if count}
+    gaps = [f"histogram({x}) FILTER ({x} IN {markers})" for x in cells.values()]
+    _, found = aggregate(gaps, written, on)
     types = ["VARCHAR" if name in as_text else "DOUBLE" for name in columns]
-    return [
+    converted = [
         dataclasses.replace(
             part, rows=f"read_parquet({literal(str(copy))})", columns=columns, types=types
         )
         for part, copy in zip(parts, copies, strict=True)
     ]
+    return converted, {name: each for name, each in zip(columns, found, strict=True) if each}
 
 
 def _guess_texts(part: Source, columns: Sequence[str], on: DuckDB) -> set[str]:
@@ -58,10 +65,12 @@ def _guess_texts(part: Source, columns: Sequence[str], on: DuckDB) -> set[str]:
 
 def _list_values(part: Source, columns: Sequence[str], numbers: Sequence[str]) -> list[str]:
     """Return c0, c1, … as SQL; where one of `numbers` is none, `others` has all of their texts."""
-    casts = {name: part.cast(name, "number" if name in numbers else "text") for name in columns}
+    casts = {
+        name: part.cast(name, "number") if name in numbers else part.text(name) for name in columns
+    }
     values = [f"{cast} AS c{j}" for j, cast in enumerate(casts.values())]
     if numbers:
         is_odd = " OR ".join(f"{casts[name]} IS NULL" for name in numbers)
-        texts = ", ".join(part.cast(name, "text") for name in numbers)
+        texts = ", ".join(map(part.text, numbers))
         values.append(f"CASE WHEN {is_odd} THEN [{texts}] END AS others")
     return values

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from stages.columns.inputs import MOST, Input, Schema
+from stages.columns.readings import PLAIN
 from stages.columns.sql import double
 from stages.project.cli import InputError
 from stages.project.files import SAMPLE_COLUMNS
@@ -56,9 +57,9 @@ def encode(found: Relation, training: Rows, config: Load) -> Encoding:
 
     fills = _find_fills(kinds, training, found) if config.missing == "mean" and kinds else {}
     inputs: list[Input] = []
-    for name, kind in kinds.items():
+    for name in kinds:
         empty, fill = fills.get(name, (0.0, None))
-        made = [*make_inputs(name, kind, levels.get(name, ()), empty, fill)]
+        made = [*make_inputs(name, found, levels.get(name, ()), empty, fill)]
         inputs += made
         if not made:
             left_out[name] = EMPTY if empty == 1 else SAME
@@ -71,18 +72,22 @@ def encode(found: Relation, training: Rows, config: Load) -> Encoding:
         )
     used = {each.column: levels[each.column] for each in inputs if each.kind == "text"}
     head = found.dataset, found.target, found.unit, config.missing
-    return Encoding(Schema(*head, used, tuple(inputs)), left_out, gaps, gap_rows, kept, dropped)
+    return Encoding(
+        Schema(*head, used, tuple(inputs), found.na), left_out, gaps, gap_rows, kept, dropped
+    )
 
 
 def make_inputs(
-    name: str, kind: str, levels: Sequence[str], empty: float, fill: float | None
+    name: str, found: Relation, levels: Sequence[str], empty: float, fill: float | None
 ) -> Iterator[Input]:
     """Yield the inputs that a column becomes, `empty` being the share of rows without a value."""
+    kind, reading = found.kinds[name], found.readings.get(name)
+    reading = None if reading in PLAIN.values() else reading
     if empty < 1:
         for level in levels[1:] if kind == "text" else [None]:
-            yield Input(name, kind, level, fill=fill)
+            yield Input(name, kind, level, fill=fill, reading=reading)
         if empty >= WORTH_AN_INPUT:
-            yield Input(name, kind, missing=True)
+            yield Input(name, kind, missing=True, reading=reading)
 
 
 def _check_names(

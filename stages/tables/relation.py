@@ -1,7 +1,7 @@
 """A data set as SQL sees it: typed columns, rows, and the engine that has them."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +43,8 @@ class Relation:
     kinds: Mapping[str, str]  # of the columns to predict from, as `inputs` has them
     left_out: Mapping[str, str]  # columns that cannot be inputs, and why
     n_rows: int
+    readings: Mapping[str, str | None] = field(default_factory=dict)  # of texts of CSV
+    na: tuple[str, ...] = ()  # texts of CSV that mark a gap
 
     def column(self, name: str) -> str:
         """Return a column as SQL."""

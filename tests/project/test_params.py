@@ -7,7 +7,7 @@ from stages.project.cli import InputError
 
 VALID = """\
 load: {dataset: diabetes, target: null, features: null, unit: null, key: null, missing: fail,
-  levels: 50, test_size: 0.25, seed: 0}
+  na: [-999], dates: null, categories: [], levels: 50, test_size: 0.25, seed: 0}
 quantize: {bits: 1, rounding: nearest}
 evaluate: {samples: 5}
 gate: {min_r2: -1, max_r2_drop: 0}
@@ -22,7 +22,7 @@ def read(text: str, folder: Path) -> params.Params:
 
 def test_values_are_typed(tmp_path: Path) -> None:
     assert read(VALID, tmp_path) == params.Params(
-        params.Load("diabetes", None, None, None, None, "fail", 50, 0.25, 0),
+        params.Load("diabetes", None, None, None, None, "fail", [-999], None, [], 50, 0.25, 0),
         params.Quantize(1, "nearest"),
         params.Evaluate(5),
         params.Gate(-1, 0),

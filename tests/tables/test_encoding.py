@@ -28,7 +28,8 @@ def encode(
 ) -> Encoding:
     """Encode columns, the target y among them, of which the first rows are for training."""
     settings: dict[str, Any] = {"missing": "fail", "levels": 50, "features": None}
-    config = Load("toy", "y", unit=None, key=None, test_size=0.2, seed=0, **settings | set_)
+    settings |= {"unit": None, "key": None, "na": [], "dates": None, "categories": []}
+    config = Load("toy", "y", test_size=0.2, seed=0, **settings | set_)
     n_rows = len(next(iter(columns.values())))
     columns = {"n": range(n_rows), "y": range(n_rows), **columns}
     with duckdb.connect() as connection:

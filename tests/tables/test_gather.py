@@ -186,8 +186,9 @@ NUMBER = "must be a finite number, 0 or 1e-100 to 1e+100 in size"
         (
             "a,b,price\n1,1,2\nn/a,1,3\n,2,4\n8,?,x\n5,6,7\n",
             {},
-            f"row 2 below the header: a is 'n/a', {NUMBER}, or be left out of load.features"
-            " (3 bad values in all)",
+            f"row 2 below the header: a is 'n/a', {NUMBER} (1 bad value in all); list gaps in"
+            " load.na, or a column of texts in load.categories, or leave the column out of"
+            f" load.features. data/raw/t.csv: row 4 below the header: b is '?', {NUMBER} (1 bad",
         ),
         ("a,price\n1,x\n", {}, f"row 1 below the header: price is 'x', {NUMBER} (1 bad value in"),
         ("a,price\n1,2\nnan,3\n", {}, "1 of 2 rows have a gap, a in 1"),
@@ -202,7 +203,7 @@ NUMBER = "must be a finite number, 0 or 1e-100 to 1e+100 in size"
         # 12 is a text in a column of texts
         ("b,price\n12,1\nx,2\ny,?\n", {}, f"row 3 below the header: price is '?', {NUMBER} (1 bad"),
         # a column's name is no name of DuckDB's for something else
-        ("rowid,b,price\n3,5,2\n0,q,4\n", {}, f"row 2 below the header: b is 'q', {NUMBER}"),
+        ("rowid,b,price\n3,5,2\n0,q,4\n3,7,2\n", {}, f"row 2 below the header: b is 'q', {NUMBER}"),
         ("a,price\n", {}, "has no rows"),
         ('"a\nb",price\n1,2\n', {}, "'a\\nb' cannot be the name of a column"),
         ('{"price": 1, "a": 2}\n', {}, "column price missing"),
