@@ -29,12 +29,13 @@ class Reading(NamedTuple):
         return self.template.replace("{}", text)
 
 
-def _number(decimal: str, group: str, behind: str) -> Reading:
+def _number(decimal: str, group: str, unit: str = "") -> Reading:
     """Read numbers as people format them: digits in groups, money, brackets for a minus."""
     sign, space = f"([-+{MINUS}]?)", f"[{GROUPING}]?"
+    before, behind = ("", unit) if unit else (f"{CURRENCY}?", f"{CURRENCY}?")
     whole = rf"[1-9]\d{{0,2}}(?:[{group}{GROUPING}]\d{{3}})+|\d+"
-    digits = rf"((?:{whole})(?:[{decimal}]\d*)?|[{decimal}]\d+)"
-    pattern = literal(f"{sign}{space}{CURRENCY}?{space}{sign}{digits}{space}{behind}")
+    digits = rf"((?:(?:{whole})(?:[{decimal}]\d*)?|[{decimal}]\d+)(?:[eE][-+]?\d+)?)"
+    pattern = literal(f"{sign}{space}{before}{space}{sign}{digits}{space}{behind}")
     text = "CASE WHEN {} LIKE '(%)' THEN '-' || {}[2:-2] ELSE {} END"
     found = rf"regexp_replace({text}, {pattern}, '\1\2\3')"
     plain = f"translate({found}, {literal(MINUS + decimal + group + GROUPING)}, '-.')"
@@ -71,8 +72,8 @@ READINGS = {
         "CASE WHEN {}[5] IN ('-', '/', '.')"
         " THEN TRY_CAST(translate({}[:10], './', '--') || {}[11:] AS TIMESTAMPTZ) END",
     ),
-    "1,234.5": _number(".", ",", f"{CURRENCY}?"),
-    "1.234,5": _number(",", ".", f"{CURRENCY}?"),
+    "1,234.5": _number(".", ","),
+    "1.234,5": _number(",", "."),
     "1,234.5 %": _number(".", ",", "%"),
     "1.234,5 %": _number(",", ".", "%"),
     "31.12.2020": _date("%d-%m"),

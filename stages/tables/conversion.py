@@ -10,6 +10,7 @@ from stages.columns.sql import literal, literals
 from stages.tables.relation import Rows, aggregate, read_parquet
 
 FIRST = 1000  # rows, by which columns of texts are guessed
+TYPES = {"number": "DOUBLE", "boolean": "BOOLEAN", "date": "TIMESTAMP WITH TIME ZONE"}
 
 
 def convert(
@@ -53,6 +54,25 @@ def convert(
         for part, copy in zip(parts, copies, strict=True)
     ]
     return converted, {name: each for name, each in zip(columns, found, strict=True) if each}
+
+
+def store(
+    parts: Sequence[Source], kinds: Mapping[str, str], folder: Path, on: DuckDB
+) -> list[Source]:
+    """Return columns as what they hold, read once for all that follows."""
+    stored = []
+    for index, part in enumerate(parts):
+        kept = {name: kinds.get(name, "text") for name in part.columns}
+        values = [
+            f"{part.value(name, kind)} AS c{j}" for j, (name, kind) in enumerate(kept.items())
+        ]
+        copy = folder / f"values{index}.parquet"
+        on.copy(Rows(part.relation).select(values), len(values), copy, "uncompressed")
+        types = [TYPES.get(kind, "VARCHAR") for kind in kept.values()]
+        stored.append(
+            dataclasses.replace(part, rows=f"read_parquet({literal(str(copy))})", types=types)
+        )
+    return stored
 
 
 def _guess_texts(part: Source, columns: Sequence[str], on: DuckDB) -> set[str]:

@@ -16,7 +16,7 @@ from stages.project import cli
 from stages.project.cli import plural
 from stages.project.params import Load
 from stages.project.text import label, show
-from stages.tables.conversion import convert
+from stages.tables.conversion import FIRST, convert, store
 from stages.tables.relation import Engine, Rows, aggregate
 
 SMALLEST, LARGEST = 1e-100, 1e100  # sizes of a value, so that products are numbers too
@@ -108,17 +108,33 @@ def tell_columns(
     for key in (key for key in config.keys if counts[key, "key"]):
         found[key] = Column(problem=show_mistakes(key, "key", parts, counts, config, on))
     readings = {name: column.reading for name, column in found.items()}
-    return [part.read_as(readings, part.na) for part in parts], sizes, found
+    parts = [part.read_as(readings, part.na) for part in parts]
+    if isinstance(on, DuckDB) and any(readings.values()):
+        parts = store(parts, {name: column.kind for name, column in found.items()}, scratch, on)
+    return parts, sizes, found
 
 
 def survey(
     part: Source, names: Sequence[str], keys: Sequence[str], on: Engine
 ) -> tuple[int, Counts]:
-    """Count the rows, and the values that meet the tests of their columns."""
+    """Count the rows, and the values that meet the tests of their columns.
+
+    A reading that none of the first values of a column fits is not tried on the others.
+    """
     tests = {(name, test): sql for name in names for test, sql in list_tests(part, name)}
     tests |= {(key, "key"): unfit_key(part, key) for key in keys}
+    if part.kind == "csv":
+        first = count(tests, Rows(f"(SELECT * FROM {part.relation} LIMIT {FIRST}) AS t"), on)[1]
+        for name, test in [*tests]:
+            if test in READINGS and first[name, test] == first[name, "value"] > 0:
+                tests[name, test] = tests[name, "value"]
+    return count(tests, Rows(part.relation), on)
+
+
+def count(tests: Mapping[tuple[str, str], str], rows: Rows, on: Engine) -> tuple[int, Counts]:
+    """Count the rows, and those that meet each test."""
     filters = [f"count(*) FILTER (WHERE {sql})" for sql in tests.values()]
-    n_rows, counts = aggregate(filters, Rows(part.relation), on)
+    n_rows, counts = aggregate(filters, rows, on)
     return n_rows, Counter(dict(zip(tests, counts, strict=True)))
 
 
