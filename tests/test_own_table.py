@@ -1,9 +1,12 @@
 """Tables of one's own in the whole pipeline."""
 
+import json
 import subprocess
 import sys
 import warnings
+from datetime import date, timedelta
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import numpy as np
@@ -12,7 +15,7 @@ from sklearn.model_selection import train_test_split
 
 from stages import load, train
 from stages.project.cli import InputError
-from stages.project.files import SUMS, TEST, TRAIN
+from stages.project.files import PREDICTOR, SUMS, TEST, TRAIN
 from stages.tables import gather, table
 from tests.conftest import run_stages, write_csv
 
@@ -169,3 +172,55 @@ def test_rows_without_a_target_are_dropped_and_other_gaps_filled(
     assert f"dropped {dropped} rows with a gap" in capsys.readouterr().err
     filled = ("x", "x is missing") if missing == "mean" else ("x",)
     assert table.read(TRAIN).schema.features == filled
+
+
+def houses(n: int = 300) -> tuple[list[Any], list[Any]]:
+    """Make houses as a clean table has them, and as somebody sends them."""
+    rng = np.random.default_rng(5)
+    clean, messy = [], []
+    for i in range(n):
+        area, rate = int(rng.integers(400, 4000)), round(float(rng.uniform(0.5, 3)), 1)
+        sold = date(2018, 1, 1) + timedelta(days=int(rng.integers(0, 900)))
+        price = round(150 * area - 9000 * rate + 20 * (sold - date(2018, 1, 1)).days + 99.5, 2)
+        gap = i % 50 == 3
+        clean.append(["" if gap else area, rate, sold.isoformat(), price])
+        written = f"{sold.month}/{sold.day}/{sold.year}"
+        messy.append(["NA" if gap else f"{area:,}", f"{rate}%", written, f"${price:,.2f}"])
+    return clean, messy
+
+
+HOUSES = ["area", "tax", "sold", "price"]
+
+
+@pytest.mark.parametrize("missing", ["mean", "drop"])
+@pytest.mark.slow
+def test_a_table_as_it_was_sent_gives_the_model_of_the_clean_one(missing: str) -> None:
+    clean, messy = houses()
+    predictors, predicted = [], []
+    for rows in (clean, messy):
+        write_csv(rows, HOUSES)
+        run_stages(target="price", missing=missing, na=["NA"])
+        predictors.append(json.loads(PREDICTOR.read_text()))
+        predicted.append(Path("reports/predictions.csv").read_bytes())
+    assert predicted[0] == predicted[1]
+    features = predictors[1]["features"]
+    readings = {each["column"]: each.pop("reading") for each in features if "reading" in each}
+    assert readings == {"area": "1,234.5", "tax": "1,234.5 %", "sold": "12/31/2020"}
+    assert predictors[1].pop("na") == predictors[0].pop("na") == ["NA"]
+    assert predictors[0] == predictors[1]
+
+
+@pytest.mark.slow
+def test_the_next_file_is_read_as_the_first_one_was_whatever_it_looks_like() -> None:
+    _, messy = houses()
+    write_csv(messy, HOUSES)
+    run_stages(target="price", missing="mean", na=["NA"])
+    expected = predict("data/raw/t.csv", "--only")
+    plain = [[area.replace(",", "").replace("NA", ""), *others] for area, *others in messy]
+    write_csv(plain, HOUSES)
+    assert predict("data/raw/t.csv", "--only") == expected
+    write_csv([["1,479", "1.8%", "2018-11-30", 0]], HOUSES)
+    command = [sys.executable, "-m", "stages.predict", "data/raw/t.csv"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "row 1 below the header: sold is '2018-11-30', must be a date" in done.stderr

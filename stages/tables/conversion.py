@@ -34,26 +34,30 @@ def convert(
         for part, copy in zip(parts, copies, strict=True):
             query = Rows(part.relation).select(_list_values(part, columns, numbers))
             on.copy(query, len(columns), copy, "uncompressed")
-        cells = {name: f"c{j}" for j, name in enumerate(columns)}
-        for place, name in enumerate(numbers, 1):
-            cells[name] = f"CASE WHEN {cells[name]} IS NULL THEN others[{place}] END"
-        others = [
-            f"count({cells[name]}) FILTER ({cells[name]} NOT IN {markers})" for name in numbers
-        ]
-        _, counts = aggregate(others, written, on)
+        cells = {name: f"c{columns.index(name)}" for name in columns if name in as_text}
+        _, (n_others,) = aggregate(["count(others)"], written, on)
+        for place, name in enumerate(numbers if n_others else (), 1):
+            cells[name] = f"CASE WHEN c{columns.index(name)} IS NULL THEN others[{place}] END"
+        others = {name: x for name, x in cells.items() if name in numbers}
+        counted = [f"count({x}) FILTER ({x} NOT IN {markers})" for x in others.values()]
+        _, counts = aggregate(counted, written, on)
         if not any(counts):
             break
-        as_text |= {name for name, count in zip(numbers, counts, strict=True) if count}
-    gaps = [f"histogram({x}) FILTER ({x} IN {markers})" for x in cells.values()]
-    _, found = aggregate(gaps, written, on)
+        as_text |= {name for name, count in zip(others, counts, strict=True) if count}
+    _, found = aggregate(
+        [f"histogram({x}) FILTER ({x} IN {markers})" for x in cells.values()], written, on
+    )
     types = ["VARCHAR" if name in as_text else "DOUBLE" for name in columns]
     converted = [
-        dataclasses.replace(
-            part, rows=f"read_parquet({literal(str(copy))})", columns=columns, types=types
-        )
+        dataclasses.replace(part, rows=_read(copy), columns=columns, types=types)
         for part, copy in zip(parts, copies, strict=True)
     ]
-    return converted, {name: each for name, each in zip(columns, found, strict=True) if each}
+    gaps = dict(zip(cells, found, strict=True))
+    return converted, {name: gaps[name] for name in columns if gaps.get(name)}
+
+
+def _read(copy: Path) -> str:
+    return f"read_parquet({literal(str(copy))})"
 
 
 def store(
@@ -69,9 +73,7 @@ def store(
         copy = folder / f"values{index}.parquet"
         on.copy(Rows(part.relation).select(values), len(values), copy, "uncompressed")
         types = [TYPES.get(kind, "VARCHAR") for kind in kept.values()]
-        stored.append(
-            dataclasses.replace(part, rows=f"read_parquet({literal(str(copy))})", types=types)
-        )
+        stored.append(dataclasses.replace(part, rows=_read(copy), types=types))
     return stored
 
 
@@ -89,8 +91,6 @@ def _list_values(part: Source, columns: Sequence[str], numbers: Sequence[str]) -
         name: part.cast(name, "number") if name in numbers else part.text(name) for name in columns
     }
     values = [f"{cast} AS c{j}" for j, cast in enumerate(casts.values())]
-    if numbers:
-        is_odd = " OR ".join(f"{casts[name]} IS NULL" for name in numbers)
-        texts = ", ".join(map(part.text, numbers))
-        values.append(f"CASE WHEN {is_odd} THEN [{texts}] END AS others")
-    return values
+    is_odd = " OR ".join(["FALSE", *(f"{casts[name]} IS NULL" for name in numbers)])
+    texts = ", ".join(map(part.text, numbers))
+    return [*values, f"CASE WHEN {is_odd} THEN [{texts}] END AS others"]

@@ -48,19 +48,11 @@ class Column(NamedTuple):
 
 
 def list_tests(part: Source, name: str) -> Iterator[tuple[str, str]]:
-    """Yield tests of a column's values; that of a kind or reading is met by those that do not fit.
-
-    Where texts of CSV became numbers, 'point' is met by fractions that are no thousands: 1.5.
-    """
+    """Yield tests of a column's values; those that do not fit meet that of a kind or a reading."""
     present, kind = part.present(name), part.kind_of(name)
     yield "value", present
     if kind == "number":
-        x = part.cast(name, kind)
-        yield "number", f"NOT {_is_sound(x)}"
-        if part.kind == "csv":
-            in_groups = f"abs({x}) BETWEEN 1 AND 1000 AND {x} * 1000 = floor({x} * 1000)"
-            yield "fraction", f"{x} <> floor({x})"
-            yield "point", f"{x} <> floor({x}) AND NOT ({in_groups})"
+        yield "number", f"NOT {_is_sound(part.cast(name, kind))}"
     elif kind == "date":
         yield "date", part.unreadable(name, kind)
     elif part.kind == "csv":
@@ -87,11 +79,10 @@ def tell_columns(
             parts, gaps = convert(files, columns, texts, scratch, on)
         surveys = [survey(part, names, config.keys, on) for part in parts]
         sizes, counts = [size for size, _ in surveys], sum((each for _, each in surveys), Counts())
-        decimal = find_decimal(names, counts)
-        doubtful = {name for name in names if decimal == "," and counts[name, "fraction"]}
+        decimal, doubtful = find_decimal(names, parts, counts, on)
         if not doubtful:
             break
-        texts |= doubtful  # 1.479 is no fraction here
+        texts |= doubtful
     if gaps:
         told = (
             f"{label(name)} has {show(marker)} in {plural(count, 'row')}"
@@ -144,15 +135,38 @@ def unfit_key(part: Source, name: str) -> str:
     return f"NOT ({part.present(name)})" if is_key else "TRUE"
 
 
-def find_decimal(names: Sequence[str], counts: Counts) -> str | None:
-    """Return how CSV writes fractions, if those of its columns that leave no doubt agree."""
-    point = any(counts[name, "point"] for name in names)
-    comma = False
-    for name, (one, other) in product(names, (DOUBTS[0], PERCENT)):
-        if counts[name, "value"] and (name, one) in counts:
-            point |= counts[name, one] == 0 < counts[name, other]
-            comma |= counts[name, other] == 0 < counts[name, one]
-    return None if point == comma else "." if point else ","
+def find_decimal(
+    names: Sequence[str], parts: Sequence[Source], counts: Counts, on: Engine
+) -> tuple[str | None, set[str]]:
+    """Return how CSV writes fractions, if those of its columns that leave no doubt agree.
+
+    Return also the columns that were taken for numbers with a decimal point, and where it is a
+    comma are none: 1.479.
+    """
+    point, comma, doubt = False, False, False
+    for name, (one, other) in product(names, (DOUBTS[0], PERCENT)):  # which texts alone meet
+        point |= counts[name, one] == 0 < counts[name, other]
+        comma |= counts[name, other] == 0 < counts[name, one]
+        doubt |= counts[name, f"{one}/{other}"] > 0
+    numbers = [name for name in names if parts[0].kind_of(name) == "number"]
+    fractions: Counts = Counter()
+    if comma or doubt:
+        for part in parts:
+            tests = {
+                (name, test): sql for name in numbers for test, sql in _list_fractions(part, name)
+            }
+            fractions += count(tests, Rows(part.relation), on)[1]
+    point |= any(fractions[name, "point"] for name in numbers)
+    decimal = None if point == comma else "." if point else ","
+    return decimal, {name for name in numbers if decimal == "," and fractions[name, "fraction"]}
+
+
+def _list_fractions(part: Source, name: str) -> Iterator[tuple[str, str]]:
+    """Yield tests of a number: that it is no whole one, and that its point is no thousands'."""
+    x = part.cast(name, "number")
+    yield "fraction", f"{x} <> floor({x})"
+    in_groups = f"abs({x}) BETWEEN 1 AND 1000 AND {x} * 1000 = floor({x} * 1000)"
+    yield "point", f"{x} <> floor({x}) AND NOT ({in_groups})"
 
 
 def choose_column(
