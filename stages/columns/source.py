@@ -41,8 +41,8 @@ FROM_TYPE = {
 }
 FROM_TEXT = {
     # DuckDB reads more as numbers, +-1 and 1_000, and more forms of dates than others do
-    "number": "CASE WHEN NOT (contains({0}, '+-') OR contains({0}, '_'))"
-    " THEN TRY_CAST({0} AS DOUBLE) END",
+    "number": "CASE WHEN contains({0}, '_') OR ({0} < ',' AND contains({0}, '+-')) THEN NULL"
+    " ELSE TRY_CAST({0} AS DOUBLE) END",
     "boolean": "CASE lower({0}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END",
     "date": "CASE WHEN {0}[5] = '-' THEN TRY_CAST({0} AS TIMESTAMPTZ) END",
 }
