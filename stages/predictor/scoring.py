@@ -69,6 +69,7 @@ class Request:
     def keep(self, tests: Sequence[str]) -> str:
         """Return the test that a row is good, which counts rows by the way; a bad one is an error.
 
+        It belongs in WHERE: where nextval stands behind SELECT, DuckDB uses one thread.
         Sequences count, as threads share them, and CASE takes a number in the rows to count alone:
         s0 those with a gap, s1 bad rows, s2 good ones outside a range, s3, … each test not met.
         """
