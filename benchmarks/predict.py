@@ -1,17 +1,21 @@
-"""Compare predict with pandas and scikit-learn, as whole processes: time, CPU and peak memory.
+"""Compare predict with pandas and scikit-learn, and with DuckDB alone, as whole processes.
 
-Needs `dvc repro`. Runs are interleaved, and the medians compared. Where the model takes
-more than numbers, there is nothing to compare: scikit-learn's has features instead of columns.
+Needs `dvc repro`. Runs are interleaved, and the medians compared. DuckDB alone checks and counts
+nothing. Where the model takes more than numbers, there is nothing to compare: scikit-learn's has
+features instead of columns.
 """
 
 import argparse
+import itertools
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 from benchmarks.cost import Cost, line, measure, median, require
+from stages.columns.sql import identifier
 from stages.predictor import document
+from stages.predictor.expression import expression
 from stages.project.files import MODEL, PREDICTOR, TEST
 from stages.tables.table import SAMPLE
 
@@ -24,10 +28,20 @@ duckdb.sql(f"SELECT rows.* FROM '{test}' AS rows, {numbers} LIMIT {rows}").write
 """
 PANDAS = """
 import sys, joblib, pandas
-table, model, out, *features = sys.argv[1:]
-rows = pandas.read_csv(table)
+table, out, model, only, *features = sys.argv[1:]
+rows = pandas.read_csv(table, usecols=features if only else None)
 rows["prediction"] = joblib.load(model).predict(rows[features].to_numpy())
-rows.to_csv(out, index=False)
+rows.to_csv(out, index=False, columns=["prediction"] if only else None)
+"""
+DUCKDB = """
+import csv, sys, duckdb
+table, out, prediction, *features = sys.argv[1:]
+with open(table) as file:
+    header = next(csv.reader(file))
+types = {name: "DOUBLE" if name in features else "VARCHAR" for name in header}
+duckdb.execute("SET enable_progress_bar = false")
+rows = f"read_csv('{table}', columns = {types}, auto_detect = false, header = true)"
+duckdb.execute(f"COPY (SELECT {prediction} AS prediction FROM {rows}) TO '{out}' (FORMAT csv)")
 """
 
 
@@ -45,17 +59,23 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5, help="of which the medians are taken")
     parser.add_argument("--most", type=int, default=20_000_000, help="rows of the longest table")
     args = parser.parse_args()
-    require("pandas")
+    require("duckdb", "joblib", "pandas", "sklearn")
     model = document.load(PREDICTOR)
     kinds = model.schema.kinds
     with tempfile.TemporaryDirectory(dir=".") as folder:
         table, out = Path(folder, "houses.csv"), Path(folder, "out.csv")
         predict = [sys.executable, "-m", "stages.predict", str(table), "--output", str(out)]
-        pandas = [sys.executable, "-c", PANDAS, str(table), str(MODEL), str(out), *kinds]
-        commands = {"predict": predict, "pandas and scikit-learn": pandas}
-        if model.missing == "mean" or {*kinds.values()} != {"number"}:
-            del commands["pandas and scikit-learn"]
-        for rows in (1, 2_000_000):
+
+        def script(code: str, *rest: str) -> list[str]:
+            return [sys.executable, "-c", code, str(table), str(out), *rest, *kinds]
+
+        alone, whole = {"predict --only": [*predict, "--only"]}, {"predict": predict}
+        if {*kinds.values()} == {"number"} and model.missing != "mean":
+            prediction = expression(model, [identifier(name) for name in kinds])
+            alone["DuckDB alone"] = script(DUCKDB, prediction)
+            alone["pandas and scikit-learn"] = script(PANDAS, str(MODEL), "only")
+            whole["pandas and scikit-learn"] = script(PANDAS, str(MODEL), "")
+        for rows, commands in itertools.product((1, 2_000_000), (alone, whole)):
             make(rows, table)
             costs: dict[str, list[Cost]] = {name: [] for name in commands}
             for _ in range(args.rounds):
@@ -65,9 +85,9 @@ def main() -> None:
             ours, *others = map(median, costs.values())
             for name, cost in zip(costs, (ours, *others), strict=True):
                 print(line(f"  {name}", cost))
-            for theirs in others:
-                ratios = (f"{b / a:.1f}" for a, b in zip(ours, theirs, strict=True))
-                print("  ratio: time {}, CPU {}, memory {}".format(*ratios), flush=True)
+            for name, theirs in zip([*costs][1:], others, strict=True):
+                ratios = (f"{b / a:.2f}" for a, b in zip(ours, theirs, strict=True))
+                print("  {}: {} x time, {} x CPU, {} x memory".format(name, *ratios), flush=True)
         print("peak memory of predict")
         rows = args.most // 100
         while rows <= args.most:

@@ -62,8 +62,8 @@ READINGS = {
     # DuckDB reads more as numbers, +-1 and 1_000
     "1234.5": Reading(
         "number",
-        "CASE WHEN NOT (starts_with({}, '+-') OR contains({}, '_'))"
-        " THEN TRY_CAST({} AS DOUBLE) END",
+        "CASE WHEN contains({}, '_') OR ({} < ',' AND contains({}, '+-')) THEN NULL"
+        " ELSE TRY_CAST({} AS DOUBLE) END",
     ),
     "true": Reading("boolean", "CASE lower({}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"),
     # and more forms of dates than others do

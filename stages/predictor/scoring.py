@@ -1,13 +1,14 @@
-"""Predict a table by DuckDB: one pass checks and counts its rows, another one writes them.
+"""Predict a table by DuckDB: one pass checks its rows, counts them and writes the good ones.
 
 In the SQL here the columns of the table are c0, c1, …; those that the model reads are r0, r1, … as
 numbers, booleans, moments and texts, the features x0, x1, …, and the prediction is p. A row is good
 if p is finite: a gap or a value that is not of its kind makes it NULL, unless gaps have a filling.
+A bad row ends the pass, and only then other queries look for the first one and count them all.
 """
 
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,16 +40,17 @@ class Request:
         inputs = [
             f"{each.sql(read[each.column])} AS x{index}" for index, each in enumerate(schema.inputs)
         ]
+        null = " OR ".join(f"{r} IS NULL" for r in read.values())
+        gap = null if missing == "drop" else "FALSE"
         unreadable = " OR ".join(source.unreadable(*column) for column in schema.kinds.items())
-        gap = " OR ".join(f"{r} IS NULL" for r in read.values()) if missing == "drop" else "FALSE"
+        unreadable = f"CASE WHEN {null} THEN {unreadable} ELSE FALSE END"  # it casts again
         p = expression(self.model, [f"x{index}" for index in range(len(inputs))])
         if missing == "mean":  # else what cannot be read would count as a gap
             p = f"CASE WHEN NOT unreadable THEN {p} END"
         return (
             f"SELECT *, {p} AS p, ({gap}) AND NOT unreadable AS gap"
-            f" FROM (SELECT *, {', '.join(inputs)}"
-            f" FROM (SELECT *, {', '.join(casts)}, {unreadable} AS unreadable"
-            f" FROM {source.relation}))"
+            f" FROM (SELECT *, {', '.join(inputs)}, {unreadable} AS unreadable"
+            f" FROM (SELECT *, {', '.join(casts)} FROM {source.relation}))"
         )
 
     def ranges(self) -> Iterator[tuple[str, str]]:
@@ -64,42 +66,38 @@ class Request:
                 low, high = map(each.show, (each.min, each.max))
                 yield f"{label(each.column)}, {low} to {high}", f"x{index} BETWEEN {limits}"
 
-    def check(self) -> tuple[int, list[str]]:
-        """Return how many rows are bad, if that is allowed, and remarks on others."""
-        name, seen = self.source.name, [*self.ranges()]
-        tests = [test for _, test in seen]
-        known = " AND ".join(["TRUE", *tests])
-        unlike = [f"isfinite(p) AND NOT ({test})" for test in (known, *tests)]
-        counts = [f"count(*) FILTER ({test})" for test in ("isfinite(p)", "gap", *unlike)]
-        query = f"SELECT count(*), {', '.join(counts)} FROM ({self.rows()})"
-        [(total, good, gaps, outside, *each)] = self.on.rows(query)
-        bad = total - good - gaps
-        if bad and not self.skip:
-            raise InputError(f"{name}: {self.find_bad()} ({plural(bad, 'bad row')} in all)")
-        if not good:
-            what = f"all rows are bad, {bad:,}" if bad else "there are no rows to predict"
-            raise InputError(f"{name}: {what}")
-        remarks = []
-        if gaps:
-            remarks.append(f"left out {plural(gaps, 'row')} with a gap, as training did")
-        if outside:
-            _, (most, _) = max(zip(each, seen, strict=True), key=lambda pair: int(pair[0]))
-            rows = f"{outside:,} of {good:,} rows outside the training range"
-            remarks.append(f"{rows}, most often in {most}")
-        return bad, remarks
+    def keep(self, tests: Sequence[str]) -> str:
+        """Return the test that a row is good, which counts rows by the way; a bad one is an error.
 
-    def find_bad(self) -> str:
-        """Say where the first bad row is, and what is wrong with it."""
+        It belongs in WHERE: where nextval stands behind SELECT, DuckDB uses one thread.
+        Sequences count, as threads share them, and CASE takes a number in the rows to count alone:
+        s0 those with a gap, s1 bad rows, s2 good ones outside a range, s3, … each test not met.
+        """
+        gap, bad, outside, *each = (f"nextval('s{index}') > 0" for index in range(3 + len(tests)))
+        pairs = zip(tests, each, strict=True)
+        ranges = (f"CASE WHEN {test} THEN TRUE ELSE {count} END" for test, count in pairs)
+        bad = f"NOT {bad}" if self.skip else "error('there is a bad row')"
+        return (
+            f"CASE WHEN {' AND '.join(['isfinite(p)', *tests])} THEN TRUE"
+            f" WHEN isfinite(p) THEN {' AND '.join([outside, *ranges])}"
+            f" WHEN gap THEN NOT {gap} ELSE {bad} END"
+        )
+
+    def refuse(self) -> None:
+        """Say where the first bad row is, what is wrong with it, and how many there are, if any."""
+        rows, bad = f"({self.rows()})", "NOT coalesce(isfinite(p), FALSE) AND NOT gap"
+        [(count,)] = self.on.rows(f"SELECT count(*) FROM {rows} WHERE {bad}")
+        if not count:
+            return
         tests, kinds = {}, self.model.schema.kinds
         for index, (name, kind) in enumerate(kinds.items()):
             is_gap, unreadable = f"r{index} IS NULL", self.source.unreadable(name, kind)
             test = is_gap if self.model.missing == "fail" else unreadable
             tests[name] = f"{test} OR NOT isfinite(r{index})" if kind == "number" else test
-        bad = "NOT coalesce(isfinite(p), FALSE) AND NOT gap"
-        place, wrong = first_bad(self.source, f"({self.rows()})", bad, tests, self.on.rows)
-        if wrong is None:
-            return f"{place}: the prediction is too large for a number"
-        return f"{place}, must be {MUST_BE[kinds[wrong]]}"
+        place, wrong = first_bad(self.source, rows, bad, tests, self.on.rows)
+        too_large = ": the prediction is too large for a number"
+        what = f", must be {MUST_BE[kinds[wrong]]}" if wrong else too_large
+        raise InputError(f"{self.source.name}: {place}{what} ({plural(count, 'bad row')} in all)")
 
     def outputs(self, form: str) -> tuple[str, str]:
         """Return what to select, and how DuckDB writes it, as csv or parquet.
@@ -127,23 +125,41 @@ class Request:
         return ", ".join(aliases), "parquet"
 
     def write(self, path: Path, form: str) -> list[str]:
-        """Check all rows, write the good ones to `path` as csv or parquet, and return remarks."""
-        outputs, options = self.outputs(form)
-        bad, remarks = self.check()
-        good = f"SELECT {outputs} FROM ({self.rows()}) WHERE isfinite(p)"
+        """Write the good rows to `path` as csv or parquet, and return remarks."""
+        import duckdb  # here, as it takes long to load
+
+        name, (outputs, options), seen = self.source.name, self.outputs(form), [*self.ranges()]
+        for index in range(3 + len(seen)):
+            self.on.rows(f"CREATE TEMP SEQUENCE s{index}")
+        keep = self.keep([test for _, test in seen])
+        good = f"SELECT {outputs} FROM ({self.rows()}) WHERE {keep}"
         options = f"USE_TMP_FILE false, FORMAT {options}"
-        [(kept,)] = self.on.rows(f"COPY ({good}) TO {literal(str(path))} ({options})")
+        try:
+            [(kept,)] = self.on.rows(f"COPY ({good}) TO {literal(str(path))} ({options})")
+        except duckdb.InvalidInputException:  # a bad row, or a line that is no row
+            if not self.skip:
+                self.refuse()
+            raise
+        counts = "SELECT coalesce(last_value, 0) FROM duckdb_sequences() ORDER BY sequence_oid"
+        [(gaps,), (bad,), (outside,), *each] = self.on.rows(counts)
+        if not kept:
+            what = f"all rows are bad, {bad:,}" if bad else "there are no rows to predict"
+            raise InputError(f"{name}: {what}")
+        remarks = []
+        if gaps:
+            remarks.append(f"left out {plural(gaps, 'row')} with a gap, as training did")
+        if outside:
+            _, (most, _) = max(zip(each, seen, strict=True), key=lambda pair: pair[0])
+            rows = f"{outside:,} of {kept:,} rows outside the training range"
+            remarks.append(f"{rows}, most often in {most}")
         how_many = ""
         if self.skip and self.source.kind == "csv":
             first = "min(line) FILTER (error_type = 'UNQUOTED VALUE')"
-            query = (
-                f"SELECT count(DISTINCT line), count(*), {first} FROM reject_errors"
-                " WHERE scan_id = (SELECT max(scan_id) FROM reject_errors)"  # of two passes
-            )
+            query = f"SELECT count(DISTINCT line), count(*), {first} FROM reject_errors"
             [(lines, errors, quote)] = self.on.rows(query)
             if quote is not None:
                 what = f"line {quote:,} has a quote that does not end"
-                raise InputError(f"{self.source.name}: {what}: the rows behind it cannot be told")
+                raise InputError(f"{name}: {what}: the rows behind it cannot be told")
             bad += lines
             how_many = "at least " if errors >= REJECTS else ""
         if bad:

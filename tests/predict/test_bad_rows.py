@@ -1,11 +1,13 @@
 """What is said about rows that cannot be predicted, and what --on-error skip does about them."""
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
 
 from stages.columns import source
+from stages.columns.engine import DuckDB
 from stages.columns.sql import identifier
 from stages.predictor import scoring
 from tests.predict.conftest import NAMES, ROWS, Run, as_csv, oracle, predictions, refused
@@ -18,7 +20,7 @@ BAD = [
         (text, f"'{text}', must be a finite number")
         for text in (
             *(" ", "nan", "inf", "-Infinity", "1e400", "1,5", "0x10", "true", "NULL", "2024-01-01"),
-            *("+-1", "1_000", "1e+-5"),  # numbers to DuckDB alone
+            *("+-1", " +-1", "1_000", "1e+-5"),  # numbers to DuckDB alone
         )
     ),
 ]
@@ -110,3 +112,35 @@ def test_rows_outside_the_training_range_are_counted(run: Run) -> None:
         "predict: table: 2 of 5 rows outside the training range,"
         f" most often in {NAMES[1]}, 0 to 100\n"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_all_threads_count_rows(run: Run, form: str) -> None:
+    columns = f'i % 7 AS "select", CASE WHEN i % 9 > 0 THEN 2 END AS {identifier(NAMES[1])}'
+    query = f"SELECT CASE i % 100 WHEN 1 THEN 11 ELSE 1 END AS MedInc, {columns} FROM range(300000)"
+    duckdb.execute(f"COPY ({query} AS t(i)) TO 'table' (FORMAT {form})")
+    good = [i for i in range(300_000) if i % 9]
+    outside = sum(i % 100 == 1 for i in good)
+    result = run("table", "--on-error", "skip", "--only", "--output", "out.csv")
+    assert result.err == (
+        f"predict: table: dropped {300_000 - len(good):,} bad rows, kept {len(good):,}\n"
+        f"predict: table: {outside:,} of {len(good):,} rows outside the training range,"
+        " most often in MedInc, -10 to 10\n"
+    )
+    rows = [[11 if i % 100 == 1 else 1, 2, i % 7] for i in good]
+    assert predictions(Path("out.csv").read_text()) == oracle(rows).tolist()
+
+
+def test_a_good_file_is_read_once(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    queries: list[str] = []
+    execute = DuckDB.rows
+
+    def rows(on: DuckDB, query: str) -> list[Any]:
+        queries.append(query)
+        return execute(on, query)
+
+    monkeypatch.setattr(DuckDB, "rows", rows)
+    Path("table").write_text(as_csv([*ROWS, [11, 2, 3]]))
+    assert "1 of 4 rows outside" in run("table").err
+    assert sum("read_csv" in query for query in queries) == 1
