@@ -91,7 +91,8 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     def show(self, value: float) -> str:
         """Return a value of the input for people."""
         if self.kind != "date" or self.missing:
-            return f"{value:g}"
+            is_percent = "%" in (self.reading or "") and not self.missing
+            return f"{value:g} %" if is_percent else f"{value:g}"
         try:
             moment = EPOCH + timedelta(days=value)
         except OverflowError:  # of the calendar

@@ -165,3 +165,14 @@ def test_nonsense_is_refused(fields: dict[str, Any]) -> None:
 def test_a_date_is_shown_as_one(value: float, text: str) -> None:
     assert Input("x", "date").show(value) == text
     assert Input("x", "date", missing=True).show(1.0) == "1"
+
+
+def test_a_percentage_is_shown_as_it_was_written() -> None:
+    assert Input("x", "number", reading="1,234.5 %").show(1.8) == "1.8 %"
+    assert Input("x", "number", reading="1,234.5").show(1.8) == "1.8"
+
+
+@pytest.mark.parametrize(("kind", "reading"), [("number", "31.12.2020"), ("date", "no such")])
+def test_a_reading_is_one_of_its_kind(kind: str, reading: str) -> None:
+    with pytest.raises(ValueError, match=f"x is no input of a {kind}"):
+        Input("x", kind, reading=reading)
