@@ -119,6 +119,7 @@ def survey(
         for name, test in [*tests]:
             if test in READINGS and first[name, test] == first[name, "value"] > 0:
                 tests[name, test] = tests[name, "value"]
+                tests |= {(name, "/".join(doubt)): "FALSE" for doubt in DOUBTS if test in doubt}
     return count(tests, Rows(part.relation), on)
 
 
