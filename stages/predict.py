@@ -93,7 +93,7 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
         # DuckDB first, as a signal while it loads may end Python
         with engine.connect(name) as on, open_output(args.output, folder) as (target, form):
             skip = args.on_error == "skip"
-            source = detect(path, name, model.schema.kinds, on, skip)
+            source = detect(path, name, model.schema.kinds, on, skip, folder)
             remarks = Request(source, model, on, skip, args.only).write(target, form)
     for remark in remarks:
         cli.say(f"predict: {name}: {remark}")

@@ -48,7 +48,7 @@ def gather(config: Load, scratch: Path, here: DuckDB) -> Relation:
     Where `config` says null: the target and the unit of the data set, all columns but the target.
     """
     here.connection.execute(f"SET temp_directory = {literal(str(scratch))}")
-    config, on, parts = open_parts(config, here)
+    config, on, parts = open_parts(config, here, scratch)
     features, target = choose(parts, config)
     names = [*features, target]
     if parts[0].kind == "csv":
@@ -60,6 +60,9 @@ def gather(config: Load, scratch: Path, here: DuckDB) -> Relation:
         raise InputError(f"{on.name} has no rows")
     chosen = {name: choose_kind(name, parts, counts) for name in (*features, target)}
     left_out = {name: why for name, (_, why) in chosen.items() if why}
+    if not config.features:
+        others = {*parts[0].unnamed} - {target, *config.keys}
+        left_out |= dict.fromkeys(sorted(others), "it has no name")
     if target in left_out:
         raise InputError(f"{on.name}: {label(target)} cannot be the target: {left_out[target]}")
     kinds = {name: chosen[name][0] for name in features if name not in left_out}
@@ -78,7 +81,7 @@ def gather(config: Load, scratch: Path, here: DuckDB) -> Relation:
     return Relation(on, rows, *head, kinds, left_out, sum(sizes))
 
 
-def open_parts(config: Load, here: DuckDB) -> tuple[Load, Engine, Sequence[Source]]:
+def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine, Sequence[Source]]:
     """Return what runs SQL, and each file, the SELECT or the data set; a target is filled in."""
     name = config.dataset
     if name in datasets.SOURCES:
@@ -93,7 +96,10 @@ def open_parts(config: Load, here: DuckDB) -> tuple[Load, Engine, Sequence[Sourc
     if not name.endswith(".sql"):
         names = filter(None, (config.target, *(config.features or ()), *config.keys))
         wanted: source.Kinds = dict.fromkeys(names)
-        return config, here, [source.detect(path, path.as_posix(), wanted, here) for path in paths]
+        parts = [
+            source.detect(path, path.as_posix(), wanted, here, folder=scratch) for path in paths
+        ]
+        return config, here, parts
     on = spark.connect(name)
     if not config.keys:
         raise InputError(f"{name}: load.key must name its rows, as they have no order")
@@ -126,7 +132,8 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
     if target is None:
         what = f"the column of {first.name} to predict, one of {join(first.columns)}"
         raise InputError(f"load.target must name {what}")
-    features = config.features or [each for each in first.columns if each not in (target, *keys)]
+    others = {target, *keys, *first.unnamed}
+    features = config.features or [each for each in first.columns if each not in others]
     if len(features) > MOST:
         raise InputError(
             f"{first.name}: {len(features):,} columns to predict from, at most {MOST:,} are"
