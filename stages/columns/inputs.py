@@ -27,10 +27,14 @@ MUST_BE = {
 }
 MOST = 1000  # inputs of a model, or columns that they come from; SQL for more takes minutes
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# a part of ISO 8601: datetime reads more, among others weeks, and cuts digits off
+# what datetime and DuckDB read alike, which cut digits off a second: ISO 8601, also as .NET, Java
+# and BigQuery write it; numbers may have one digit. There are no braces, for str.format
 MOMENT = re.compile(
-    r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:\d\d)?)?)?", re.ASCII
+    r"\d\d\d\d-\d\d?-\d\d?([ T]([01]?\d|2[0-3]):\d\d?(:\d\d?(\.\d+)?)?"
+    r"(Z| UTC|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?",
+    re.ASCII,
 )
+DIGIT = re.compile(r"(?<![\d.])(?=\d(?!\d))")  # where one lacks the zero before it
 
 
 class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -147,7 +151,7 @@ def parse(value: Any, kind: str) -> float | str | None:
     if kind == "text" and type(value) is str:
         return value
     if kind == "date" and type(value) is str and MOMENT.fullmatch(value):
-        moment = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(DIGIT.sub("0", value).replace(" UTC", "Z"))
         moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         return (moment - EPOCH) // timedelta(microseconds=1) / 864e8  # as Dialect.days
     raise ValueError(f"must be {MUST_BE[kind]}")

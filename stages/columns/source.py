@@ -12,7 +12,7 @@ from typing import Any
 
 from stages.columns import lines
 from stages.columns.engine import CONVERT, DuckDB, cell
-from stages.columns.inputs import MUST_BE
+from stages.columns.inputs import MOMENT, MUST_BE
 from stages.columns.sql import DUCKDB, Dialect, literal
 from stages.project import cli
 from stages.project.cli import InputError
@@ -33,16 +33,18 @@ TYPES = {
 FROM_TYPE = {
     "number": "CAST({0} AS DOUBLE)",
     "boolean": "{0}",
-    # others can be infinite, or cannot be written to CSV
-    "date": "CASE WHEN year(TRY_CAST({0} AS {moment})) BETWEEN 1 AND 9999"
-    " THEN TRY_CAST({0} AS {moment}) END",
+    # others can be infinite, or cannot be written to CSV; year() would be 1 for the year 0, too
+    "date": "CASE WHEN TRY_CAST({0} AS {moment}) BETWEEN {moment} '0001-01-01'"
+    " AND {moment} '9999-12-31 23:59:59.999999' THEN TRY_CAST({0} AS {moment}) END",
 }
 FROM_TEXT = {
     # DuckDB reads more as numbers, +-1 and 1_000, and more forms of dates than others do
     "number": "CASE WHEN NOT (contains({0}, '+-') OR contains({0}, '_'))"
     " THEN TRY_CAST({0} AS DOUBLE) END",
     "boolean": "CASE lower({0}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END",
-    "date": "CASE WHEN {0}[5] = '-' THEN TRY_CAST({0} AS TIMESTAMPTZ) END",
+    "date": f"CASE WHEN regexp_full_match({{0}}, '{MOMENT.pattern}') THEN "
+    + FROM_TYPE["date"].replace("{moment}", "TIMESTAMPTZ")
+    + " END",
 }
 DECIMAL_COMMA = "CASE WHEN NOT contains({0}, '.') THEN replace({0}, ',', '.') END"
 Kinds = Mapping[str, str | None]  # of columns that a table must have; None is any
