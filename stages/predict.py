@@ -1,17 +1,18 @@
 """Predict tables of any size with the quantized model, or test it on the bundled sample rows.
 
-FILE is CSV with a header, which may be gzipped, or Parquet, whatever its name; `-`, or nothing when
-something is piped in, is standard input. Columns are found by their exact names, all others are
-passed through, and `prediction` is appended. Without any input the sample rows are predicted and
-compared with what the pipeline recorded; if they differ, the exit code is 1.
+FILE is CSV with a header, in UTF-8 or UTF-16, which may be gzipped, or Parquet, whatever its name;
+`-`, or nothing when something is piped in, is standard input. Columns are found by their names, all
+others are passed through, and `prediction` is appended. Without any input the sample rows are
+predicted and compared with what the pipeline recorded; if they differ, the exit code is 1.
 
 A row is bad if a value is not of the kind of its column, if a gap has no filling, or if the
 prediction is too large for a number; a line is bad if it is no row. The first bad row is reported,
 counted from 1 below the header, or the first bad line, counted with it; the exit code is 2, and
 nothing is written.
 
-Standard input and output go through a temporary file. A container with a read-only disk has 64 MB
-of memory for that: for more, use FILE and --output, or `docker run --tmpfs /tmp`.
+Standard input and output go through a temporary file, and so does CSV in UTF-16, or whose lines end
+in different ways. A container with a read-only disk has 64 MB of memory for that: for more, use
+FILE and --output, or `docker run --tmpfs /tmp`.
 """
 
 import argparse
@@ -93,7 +94,7 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
         # DuckDB first, as a signal while it loads may end Python
         with engine.connect(name) as on, open_output(args.output, folder) as (target, form):
             skip = args.on_error == "skip"
-            found = detect(path, name, model.schema.kinds, on, skip)
+            found = detect(path, name, model.schema.kinds, on, skip, folder)
             source = found.read_as(model.schema.readings, model.na)
             remarks = Request(source, model, on, skip, args.only).write(target, form)
     for remark in remarks:

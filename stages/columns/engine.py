@@ -14,6 +14,7 @@ from stages.project.text import cut, show
 MEMORY = 1 << 29  # bytes for each thread, unless the limit of a container is lower
 SHOWN = 160  # characters of a line of DuckDB's messages
 ADVICE = r"Possible fixes|Possible Solution|\n\nLINE |\nTry |\nDatabase |\n\* "
+CONVERT = "if it is Windows-1252, `iconv -f WINDOWS-1252 -t UTF-8 FILE > NEW` converts it"
 VECTOR = 2048  # rows, of which DuckDB's groups are multiples
 GROUP = 2**18  # values of a group of rows
 SETTINGS = {
@@ -81,5 +82,6 @@ def shorten(message: str, name: str) -> str:
     if "No space left on device" in message:
         return "output cannot be written: No space left on device"
     message = re.split(ADVICE, message)[0]
-    lines = map(str.strip, (message.partition("Error: ")[2] or message).splitlines())
+    lines = [*map(str.strip, (message.partition("Error: ")[2] or message).splitlines())]
+    lines += [CONVERT] if "not utf-8 encoded" in message else []
     return f"{name}: " + "; ".join(cut(line, SHOWN) for line in lines if line)

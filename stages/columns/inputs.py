@@ -15,7 +15,7 @@ from typing import Any
 from msgspec import Struct, field
 from msgspec.structs import replace
 
-from stages.columns.readings import READINGS
+from stages.columns.readings import MOMENT, READINGS
 from stages.columns.sql import DUCKDB, Dialect, double
 from stages.project.text import join
 
@@ -28,10 +28,7 @@ MUST_BE = {
 }
 MOST = 1000  # inputs of a model, or columns that they come from; SQL for more takes minutes
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-# a part of ISO 8601: datetime reads more, among others weeks, and cuts digits off
-MOMENT = re.compile(
-    r"\d{4}-\d\d-\d\d([ T]\d\d:\d\d(:\d\d(\.\d{1,6})?)?(Z|[+-]\d\d(:\d\d)?)?)?", re.ASCII
-)
+DIGIT = re.compile(r"(?<![\d.])(?=\d(?!\d))")  # where one lacks the zero before it
 
 
 class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -159,7 +156,7 @@ def parse(value: Any, kind: str) -> float | str | None:
     if kind == "text" and type(value) is str:
         return value
     if kind == "date" and type(value) is str and MOMENT.fullmatch(value):
-        moment = datetime.fromisoformat(value)
+        moment = datetime.fromisoformat(DIGIT.sub("0", value).replace(" UTC", "Z"))
         moment = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
         return (moment - EPOCH) // timedelta(microseconds=1) / 864e8  # as Dialect.days
     raise ValueError(f"must be {MUST_BE[kind]}")

@@ -4,6 +4,7 @@ A column has one reading for all of its values. It stands in predictor.json, so 
 is read the same way. Another reading is another line of the table.
 """
 
+import re
 from typing import NamedTuple
 
 from stages.columns.sql import literal
@@ -15,6 +16,16 @@ CURRENCY = (
 )
 # digits, beside point or comma
 GROUPING = "' \N{RIGHT SINGLE QUOTATION MARK}\N{NO-BREAK SPACE}\N{NARROW NO-BREAK SPACE}"
+# what datetime and DuckDB read alike, which cut digits off a second: ISO 8601, also as .NET, Java
+# and BigQuery write it; numbers may have one digit
+MOMENT = re.compile(
+    r"\d\d\d\d-\d\d?-\d\d?([ T]([01]?\d|2[0-3]):\d\d?(:\d\d?(\.\d+)?)?"
+    r"(Z| UTC|[+-]([01]\d|2[0-3])(:?[0-5]\d)?)?)?",
+    re.ASCII,
+)
+YEAR_FIRST = "translate({}[:10], './', '--') || {}[11:]"
+FIRST_MOMENT = "TIMESTAMPTZ '0001-01-01'"
+LAST_MOMENT = "TIMESTAMPTZ '9999-12-31 23:59:59.999999'"
 MINUS = "\N{MINUS SIGN}"
 TIMES = ("%H:%M", "%H:%M:%S", "%I:%M %p", "%I:%M:%S %p")
 
@@ -66,11 +77,11 @@ READINGS = {
         " ELSE TRY_CAST({} AS DOUBLE) END",
     ),
     "true": Reading("boolean", "CASE lower({}) WHEN 'true' THEN TRUE WHEN 'false' THEN FALSE END"),
-    # and more forms of dates than others do
     "2020-12-31": Reading(
         "date",
-        "CASE WHEN {}[5] IN ('-', '/', '.')"
-        " THEN TRY_CAST(translate({}[:10], './', '--') || {}[11:] AS TIMESTAMPTZ) END",
+        f"CASE WHEN regexp_full_match({YEAR_FIRST}, '{MOMENT.pattern}')"
+        f" AND TRY_CAST({YEAR_FIRST} AS TIMESTAMPTZ) BETWEEN {FIRST_MOMENT} AND {LAST_MOMENT}"
+        f" THEN TRY_CAST({YEAR_FIRST} AS TIMESTAMPTZ) END",
     ),
     "1,234.5": _number(".", ","),
     "1.234,5": _number(",", "."),

@@ -1,29 +1,27 @@
 """A file as a table: its format, which its content tells, its columns, and SQL to read it."""
 
 import csv
-import gzip
 import io
 import re
-import zlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from math import isfinite
 from pathlib import Path
 from typing import Any
 
-from stages.columns.engine import DuckDB, cell
+from stages.columns import lines
+from stages.columns.engine import CONVERT, DuckDB, cell
 from stages.columns.inputs import MUST_BE
 from stages.columns.readings import PLAIN, READINGS
 from stages.columns.sql import DUCKDB, Dialect, double, literal, literals
 from stages.project.cli import InputError
 from stages.project.text import join, label
 
-HEAD = 1 << 20  # bytes in which the header must end
 REJECTS = 100_000  # errors of malformed lines that are counted; DuckDB stores them in memory
 DELIMITERS = ",;\t|"
+EXPORT = """`python -c "import duckdb; duckdb.read_json('FILE').write_csv('NEW')"` makes it CSV"""
 # what a column holds by its type in DuckDB or Spark; text can hold anything
 TYPES = {
     "number": re.compile(r"U?(TINY|SMALL|BIG|HUGE)INT|U?INT(EGER)?|FLOAT|DOUBLE|DECIMAL\([\d,]+\)"),
@@ -35,9 +33,9 @@ TYPES = {
 FROM_TYPE = {
     "number": "CAST({0} AS DOUBLE)",
     "boolean": "{0}",
-    # others can be infinite, or cannot be written to CSV
-    "date": "CASE WHEN year(TRY_CAST({0} AS {moment})) BETWEEN 1 AND 9999"
-    " THEN TRY_CAST({0} AS {moment}) END",
+    # others can be infinite, or cannot be written to CSV; year() would be 1 for the year 0, too
+    "date": "CASE WHEN TRY_CAST({0} AS {moment}) BETWEEN {moment} '0001-01-01'"
+    " AND {moment} '9999-12-31 23:59:59.999999' THEN TRY_CAST({0} AS {moment}) END",
 }
 Kinds = Mapping[str, str | None]  # of columns that a table must have; None is any
 
@@ -52,6 +50,7 @@ class Source:
     columns: Sequence[str]  # the names in the header
     types: Sequence[str]  # the SQL types to read them as
     dialect: Dialect = DUCKDB
+    unnamed: Collection[str] = ()  # the columns whose names we made, as the header has none
     # of CSV alone: how texts are read, by column, where that is not plain; and what marks a gap
     readings: Mapping[str, str | None] = field(default_factory=dict)
     na: Sequence[str] = ()
@@ -120,32 +119,52 @@ def numbers_of(texts: Iterable[str]) -> list[float]:
     return [number for number in numbers if isfinite(number)]
 
 
-def detect(path: Path, name: str, kinds: Kinds, on: DuckDB, skip: bool = False) -> Source:
+def detect(
+    path: Path,
+    name: str,
+    kinds: Kinds,
+    on: DuckDB,
+    skip: bool = False,
+    folder: Path | None = None,
+) -> Source:
     """Tell which table a file holds; `name` is what messages call it.
 
-    With `skip`, DuckDB stores malformed lines of CSV in reject_errors.
+    With `skip`, DuckDB stores malformed lines of CSV in reject_errors. `folder` is for a copy.
     """
-    head, compression = _read_head(path, name)
-    # DuckDB takes a name for a pattern, but not what stands in brackets
-    file = literal(re.sub(r"[*?[]", r"[\g<0>]", str(path.absolute())))
-    if not head:
+    head, is_packed, is_long, has_quotes, is_mixed = lines.look(path, name)
+    if not head.strip():
         raise InputError(f"{name} is empty")
+    if head.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
+        what = "export the sheet as CSV in UTF-8, or unpack the file"
+        raise InputError(f"{name} is a spreadsheet or a zip: {what}")
     if head.startswith(b"PAR1"):
-        rows = f"read_parquet({file})"
+        rows = f"read_parquet({_quote(path)})"
         described = on.rows(f"DESCRIBE FROM {rows}")
         columns, types = ([column[j] for column in described] for j in (0, 1))
         found = Source(name, "parquet", rows, columns, types)
     else:
-        delimiter, columns = _read_header(head, name, kinds)
+        encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
+        # without byte order marks: a file that was saved or joined carelessly has several
+        text = head.decode(encoding, errors="replace").replace("\ufeff", "")
+        delimiter, above, names = _read_header(text, name, kinds)
+        columns = [each or f"column {place}" for place, each in enumerate(names, 1)]
+        alone = is_long and (skip or has_quotes)  # read by one thread
+        if is_mixed or encoding == "utf-16":
+            records = lines.read(path, name, encoding, delimiter=delimiter)
+            path, is_packed, alone = lines.copy(records, delimiter, folder), False, True
+        elif alone and has_quotes:
+            style = {"delimiter": delimiter, "skipinitialspace": True}  # as DuckDB has it
+            deque(lines.read(path, name, encoding, **style), 0)
         types = ["VARCHAR"] * len(columns)
         fields = ", ".join(f"c{j}: 'VARCHAR'" for j in range(len(columns)))
         rows = (
-            f"read_csv({file}, columns = {{{fields}}}, auto_detect = false, header = true,"
-            f" quote = '\"', escape = '\"', delim = {literal(delimiter)},"
-            f" compression = '{compression}'"
+            f"read_csv({_quote(path)}, columns = {{{fields}}}, auto_detect = false, header = true,"
+            f" skip = {above}, quote = '\"', escape = '\"', delim = {literal(delimiter)},"
+            f" compression = '{'gzip' if is_packed else 'none'}', parallel = {not alone}"
             + (f", store_rejects = true, rejects_limit = {REJECTS})" if skip else ")")
         )
-        found = Source(name, "csv", rows, columns, types)
+        unnamed = [column for column, each in zip(columns, names, strict=True) if not each]
+        found = Source(name, "csv", rows, columns, types, unnamed=unnamed)
     check(found, kinds)
     return found
 
@@ -155,9 +174,12 @@ def check(source: Source, kinds: Kinds) -> None:
     name, columns = source.name, source.columns
     if missing := [column for column in kinds if column not in columns]:
         what = f"column{'s' if len(missing) > 1 else ''} {join(missing)}"
-        raise InputError(f"{name}: {what} missing; found {join(columns)}")
-    if repeated := sorted(column for column, count in Counter(columns).items() if count > 1):
-        raise InputError(f"{name}: more than one column is called {join(repeated)}")
+        advice = f"; is it JSON? {EXPORT}" if columns[0][:1] in ("{", "[") else ""
+        raise InputError(f"{name}: {what} missing; found {join(columns)}{advice}")
+    if repeated := [column for column, count in Counter(columns).items() if count > 1]:
+        places = [str(place) for place, each in enumerate(columns, 1) if each == repeated[0]]
+        where = f"columns {' and '.join(places)}"
+        raise InputError(f"{name}: more than one column is called {label(repeated[0])}: {where}")
     for column, wanted in kinds.items():
         found = source.kind_of(column)
         if wanted and found not in (wanted, "text") and (wanted != "text" or not found):
@@ -202,35 +224,31 @@ def name_key(keys: Sequence[str], values: Sequence[object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in pairs)
 
 
-def _read_head(path: Path, name: str) -> tuple[bytes, str]:
-    """Return the head of a file, unpacked, and its compression."""
-    with path.open("rb") as file:
-        head = file.read(HEAD)
-    if not head.startswith(b"\x1f\x8b"):
-        return head, "none"
-    try:
-        with gzip.open(path) as unpacked:
-            head = unpacked.read(HEAD)
-            while unpacked.read(HEAD):  # to the checksum at the end, which DuckDB does not look at
-                pass
-    except (OSError, EOFError, zlib.error) as error:
-        raise InputError(f"{name} is damaged: {error}") from error
-    return head, "gzip"
+def _quote(path: Path) -> str:
+    """Return a path in SQL: DuckDB takes it for a pattern, but not what stands in brackets."""
+    return literal(re.sub(r"[*?[]", r"[\g<0>]", str(path.absolute())))
 
 
-def _read_records(head: bytes, delimiter: str) -> Iterator[list[str]]:
+def _read_records(head: str, delimiter: str) -> Iterator[list[str]]:
     """Yield the lines that CSV begins with, up to one that cannot be read."""
-    lines = io.StringIO(head.decode("utf-8-sig", errors="replace"), newline="")
     with suppress(csv.Error):
-        yield from csv.reader(lines, delimiter=delimiter, strict=True)
+        yield from csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, strict=True)
 
 
-def _read_header(head: bytes, name: str, wanted: Collection[str]) -> tuple[str, list[str]]:
-    """Return the delimiter of CSV, the one that gives the most wanted columns, and all columns."""
-    headers = {d: header for d in DELIMITERS for header in islice(_read_records(head, d), 1)}
-    if b"\0" in head or not headers:
-        raise InputError(f"{name} is not a table: neither CSV in UTF-8 nor Parquet")
-    delimiter = max(headers, key=lambda d: (len({*wanted} & {*headers[d]}), len(headers[d])))
-    if "\N{REPLACEMENT CHARACTER}" in "".join(headers[delimiter]):
-        raise InputError(f"{name}: its header is not UTF-8")
-    return delimiter, headers[delimiter]
+def _read_header(head: str, name: str, wanted: Collection[str]) -> tuple[str, int, list[str]]:
+    """Return the delimiter of CSV, how many blank lines are above the header, and its names.
+
+    The delimiter is the one that gives the most wanted columns.
+    """
+    headers = []
+    for delimiter in DELIMITERS:
+        for above, record in enumerate(_read_records(head, delimiter)):
+            if any(names := [*map(str.strip, record)]):
+                headers.append((delimiter, above, names))
+                break
+    if "\0" in head or not headers:
+        raise InputError(f"{name} is not a table: neither CSV in UTF-8 or UTF-16 nor Parquet")
+    best = max(headers, key=lambda header: (len({*wanted} & {*header[2]}), len(header[2])))
+    if "\N{REPLACEMENT CHARACTER}" in "".join(best[2]):
+        raise InputError(f"{name}: its header is not UTF-8; {CONVERT}")
+    return best

@@ -9,7 +9,7 @@ from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta, Struct, json
 
-from stages.columns.inputs import MOMENT
+from stages.columns.readings import MOMENT
 from stages.predictor.document import VERSION, Predictor
 from stages.predictor.rows import Prediction
 from stages.project.cli import InputError

@@ -20,7 +20,7 @@ def show(value: object) -> str:
 def label(column: str) -> str:
     """Return the name of a column, short, and quoted where it would not print."""
     short = cut(column, NAMED)
-    return short if short.isprintable() and short else repr(short)
+    return short if short.isprintable() and short == short.strip() != "" else repr(short)
 
 
 def join(columns: Sequence[str]) -> str:

@@ -37,7 +37,7 @@ def gather(config: Load, scratch: Path, here: DuckDB) -> Relation:
     Where `config` says null: the target and the unit of the data set, all columns but the target.
     """
     here.connection.execute(f"SET temp_directory = {literal(str(scratch))}")
-    config, on, parts = open_parts(config, here)
+    config, on, parts = open_parts(config, here, scratch)
     features, target = choose(parts, config)
     parts, sizes, columns = tell_columns(parts, [*features, target], config, scratch, on)
     if not any(sizes):
@@ -47,6 +47,9 @@ def gather(config: Load, scratch: Path, here: DuckDB) -> Relation:
     if problems := [column.problem for column in columns.values() if column.problem]:
         raise InputError(". ".join(problems[:PROBLEMS]))
     left_out = {name: columns[name].left_out for name in features if columns[name].left_out}
+    if not config.features:
+        others = {*parts[0].unnamed} - {target, *config.keys}
+        left_out |= dict.fromkeys(sorted(others), "it has no name")
     kinds = {name: columns[name].kind for name in features if name not in left_out}
     readings = {name: columns[name].reading for name in kinds}
     wanted = kinds | {target: "number"} | dict.fromkeys(config.keys, "text")
@@ -60,7 +63,7 @@ def gather(config: Load, scratch: Path, here: DuckDB) -> Relation:
     return Relation(on, rows, *head, kinds, left_out, sum(sizes), readings, na)
 
 
-def open_parts(config: Load, here: DuckDB) -> tuple[Load, Engine, Sequence[Source]]:
+def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine, Sequence[Source]]:
     """Return what runs SQL, and each file, the SELECT or the data set; a target is filled in."""
     name = config.dataset
     if name in datasets.SOURCES:
@@ -75,8 +78,13 @@ def open_parts(config: Load, here: DuckDB) -> tuple[Load, Engine, Sequence[Sourc
     if not name.endswith(".sql"):
         names = filter(None, (config.target, *(config.features or ()), *config.keys))
         wanted: source.Kinds = dict.fromkeys(names)
-        parts = [source.detect(path, path.as_posix(), wanted, here) for path in paths]
-        return config, here, [part.read_as({}, config.markers) for part in parts]
+        parts = [
+            source.detect(path, path.as_posix(), wanted, here, folder=scratch).read_as(
+                {}, config.markers
+            )
+            for path in paths
+        ]
+        return config, here, parts
     on = spark.connect(name)
     if not config.keys:
         raise InputError(f"{name}: load.key must name its rows, as they have no order")
@@ -109,7 +117,8 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
     if target is None:
         what = f"the column of {first.name} to predict, one of {join(first.columns)}"
         raise InputError(f"load.target must name {what}")
-    features = config.features or [each for each in first.columns if each not in (target, *keys)]
+    others = {target, *keys, *first.unnamed}
+    features = config.features or [each for each in first.columns if each not in others]
     if len(features) > MOST:
         raise InputError(
             f"{first.name}: {len(features):,} columns to predict from, at most {MOST:,} are"

@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from stages.columns import source
+from stages.columns import lines, source
 from stages.columns.engine import DuckDB
 from stages.columns.sql import identifier
 from stages.predictor import scoring
@@ -101,6 +101,41 @@ def test_what_is_passed_through_is_checked_too(run: Run) -> None:
 def test_a_quote_that_does_not_end_stops_even_skip(run: Run) -> None:
     Path("table").write_text(as_csv(ROWS) + '1,2,"3\n' + as_csv(ROWS).partition("\n")[2] * 100)
     refused(run("table", "--on-error", "skip"), "line 5 has a quote that does not end")
+
+
+@pytest.mark.parametrize("options", [[], ["--on-error", "skip"]])
+def test_a_quote_that_does_not_end_stops_also_one_thread(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: list[str]
+) -> None:
+    monkeypatch.setattr(lines, "SPLIT", 0)
+    header = [*NAMES, "note"]
+    rows = [[1, 2, 3, note] for note in ("x\ny", 'x "y"\r\n\nz', "", "x, y")]
+    Path("table").write_bytes(as_csv(rows, header).encode())
+    assert predictions(run("table", *options).out) == [*oracle([[1, 2, 3]])] * 4
+    # the quote of the first row is a text, and DuckDB takes one behind a space for one
+    for note in ('"x', '7" , "x', ' "x', '"x"y'):
+        Path("table").write_text(as_csv(rows[:1], header) + f"1,2,3,{note}\n" + "1,2,3,\n" * 9)
+        refused(
+            run("table", *options), "table: line 4 has a quote that does not end, or is damaged"
+        )
+
+
+@pytest.mark.slow
+def test_no_row_is_lost_or_made_up_where_threads_begin(run: Run) -> None:
+    """Near 8 MB DuckDB begins with another thread, here between texts that look like rows."""
+    note = ["", "x", '1,2,3,"\n1,2,3,\n\n', '""', '"\n", 1,2,3', "1,2\n" * 50]
+    rows = [[1, 2, i, note[i % 6] * (i % 5)] for i in range(400_000)]
+    Path("table").write_text(as_csv(rows, [*NAMES, "note"]))
+    assert Path("table").stat().st_size > 24_000_000
+    for options in ([], ["--on-error", "skip"]):
+        result = run("table", *options, "--output", "out.parquet")
+        assert "dropped" not in result.err
+        query = 'SELECT count(*), count(DISTINCT "select"), sum("select") FROM out.parquet'
+        assert duckdb.execute(query).fetchall() == [(400_000, 400_000, 399_999 * 200_000)]
+    # short lines, at each of which DuckDB might lose the rows of a thread
+    Path("table").write_text(as_csv([row[: 2 + (i % 9 > 0)] for i, row in enumerate(rows)] * 2))
+    result = run("table", "--on-error", "skip", "--only", "--output", "out.parquet")
+    assert "dropped 88,890 bad rows, kept 711,110" in result.err
 
 
 def test_rows_outside_the_training_range_are_counted(run: Run) -> None:

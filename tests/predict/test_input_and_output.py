@@ -27,7 +27,7 @@ Drawn = tuple[list[str], list[list[str]], list[list[float]], dict[str, Any]]
 @st.composite
 def tables(draw: st.DrawFn) -> Drawn:
     """Draw a header, the cells as text, the features' values, and a dialect of CSV."""
-    other = texts.filter(lambda name: name not in (*NAMES, "prediction"))
+    other = texts.map(str.strip).filter(lambda name: name not in ("", *NAMES, "prediction"))
     header = draw(st.permutations([*NAMES, *draw(st.lists(other, unique=True, max_size=3))]))
     X = draw(st.lists(st.lists(cells, min_size=3, max_size=3), min_size=1, max_size=6))
     notation = draw(notations)
@@ -89,7 +89,15 @@ def test_every_format_to_every_other(run: Run, form: str, output: str) -> None:
     assert alone.out == "prediction\n" + "".join(f"{row[4]!r}\n" for row in got)
 
 
-@pytest.mark.parametrize("stdin", [TABLE, gzip.compress(TABLE)])
+@pytest.mark.parametrize(
+    "stdin",
+    [
+        TABLE,
+        gzip.compress(TABLE),
+        TABLE.decode().encode("utf-16"),
+        b"\xef\xbb\xbf\n" + TABLE.replace(b"\n", b"\r", 2),
+    ],
+)
 @pytest.mark.parametrize("args", [[], ["-"], pytest.param(["/dev/stdin"], marks=posix)])
 def test_a_pipe_is_read_like_a_file(run: Run, stdin: bytes, args: list[str]) -> None:
     assert predictions(run(*args, stdin=stdin).out) == oracle(ROWS).tolist()
@@ -104,7 +112,7 @@ def test_what_is_passed_through_keeps_its_text(run: Run) -> None:
     assert result.err == ""
     p = oracle([[float(cell) for cell in row[3:]] for row in rows]).tolist()
     expected = [[*row, repr(value)] for row, value in zip(rows, p, strict=True)]
-    assert result.out == as_csv(expected, [*header, "prediction"])
+    assert result.out == as_csv(expected, ["column 1", *header[1:], "prediction"])
     refused(run("table", "--output", "out.parquet"), "differ in case alone")
 
 
@@ -133,14 +141,18 @@ NO_TABLES = [
     (",".join(map(str, range(100))).encode(), "18, 19 and 80 more"),
     (b"\xef\xbb\xbf\n1,2\n", "missing; found"),
     (bytes(range(256)), "is not a table"),
-    (TABLE.decode().encode("utf-16"), "is not a table"),
-    (SECOND.decode().encode("latin-1"), "header is not UTF-8"),
-    (SECOND + b"1,2,\xff\n", "not utf-8"),
+    (TABLE.decode().encode("utf-16-le"), "is not a table"),
+    (TABLE.decode().encode("utf-16")[:-1], "truncated data"),
+    (SECOND.decode().encode("latin-1"), "header is not UTF-8; if it is Windows-1252, `iconv"),
+    (SECOND + b"1,2,\xff\n", "Line: 3; Original Line: 1,2,?; "),
+    (SECOND + b"1,2,\xff\n", "not utf-8 encoded.; if it is Windows-1252, `iconv -f WINDOWS-1252"),
+    (b"PK\3\4" + bytes(99), "is a spreadsheet or a zip: export the sheet as CSV in UTF-8, or unp"),
     (SECOND + b'"1,2,3\n', "unterminated quote"),
     (b"PAR1 and no more", "magic bytes"),
     (b"\x1f\x8b\x08 and no more", "damaged"),
     (gzip.compress(b"PAR1"), "magic bytes"),
     (b'{"MedInc": 1}\n', "missing; found {"),
+    (b'{"MedInc": 1}\n', "is it JSON? `python -c"),
 ]
 
 

@@ -2,8 +2,9 @@
 
 import gzip
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import numpy as np
 import pyarrow.parquet
 import pytest
 
-from stages.columns import engine
+from stages.columns import engine, source
 from stages.columns.inputs import Schema
 from stages.project import params
 from stages.project.cli import InputError
@@ -80,6 +81,85 @@ def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
     assert found.X.tobytes() == rows_of(whole).X.tobytes()
     assert found.y.tolist() == rows_of(whole).y.tolist()
     assert found.schema == schema_of(name, whole.target, "its own unit", tuple(header[:-1]))
+
+
+TEXT = "size,city,price\n1.5,Rome,3\n2.5,Oslo,4\n0.5,Łódź,5\n"
+LOOSE = [  # the same table, as people have it
+    "\n  \n" + TEXT,
+    "\ufeff\n" + TEXT,
+    "\ufeff\ufeff" + TEXT,
+    '\ufeff\ufeff"size",\ufeffcity,price' + TEXT[15:],
+    TEXT.replace("size,city,price", " size,city , price\xa0"),
+    TEXT.replace("\n", "\n\n"),
+    TEXT.replace("\n", "\r\n", 2),
+    TEXT.replace("\n", "\r", 2),
+    TEXT.replace("\n", "\r", 1).replace("\n", "\r\n", 1),
+    TEXT.replace(",", ";").replace("\n", "\r\n", 3),
+    TEXT.replace("\n", ",\n"),
+    TEXT.partition("\n")[0] + TEXT[15:].replace("\n", ",\n"),
+    ",,\n" + TEXT,
+]
+ENCODE: list[Callable[[str], bytes]] = [
+    str.encode,
+    lambda text: text.encode("utf-16"),
+    lambda text: ("\ufeff" + text).encode("utf-16-be"),
+    lambda text: gzip.compress(text.encode("utf-16")),
+]
+
+
+def test_a_file_as_people_have_it_is_the_same_table() -> None:
+    path, kinds = gather.FOLDER / "t.csv", dict.fromkeys(("city", "price"))
+    rows = [("1.5", "Rome", "3"), ("2.5", "Oslo", "4"), ("0.5", "Łódź", "5")]
+    with engine.connect("t") as here:
+        for text, encode in product(LOOSE, ENCODE):
+            path.write_bytes(encode(text))
+            found = source.detect(path, "t", kinds, here, folder=gather.FOLDER)
+            columns = ", ".join(map(found.column, ("size", "city", "price")))
+            got = here.rows(f"SELECT {columns} FROM {found.relation}")
+            assert (got, {*found.unnamed}) == (rows, {*found.columns[3:]}), (text, encode(text))
+
+
+def test_quoted_line_breaks_stay_in_a_file_of_mixed_line_ends() -> None:
+    text = 'a,b,price\r\n"x\ny",1,2\r"u\r\nv ""w""; ",2,3\n" \r",5,7\n'
+    (gather.FOLDER / "t.csv").write_bytes(text.encode())
+    assert read().columns["a"].tolist() == ["x\ny", 'u\r\nv "w"; ', " \r"]
+
+
+def test_a_column_without_a_name_is_called_by_its_place() -> None:
+    rows = [[f"r{i}", i, i * i, 5 - i, ""] for i in range(4)]
+    write_csv(rows, ["", "a", "price", " ", ""])
+    found = read()
+    assert found.schema.features == ("a",)
+    assert found.left_out == dict.fromkeys(["column 1", "column 4", "column 5"], "it has no name")
+    assert read(features=["column 4"]).schema.features == ("column 4",)
+    assert read(target="column 4").y.tolist() == [5, 4, 3, 2]
+    write_csv(rows, ["column 1", "column 2", "price", "column 4", "column 5"])
+    assert read(levels=2).schema.features == ("column 2", "column 4")
+    write_csv(rows, ["column 4", "a", "price", "", "b"])
+    with pytest.raises(InputError, match="called column 4: columns 1 and 4"):
+        read()
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"PK\3\4\x14\0[Content_Types].xml", "a spreadsheet or a zip: export the sheet as CSV"),
+        (b"PK\3\4\x14\0t.csv", "or unpack the file"),
+        (b'{"price": 1, "a": 2}\n', "price missing; .* is it JSON"),
+        (b'[\n  {"price": 1, "a": 2}\n]\n', "price missing; .* is it JSON"),
+        ("a,Preis in €,price\n1,2,3\n".encode("cp1252"), "header is not UTF-8; .* `iconv -f WIND"),
+        ("a,price\n1,2\né,3\n".encode("cp1252"), "Line: 3.*not utf-8.* `iconv -f WINDOWS-1252"),
+        ("a,price\r\n1,2\né,3\n".encode("cp1252"), "Line: 3.*not utf-8.* `iconv -f WINDOWS"),
+        ("a,price\n1,2\n".encode("utf-16")[:-1], "line 2 .* is damaged: .* truncated data"),
+        ("a,price\n1,2\n".encode("utf-16")[2:], "neither CSV in UTF-8 or UTF-16 nor Parquet"),
+        (b'a,price\r\n1,2\n"3,4\n5,6\n', "line 3 has a quote that does not end"),
+        (b"\n \r\n", "is empty"),
+    ],
+)
+def test_what_cannot_be_read_says_what_to_do(content: bytes, message: str) -> None:
+    (gather.FOLDER / "t.csv").write_bytes(content)
+    with pytest.raises(InputError, match=f"^data/raw/t.csv.*{message}"):
+        read()
 
 
 def test_types_of_parquet_are_known() -> None:
@@ -156,7 +236,7 @@ def test_columns_that_cannot_be_inputs_are_left_out_each_with_its_reason() -> No
     found = read(levels=2)
     assert found.schema.features == ("size", "age")
     assert found.left_out == {
-        "": "it has no name",
+        "column 1": "it has no name",
         "city": "text of 3 levels, load.levels is 2",
         "note": "it has no values",
     }
@@ -208,7 +288,7 @@ NUMBER = "must be a finite number, 0 or 1e-100 to 1e+100 in size"
         ('"a\nb",price\n1,2\n', {}, "'a\\nb' cannot be the name of a column"),
         ('{"price": 1, "a": 2}\n', {}, "column price missing"),
         ("a,price\n1,2\n3\n", {}, "Expected Number of Columns: 2"),
-        ("a,a,price\n1,2,3\n", {}, "more than one column is called a"),
+        ("a,a,price\n1,2,3\n", {}, "more than one column is called a: columns 1 and 2"),
         ("a,A,price\n1,2,3\n", {}, "must be different columns, in more than case, got a, A"),
         ("Ä,ä,price\n1,2,3\n", {}, "in more than case, got Ä, ä"),
         ("", {}, "is empty"),

@@ -1,0 +1,74 @@
+"""The lines of CSV: what DuckDB must be told of them, and a copy where it cannot read them.
+
+Where one of its threads begins in the middle of a file, DuckDB may lose rows or invent some: near
+quotes, and near malformed lines when it stores their errors. One thread reads all rows, but takes
+the end of the file for the end of a quote, so that Python must look for such a quote before.
+"""
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator
+from io import BufferedReader, TextIOWrapper
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any
+
+from stages.project.cli import InputError
+
+HEAD = 1 << 20  # bytes in which the header must end
+SPLIT = 8_000_000  # bytes, behind which DuckDB begins with another thread
+LONGEST = 2_000_000  # characters of a value; to DuckDB, bytes of a line
+
+
+def look(path: Path, name: str) -> tuple[bytes, bool, bool, bool, bool]:
+    """Return the head of a file, and whether it is packed, long, has quotes and mixed line ends.
+
+    CSV is read to its end, as DuckDB does not look at the checksum of gzip.
+    """
+    ends: set[bytes] = set()
+    size, quotes = 0, False
+    try:
+        with _open(path) as file:
+            block = head = file.read(HEAD)
+            while block and not head.startswith(b"PAR1"):
+                block += file.read(1) if block.endswith(b"\r") else b""
+                both = block.count(b"\r\n") if b"\r" in block else 0
+                ends |= {b"\r\n"} if both else set()
+                ends |= {end for end in (b"\r", b"\n") if end in block and block.count(end) > both}
+                size, quotes = size + len(block), quotes or b'"' in block
+                block = file.read(HEAD)
+    except (OSError, EOFError, zlib.error) as error:
+        raise InputError(f"{name} is damaged: {error}") from error
+    return head, isinstance(file, gzip.GzipFile), size > SPLIT, quotes, len(ends) > 1
+
+
+def read(path: Path, name: str, encoding: str, **style: Any) -> Iterator[list[str]]:
+    """Yield the rows as Python reads CSV of this style; refuse a quote that does not end."""
+    csv.field_size_limit(LONGEST)
+    before = 0
+    # bytes that are not UTF-8 stay, so that DuckDB tells their line
+    with _open(path) as file, TextIOWrapper(file, encoding, "surrogateescape", newline="") as text:
+        rows = csv.reader(text, strict=True, **style)
+        try:
+            for row in rows:
+                yield row
+                before = rows.line_num
+        except (csv.Error, UnicodeError) as error:
+            what = f"has a quote that does not end, or is damaged: {error}"
+            raise InputError(f"{name}: line {before + 1:,} {what}") from error
+
+
+def copy(rows: Iterator[list[str]], delimiter: str, folder: Path | None) -> Path:
+    """Write CSV in UTF-8, with lines that end alike, to a new file."""
+    with NamedTemporaryFile(
+        "w", encoding="utf-8", errors="surrogateescape", newline="", dir=folder, delete=False
+    ) as file:
+        csv.writer(file, delimiter=delimiter).writerows(rows)
+    return Path(file.name)
+
+
+def _open(path: Path) -> gzip.GzipFile | BufferedReader:
+    with path.open("rb") as file:
+        is_packed = file.read(2) == b"\x1f\x8b"
+    return gzip.open(path) if is_packed else path.open("rb")
