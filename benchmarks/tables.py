@@ -45,7 +45,7 @@ def choose_target(folder: Path) -> str:
         _, message = attempt(start, folder)
         if not message:
             break
-    return message
+    return message.splitlines()[-1] if message else ""
 
 
 def run(table: Path, floors: list[float]) -> Result:
