@@ -8,7 +8,6 @@ stage takes for ten rows.
 """
 
 import argparse
-import csv
 import json
 import shutil
 import sys
@@ -18,6 +17,7 @@ from typing import NamedTuple
 
 from benchmarks.cost import attempt, measure
 from benchmarks.rows import STAGES, TABLE, make_checkout, without_pandas, write_params
+from stages.columns import engine, source
 from stages.project.files import METRICS, TEST, TRAIN
 from stages.tables.table import NAMES
 
@@ -37,8 +37,8 @@ class Result(NamedTuple):
 
 def choose_target(folder: Path) -> str:
     """Let `start` make the last column that it takes the target; return what it says, if none."""
-    with (folder / TABLE).open(encoding="utf-8-sig", errors="replace", newline="") as file:
-        header = next(csv.reader(file), [])
+    with engine.connect(TABLE) as on:
+        header = source.detect(folder / TABLE, TABLE, {}, on).columns
     message = "it has no columns"
     for name in reversed(header[-TRIED:]):
         start = [sys.executable, "-m", "stages.start", TABLE, "--target", name]
