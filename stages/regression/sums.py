@@ -39,6 +39,7 @@ Integers = NDArray[np.object_]  # Python's, of any size, or fractions of them
 DIGIT_BITS = 18
 DIGITS = 3
 ROWS = 2**19  # of a block, see above
+EXACT = 2**53  # up to which doubles have all whole numbers
 FULL = 2**28  # rows whose sums of products are sure to fit 64 bits
 MANY = 2**27  # rows, sums over which are sure to fit a BIGINT; with four short digits 2^34 are
 LEAST_EXPONENT = -1000  # of a column's size, or powers of two would overflow
@@ -66,7 +67,10 @@ class Sums:
         for block in blocks:
             for start in range(0, len(block), ROWS):
                 D = digits(block[start : start + ROWS], exponents)
-                added += (D @ D.T).astype(np.int64)
+                sums = D @ D.T
+                if not sums.max() <= EXACT:  # as where it is NaN
+                    raise ValueError("a value lies outside the range of its column")
+                added += sums.astype(np.int64)
                 if added[0, 0] >= FULL:
                     products += combine(added)
                     added[:] = 0
@@ -77,7 +81,8 @@ class Sums:
         """Add up the rows of a table, wherever they are."""
         low, high = np.array(table.low), np.array(table.high)
         if not table.select:
-            return cls.of(table.blocks(), low, high)
+            with files.reading(Path(table.folder)):
+                return cls.of(table.blocks(), low, high)
         exponents = exponents_of(low, high)
         n_digits, width = (3, 18) if table.n_rows < MANY else (4, 14)
         scales = (double(2.0 ** (-e - (n_digits - 1) * width)) for e in exponents.tolist())
