@@ -2,30 +2,13 @@
 
 from stages.columns import engine
 from stages.project import cli, files, params
-from stages.project.cli import InputError, plural
+from stages.project.cli import plural
 from stages.project.files import TEST, TRAIN
-from stages.project.params import Load
 from stages.tables import table
-from stages.tables.encoding import encode, list_gaps, list_reasons
+from stages.tables.encoding import check, encode, list_gaps, list_reasons, list_twins
 from stages.tables.gather import gather
 from stages.tables.split import SAMPLED, split
-from stages.tables.table import SAMPLE, Table
-
-
-def check(train: Table, test: Table, config: Load) -> None:
-    """Refuse fewer training rows than coefficients, fewer test rows than R² needs, or no spread."""
-    schema = train.schema
-    if test.n_rows < 2 or train.n_rows <= len(schema.features):
-        chance = "; with a key this is chance, which another load.seed changes"
-        raise InputError(
-            f"load.test_size {config.test_size} leaves {train.n_rows} rows for training and"
-            f" {test.n_rows} for the test; at least {len(schema.features) + 1} and 2 are needed"
-            + (chance if config.keys else "")
-        )
-    for part, which in ((train, "training"), (test, "test")):
-        if part.low[-1] == part.high[-1]:
-            same = f"{schema.target} is {part.low[-1]} in all {which} rows"
-            raise InputError(f"{schema.dataset}: {same}, so that R² is undefined")
+from stages.tables.table import SAMPLE
 
 
 def main() -> str:
@@ -42,6 +25,8 @@ def main() -> str:
         if encoding.left_out:
             cli.say(f"load: {found.dataset}: left out: {list_reasons(encoding.left_out)}")
         schema, dropped = encoding.schema, encoding.dropped
+        if twins := list_twins(schema.levels):
+            cli.say(f"load: {found.dataset}: {twins} differ in case or spaces only")
         if dropped:
             gaps = encoding.gaps if schema.missing == "drop" else {schema.target: dropped}
             gone = f"dropped {plural(dropped, 'row')} with a gap, {list_gaps(gaps)}"
@@ -49,7 +34,8 @@ def main() -> str:
         rows, test_rows = (part.only(encoding.kept) for part in (parts.training, parts.test))
         learned = table.write(rows, schema, train, found.on)
         held_out = table.write(test_rows, schema, test, found.on)
-        check(learned, held_out, config)
+        ends = [(part.n_rows, part.low[-1], part.high[-1]) for part in (learned, held_out)]
+        check(ends, schema.inputs, found, config)
         first = f"ORDER BY {parts.order} LIMIT {SAMPLED}"
         table.write_sample(test_rows, first, schema, test / SAMPLE, found)
     counts = f"{learned.n_rows:,} training rows and {held_out.n_rows:,} test rows"

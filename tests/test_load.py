@@ -14,7 +14,7 @@ from stages.project.cli import InputError
 from stages.project.files import TEST, TRAIN
 from stages.tables import datasets, table
 from stages.tables.datasets import DataSet
-from tests.conftest import rows_of, run_stages
+from tests.conftest import rows_of, run_stages, write_csv
 
 pytestmark = pytest.mark.usefixtures("own_folder")
 NUMBERS = np.arange(40.0)
@@ -72,6 +72,13 @@ def test_a_constant_target_is_refused(part: str, folder: Path, toy: DataSet) -> 
     with pytest.raises(InputError, match=rf"^toy: ü is 5.0 in all {part} rows"):
         load_toy()
     assert {path: path.read_bytes() for path in Path("data").rglob("*.*")} == kept
+
+
+def test_levels_that_look_alike_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv([[i, ["Rome", "rome "][i % 2], i] for i in range(40)], ["x", "city", "y"])
+    run_stages(load, target="y")
+    told = "city: 'Rome' and 'rome ' differ in case or spaces only"
+    assert capsys.readouterr().err == f"load: data/raw/t.csv: {told}\n"
 
 
 @pytest.mark.parametrize("test_size", [0.01, 0.95, 0.9999])

@@ -10,16 +10,18 @@ import numpy as np
 from stages.columns.inputs import MOST, Input, Schema
 from stages.columns.readings import PLAIN
 from stages.columns.sql import double
-from stages.project.cli import InputError
+from stages.project.cli import InputError, plural
 from stages.project.files import SAMPLE_COLUMNS
 from stages.project.params import Load
-from stages.project.text import label
+from stages.project.text import label, show
 from stages.tables.relation import Relation, Rows, aggregate, measure
 
 WORTH_AN_INPUT = 0.01  # share of the training rows in which a column is empty
 SAME, EMPTY = "the same text in all training rows", "no values in training rows"
+OUTPUT, TAKEN = {*SAMPLE_COLUMNS, "prediction"}, "the output has a column of this name, rename it"
 FILL_DIGITS = 6  # a short number, which every engine reads right
 FILL_ERROR = 0.001  # of the range of a column: a larger one takes all digits
+Part = tuple[int, float, float]  # its rows, and the least and greatest target among them
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,7 @@ def encode(found: Relation, training: Rows, config: Load) -> Encoding:
             left_out[name] = f"its level {odd[0]!r} does not print"
         elif n_levels < 2 and config.missing != "mean":  # now, so that its gaps drop no row
             left_out[name] = SAME if n_levels else EMPTY
+    left_out |= {name: TAKEN for name in found.kinds if name in OUTPUT}
     kinds = {name: kind for name, kind in found.kinds.items() if name not in left_out}
 
     gap_rows, gaps = _count_gaps([*kinds, found.target], found)
@@ -100,26 +103,56 @@ def _check_names(
         why = f": {reasons}" if left_out else ""
         raise InputError(f"{found.dataset}: no column but {found.target} can be an input{why}")
     if len(inputs) > MOST:
-        most = Counter(each.column for each in inputs).most_common(3)
-        many = ", ".join(f"{label(name)} {count:,}" for name, count in most)
         raise InputError(
-            f"{found.dataset}: its columns would become {len(inputs):,} features, {many}, and at"
+            f"{found.dataset}: its columns would become {count_features(inputs)}, and at"
             f" most {MOST:,} are allowed: list columns in load.features, or lower load.levels"
-        )
-    columns = {each.column for each in inputs}
-    for name in (name for name in (*SAMPLE_COLUMNS, "prediction") if name in columns):
-        raise InputError(
-            f"{found.dataset}: no feature can be called {name}, which is a column of the"
-            " output: rename it, or list others in load.features"
         )
     names = [found.target, *(each.name for each in inputs)]
     for name in (name for name in names if names.count(name) > 1):
         raise InputError(f"{found.dataset}: two inputs would be called {name}: rename a column")
 
 
+def check(parts: Sequence[Part], inputs: Sequence[Input], found: Relation, config: Load) -> None:
+    """Refuse fewer training rows than coefficients, fewer test rows than R² needs, or no spread.
+
+    The parts are the training rows and the test rows.
+    """
+    (n_train, *_), (n_test, *_) = parts
+    if n_test < 2 or n_train <= len(inputs):
+        chance = "; with a key this is chance, which another load.seed changes"
+        raise InputError(
+            f"{found.dataset}: load.test_size {config.test_size} leaves {n_train:,} rows for"
+            f" training and {n_test:,} for the test; at least {len(inputs) + 1:,} and 2 are needed"
+            f" for {count_features(inputs)}" + (chance if config.keys else "")
+        )
+    for (_, low, high), which in zip(parts, ("training", "test"), strict=True):
+        if low == high:
+            same = f"{label(found.target)} is {low} in all {which} rows"
+            raise InputError(f"{found.dataset}: {same}, so that R² is undefined")
+
+
+def count_features(inputs: Sequence[Input]) -> str:
+    """Return how many features there are, and which columns became most of them."""
+    most = Counter(each.column for each in inputs).most_common(3)
+    many = [f"{label(name)} {count:,}" for name, count in most if count > 1]
+    return ", ".join([plural(len(inputs), "feature"), *many])
+
+
 def list_reasons(left_out: Mapping[str, str]) -> str:
     """List columns, and why each is left out."""
     return "; ".join(f"{label(name)}: {why}" for name, why in left_out.items())
+
+
+def list_twins(levels: Mapping[str, Sequence[str]]) -> str:
+    """List texts of which two levels differ in case or in spaces around them only, and these."""
+    pairs = []
+    for name, texts in levels.items():
+        seen: dict[str, str] = {}
+        for text in texts:
+            if (first := seen.setdefault(text.strip().casefold(), text)) != text:
+                pairs.append(f"{label(name)}: {show(first)} and {show(text)}")
+                break
+    return "; ".join(pairs)
 
 
 def list_gaps(gaps: Mapping[str, int]) -> str:

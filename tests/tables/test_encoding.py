@@ -231,6 +231,36 @@ def test_inputs_whose_names_clash_are_refused(
 
 
 @pytest.mark.parametrize("name", ["error", "prediction"])
-def test_a_column_called_like_one_of_the_output_is_refused(name: str) -> None:
-    with pytest.raises(InputError, match=f"no feature can be called {name}"):
-        encode({name: "number"}, {name: [1.0, 2.0]})
+def test_a_column_called_like_one_of_the_output_is_no_feature(name: str) -> None:
+    found = encode({name: "number", "z": "number"}, {name: [1.0, 2.0], "z": [1.0, 2.0]})
+    assert found.schema.features == ("z",)
+    assert "the output has a column of this name" in found.left_out[name]
+
+
+def test_levels_that_differ_in_case_or_spaces_are_told_with_both() -> None:
+    levels = {
+        "city": ("Rome", "rome ", "Oslo", "ROME", "oslo"),
+        "size": ("s", "S\N{NO-BREAK SPACE}"),
+        "none": ("a", "b", "a b"),
+    }
+    pairs = "city: 'Rome' and 'rome '; size: 's' and 'S\\xa0'"
+    assert encoding.list_twins(levels) == pairs
+
+
+@pytest.mark.parametrize(
+    ("n_train", "n_test", "key", "message"),
+    [
+        (3, 2, None, "3 rows for training and 2 for the test; at least 4 and 2 are needed for 3"),
+        (3, 2, None, " for 3 features, city 2$"),
+        (4, 1, "id", "another load.seed changes"),
+    ],
+)
+def test_rows_must_be_more_than_features_and_the_columns_of_most_are_named(
+    n_train: int, n_test: int, key: str | None, message: str
+) -> None:
+    inputs = [Input("x"), Input("city", "text", "a"), Input("city", "text", "b")]
+    config = Load("toy", "y", None, None, key, "fail", [], None, [], 50, 0.2, 0)
+    parts = [(n_train, 0.0, 1.0), (n_test, 0.0, 1.0)]
+    found = Relation(DuckDB("toy", None), Rows("t"), "toy", "y", "apples", {}, {}, 5)
+    with pytest.raises(InputError, match=message):
+        encoding.check(parts, inputs, found, config)
