@@ -160,6 +160,45 @@ def test_train_names_what_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> N
     assert "choose a smaller unit" in unit
 
 
+def test_train_warns_of_leaks_and_of_few_rows(capsys: pytest.CaptureFixture[str]) -> None:
+    x, z, w = np.random.default_rng(3).normal(size=(3, 36))
+    y = 1.8 * (x + 0.02 * z) + 32
+    write_csv(np.column_stack([x, z, w, y]).tolist(), ["celsius", "z", "w", "y"])
+    run_stages(load, train, target="y")
+    leak, few = capsys.readouterr().err.splitlines()
+    assert leak.startswith("train: celsius alone explains more than 99.9 % of y")
+    assert few.startswith("train: 28 rows are few for 3 features, fewer than 10 for each")
+
+
+def test_rows_that_were_changed_are_damaged() -> None:
+    write_csv([[i, i * i % 7] for i in range(40)], ["x", "y"])
+    run_stages(load, target="y")
+    rows = TRAIN / table.ROWS
+    duckdb.execute(f"CREATE OR REPLACE TEMP TABLE changed AS SELECT x * 1e9 AS x, y FROM '{rows}'")
+    duckdb.execute(f"COPY changed TO '{rows}' (FORMAT parquet)")
+    with pytest.raises(InputError, match=r"data/train is damaged, `dvc repro` makes it: a value"):
+        run_stages(train, target="y")
+
+
+@pytest.mark.slow
+def test_a_select_of_files_goes_through_and_predict_takes_its_columns() -> None:
+    rng = np.random.default_rng(4)
+    rows = [[i, *rng.normal(size=2).round(3)] for i in range(200)]
+    write_csv([row[:2] for row in rows], ["id", "size"], "a.csv")
+    write_csv([[i, 3 * x + y] for i, x, y in rows], ["id", "price"], "b.csv")
+    tables = "'data/raw/a.csv' JOIN 'data/raw/b.csv' USING (id)"
+    select = f"SELECT id, size, size * size AS area, price FROM {tables}"
+    (gather.FOLDER / "t.sql").write_text(select)
+    wanted = {"dataset": "data/raw/t.sql", "target": "price", "key": "id"}
+    digests = []
+    for _ in range(2):
+        run_stages(**wanted)
+        digests.append([path.read_bytes() for path in sorted(Path("data/train").iterdir())])
+    assert digests[0] == digests[1]
+    duckdb.execute(f"COPY ({select}) TO 'next.csv'")
+    assert len(predict("next.csv", "--only").splitlines()) == 201
+
+
 @pytest.mark.parametrize(("missing", "dropped"), [("mean", 19), ("drop", 27)])
 def test_rows_without_a_target_are_dropped_and_other_gaps_filled(
     missing: str, dropped: int, capsys: pytest.CaptureFixture[str]

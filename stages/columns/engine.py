@@ -42,6 +42,11 @@ class DuckDB:
     def rows(self, query: str) -> list[Any]:
         return list(self.connection.execute(query).fetchall())
 
+    def describe(self, query: str) -> tuple[list[str], list[str]]:
+        """Return the names of the columns of a query, and their types."""
+        names, types, *_ = zip(*self.rows(f"DESCRIBE {query}"), strict=True)
+        return [*names], [*types]
+
     def copy(self, query: str, n_columns: int, path: Path, codec: str = "zstd") -> None:
         """Write what `query` selects as Parquet.
 

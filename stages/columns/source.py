@@ -139,9 +139,7 @@ def detect(
         raise InputError(f"{name} is a spreadsheet or a zip: {what}")
     if head.startswith(b"PAR1"):
         rows = f"read_parquet({_quote(path)})"
-        described = on.rows(f"DESCRIBE FROM {rows}")
-        columns, types = ([column[j] for column in described] for j in (0, 1))
-        found = Source(name, "parquet", rows, columns, types)
+        found = Source(name, "parquet", rows, *on.describe(f"FROM {rows}"))
     else:
         encoding = "utf-16" if head.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-8-sig"
         # without byte order marks: a file that was saved or joined carelessly has several

@@ -1,10 +1,11 @@
 """Gather the data set that `load.dataset` names as one typed relation, wherever its rows are.
 
 That is a data set of scikit-learn, files of CSV or Parquet below `data/raw`, or a SELECT in a file
-there, whose rows stay on a server. CSV is first copied to Parquet; other rows are read where they
-are.
+there, which DuckDB runs, or a server where its rows stay. CSV and what DuckDB selects are first
+copied to Parquet; other rows are read where they are.
 """
 
+import dataclasses
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -18,6 +19,7 @@ from stages.columns.engine import DuckDB
 from stages.columns.inputs import MOST
 from stages.columns.source import Source
 from stages.columns.sql import identifier, literal
+from stages.project import cli
 from stages.project.cli import InputError, plural
 from stages.project.params import Load
 from stages.project.text import join, label
@@ -28,13 +30,15 @@ from stages.tables.split import PLACE, draw
 
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
 PROBLEMS = 3  # that a message has
+PANDAS_INDEX = "__index_level_0__"  # in Parquet, beside the columns
 OWN_UNIT = "its own unit"  # of a target whose unit nobody has told
 
 
-def gather(config: Load, scratch: Path, here: DuckDB) -> Relation:
+def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> Relation:
     """Return the data set, with the columns that `config` asks for.
 
     Where `config` says null: the target and the unit of the data set, all columns but the target.
+    A feature with a problem is refused, or if `lenient`, left out.
     """
     here.connection.execute(f"SET temp_directory = {literal(str(scratch))}")
     config, on, parts = open_parts(config, here, scratch)
@@ -44,12 +48,15 @@ def gather(config: Load, scratch: Path, here: DuckDB) -> Relation:
         raise InputError(f"{on.name} has no rows")
     if why := columns[target].left_out:
         raise InputError(f"{on.name}: {label(target)} cannot be the target: {why}")
-    if problems := [column.problem for column in columns.values() if column.problem]:
-        raise InputError(". ".join(problems[:PROBLEMS]))
+    problems = {name: column.problem for name, column in columns.items() if column.problem}
     left_out = {name: columns[name].left_out for name in features if columns[name].left_out}
     if not config.features:
         others = {*parts[0].unnamed} - {target, *config.keys}
         left_out |= dict.fromkeys(sorted(others), "it has no name")
+    if lenient:
+        left_out |= {name: problems.pop(name) for name in features if name in problems}
+    if problems:
+        raise InputError(". ".join([*problems.values()][:PROBLEMS]))
     kinds = {name: columns[name].kind for name in features if name not in left_out}
     readings = {name: columns[name].reading for name in kinds}
     wanted = kinds | {target: "number"} | dict.fromkeys(config.keys, "text")
@@ -85,23 +92,33 @@ def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine,
             for path in paths
         ]
         return config, here, parts
-    on = spark.connect(name)
     if not config.keys:
         raise InputError(f"{name}: load.key must name its rows, as they have no order")
     if len(paths) > 1:
         raise InputError(f"load.dataset: {name} must be one SELECT, matches {len(paths)} files")
     text = paths[0].read_text(encoding="utf-8", errors="replace").strip().removesuffix(";")
     select = f"(\n{text}\n)"
-    columns = on.describe(f"SELECT * FROM {select} AS t LIMIT 0")
-    return config, on, [Source(on.name, "sql", select, *columns, dialect=on.dialect)]
+    query = f"SELECT * FROM {select} AS t"
+    if os.environ.get("SPARK_REMOTE"):
+        on = spark.connect(name)
+        columns = on.describe(f"{query} LIMIT 0")
+        return config, on, [Source(on.name, "sql", select, *columns, dialect=on.dialect)]
+    cli.say(f"{name}: DuckDB runs it, as SPARK_REMOTE is not set")
+    columns = here.describe(query)
+    source.check(Source(name, "sql", select, *columns), dict.fromkeys(config.keys))
+    query += f" ORDER BY {', '.join(map(here.dialect.column, config.keys))}"  # else none is sure
+    here.copy(query, len(columns[0]), scratch / "rows", "uncompressed")
+    part = source.detect(scratch / "rows", name, {}, here)
+    return config, here, [dataclasses.replace(part, kind="sql")]
 
 
 def find(pattern: str) -> list[Path]:
     """Return the files that match, in the order of their names, but for those of DVC."""
     if FOLDER not in Path(os.path.normpath(pattern)).parents:
+        copy = f": copy it to {FOLDER.as_posix()}" if Path(pattern).is_file() else ""
         raise InputError(
             f"load.dataset must be {', '.join(datasets.SOURCES)} or files below"
-            f" {FOLDER.as_posix()}, which may have wildcards, got {pattern!r}"
+            f" {FOLDER.as_posix()}, which may have wildcards, got {pattern!r}{copy}"
         )
     # not that of Path, which finds files that begin with a dot, and raises for some patterns
     found = [pattern] if Path(pattern).exists() else glob(pattern, recursive=True)  # noqa: PTH207
@@ -117,7 +134,7 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
     if target is None:
         what = f"the column of {first.name} to predict, one of {join(first.columns)}"
         raise InputError(f"load.target must name {what}")
-    others = {target, *keys, *first.unnamed}
+    others = {target, *keys, *first.unnamed, PANDAS_INDEX}
     features = config.features or [each for each in first.columns if each not in others]
     if len(features) > MOST:
         raise InputError(
@@ -126,6 +143,9 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
         )
     if other := {*config.categories} - {*features}:
         raise InputError(f"load.categories: {join(sorted(other))} must be features")
+    if "prediction" in (target, *keys):
+        what = "predict adds a column called prediction"
+        raise InputError(f"{first.name}: {what}: rename that of load.target or load.key")
     chosen = [*features, *keys, target]
     for part in parts:
         source.check(part, dict.fromkeys(chosen))

@@ -18,6 +18,7 @@ import duckdb
 import numpy as np
 import pytest
 from msgspec.structs import replace
+from pyarrow import parquet
 
 from stages import load, start, train
 from stages.columns import engine
@@ -26,12 +27,12 @@ from stages.predictor import document
 from stages.predictor.expression import select
 from stages.project import params
 from stages.project.cli import InputError
-from stages.project.files import PREDICTOR
+from stages.project.files import PREDICTOR, TEST, TRAIN
 from stages.regression import sums
 from stages.regression.linear import LinearModel
 from stages.regression.scores import tally
 from stages.regression.sums import Sums
-from stages.tables import datasets, gather, spark
+from stages.tables import datasets, gather, spark, table
 from stages.tables.table import Table
 from tests.cars import cars
 from tests.cars import write as write_cars
@@ -92,10 +93,23 @@ def test_near_and_far_give_the_same_bytes() -> None:
 def test_start_looks_at_a_table_on_a_server() -> None:
     write(houses(60))
     write_parameters(dataset=FAR, target="y", key="id")
-    start.start(FAR, "y", "id")
+    start.start(FAR, "y", key="id")
     found = params.read().load
     assert (found.dataset, found.features, found.key) == (FAR, ["x", "z"], "id")
     load.main()
+
+
+@pytest.mark.slow
+def test_a_version_of_a_delta_table_can_be_pinned() -> None:
+    deltalake = pytest.importorskip("deltalake")
+    for rows in (60, 100):
+        write(houses(rows))
+        deltalake.write_deltalake("delta", parquet.read_table(NEAR), mode="overwrite")
+    query = f"SELECT * FROM delta.`{Path('delta').absolute()}`"
+    for version, n_rows in (("VERSION AS OF 0", 60), ("", 100)):
+        Path(FAR).write_text(f"{query} {version}")
+        run(FAR, load)
+        assert sum(table.read(part).n_rows for part in (TRAIN, TEST)) == n_rows
 
 
 @pytest.mark.slow
@@ -264,9 +278,10 @@ def test_bad_sql_is_refused(text: str) -> None:
 
 
 def test_without_a_server_one_line_says_what_to_set(monkeypatch: pytest.MonkeyPatch) -> None:
-    write(houses(9))
+    write(houses(60))
+    run(FAR, load)
     monkeypatch.delenv("SPARK_REMOTE")
-    check_refused(FAR, "set SPARK_REMOTE to its address", load)
+    check_refused(FAR, "set SPARK_REMOTE to its address", train)
     monkeypatch.setenv("SPARK_REMOTE", "localhost:1")
     check_refused(FAR, "on localhost:1: ", load)
     with socket.socket() as nobody:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow.parquet
 import pytest
 
@@ -230,6 +231,53 @@ def test_nan_is_a_gap_also_where_parquet_tells_a_range_without_it() -> None:
         read("data/raw/t.parquet")
 
 
+def test_the_index_of_pandas_is_no_feature() -> None:
+    frame = pd.DataFrame({"x": [1, 2, 3], "price": [1, 2, 4]}).query("x > 1")
+    frame.to_parquet(gather.FOLDER / "t.parquet")
+    assert read("data/raw/t.parquet").schema.features == ("x",)
+
+
+def write_select(text: str) -> None:
+    (gather.FOLDER / "t.sql").write_text(text, encoding="utf-8")
+
+
+def test_duckdb_runs_a_select_where_there_is_no_server(capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv([[i, i * i % 7] for i in range(3000)], ["id", "price"])
+    write_parquet("SELECT 'h' || i AS house, i AS id, i % 5 AS rooms FROM range(9000) AS t(i)")
+    write_select(
+        "SELECT house, rooms, CAST(price AS DOUBLE) AS price -- a join\n"
+        "FROM 'data/raw/t.csv' JOIN 'data/raw/t.parquet' USING (id) WHERE rooms > 1;\n"
+    )
+    found = read("data/raw/t.sql", key="house")
+    assert "DuckDB runs it, as SPARK_REMOTE is not set" in capsys.readouterr().err
+    assert found.schema == schema_of("data/raw/t.sql", "price", "its own unit", ("rooms",))
+    numbers = [i for i in range(3000) if i % 5 > 1]
+    assert found.columns["house"].tolist() == sorted(f"h{i}" for i in numbers)
+    assert sorted(found.y.tolist()) == sorted(i * i % 7 for i in numbers)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted", "message"),
+    [
+        ("SELECT 1 AS id, 2 AS x, 3 AS price", {}, "load.key must name its rows, as they have no"),
+        ("SELECT 1 AS i, 2 AS x, 3 AS price", {"key": "id"}, "column id missing; found i, x, pri"),
+        ("SELECT 'a' AS id, 'inf'::DOUBLE AS x, 3 AS price", {"key": "id"}, "id 'a': x is inf, mu"),
+        ("SELECT 1.5 AS id, 2 AS x, 3 AS price", {"key": "id"}, "id is Decimal.*text or whole num"),
+        ("SELECT 1 AS id; SELECT 2", {"key": "id"}, 'syntax error at or near ";"'),
+        ("DROP TABLE t", {"key": "id"}, "syntax error"),
+        ("SELECT * FROM 'data/raw/none.csv'", {"key": "id"}, "none.csv"),
+    ],
+)
+def test_a_select_that_cannot_be_used_is_refused_in_one_line(
+    text: str, wanted: dict[str, Any], message: str
+) -> None:
+    write_select(text)
+    with pytest.raises(InputError, match=message) as raised:
+        read("data/raw/t.sql", **wanted)
+    assert str(raised.value).startswith("data/raw/t.sql")
+    assert "\n" not in str(raised.value)
+
+
 def test_columns_that_cannot_be_inputs_are_left_out_each_with_its_reason() -> None:
     rows = [[i, *row, ""] for i, row in enumerate(ROWS)]
     write_csv(rows, header=["", *HEADER, "note"])
@@ -258,6 +306,11 @@ NUMBER = "must be a finite number, 0 or 1e-100 to 1e+100 in size"
     [
         ("a,price\n1,2\n", {"target": None}, "load.target must name the column of"),
         ("a,price\n1,2\n", {"target": None}, "to predict, one of a, price"),
+        (
+            "a,prediction\n1,2\n",
+            {"target": "prediction"},
+            "adds a column called prediction: rename",
+        ),
         ("a,price\n1,2\n", {"target": "cost"}, "column cost missing; found a, price"),
         ("a,price\n1,\n2,\n", {}, "price cannot be the target: it has no values"),
         ("a,price\n1,2\n", {"features": ["price"]}, "in more than case, got price, price"),
