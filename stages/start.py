@@ -1,90 +1,193 @@
 """Make the project yours: write the section load of params.yaml for a table of your own.
 
-FILE is CSV, Parquet or a SELECT below data/raw. All columns that can be inputs become features, and
-those that cannot are listed with the reason. gate.min_r2 becomes null, as it belongs to another
-table.
+FILE is CSV, Parquet or a SELECT below data/raw. All columns that can be inputs become features,
+without those that name the row. What is left out is listed with the reason. gate.min_r2 becomes
+null, as it belongs to another table.
 """
 
+import csv
+import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
+from typing import Any
 
 from msgspec.structs import replace
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedSeq
 
 from stages.columns import engine
+from stages.columns.engine import DuckDB
+from stages.columns.readings import READINGS
+from stages.columns.sql import literal
 from stages.project import cli, files, params
 from stages.project.cli import plural
 from stages.project.files import TRAIN
 from stages.project.params import Load
-from stages.project.text import join, label
-from stages.tables.encoding import Encoding, encode
-from stages.tables.gather import gather
+from stages.project.text import join, label, show
+from stages.tables.encoding import Encoding, check, encode
+from stages.tables.gather import PANDAS_INDEX, choose, gather, open_parts
+from stages.tables.kinds import FEW
+from stages.tables.relation import Relation, Rows, aggregate, measure
 from stages.tables.split import split
 
 PARAMS = Path("params.yaml")
+ROW_NAMES = ("id", "rownames", "index", "unnamed: 0", PANDAS_INDEX)  # in small letters
+CODES, SHARE = 20, 0.05  # whole numbers that differ, and of the rows, up to which they may be codes
 
 
-def survey(config: Load) -> tuple[Encoding, Mapping[str, str]]:
-    """Look at the table, and say for each column that becomes a feature what it holds."""
-    name = config.dataset
-    with engine.connect(name) as here, files.temporary_folder(TRAIN.parent) as scratch:
-        found = gather(config, scratch, here)
-        encoding = encode(found, split(found, config).training, config)
-        columns = dict(encoding.schema.kinds)
-        for name, kind in encoding.schema.kinds.items():
-            if kind == "text":
-                baseline, *others = encoding.schema.levels[name]
-                columns[name] += f" of {len(others) + 1} levels, {label(baseline)} is the baseline"
-            if gaps := encoding.gaps.get(name):
-                columns[name] += f", {plural(gaps, 'gap')}"
-    return encoding, columns
+def look_at_texts(config: Load, scratch: Path, here: DuckDB) -> tuple[set[str], dict[str, str]]:
+    """Return what marks gaps in CSV beside load.na, and which columns have numbers such as 007.
+
+    A marker has no digit, repeats, and all else in its column is numbers or dates.
+    """
+    parts = [] if config.dataset.endswith(".sql") else open_parts(config, here, scratch)[2]
+    if not parts or parts[0].kind != "csv":
+        return set(), {}
+    features, target = choose(parts, config)
+    names = [*features, target]
+    tables = []
+    for part in parts:
+        columns = [f"{part.cast(name, 'text')} AS c{j}" for j, name in enumerate(names)]
+        tables.append(Rows(part.relation).select(columns))
+    texts, asked = Rows(f"({' UNION ALL '.join(tables)}) AS t"), []
+    for c in (f"c{j}" for j in range(len(names))):
+        odd = f"CASE WHEN NOT regexp_matches({c}, '[0-9]') THEN {c} END"
+        zeros = f"count_if(regexp_full_match({c}, '0[0-9]+'))"
+        asked += [f"count({c})", f"count({odd})", f"min({odd})", f"max({odd})", zeros]
+    _, values = aggregate(asked, texts, here)
+    reads = [reading.sql for reading in READINGS.values() if reading.kind != "boolean"]
+    repeated, codes = {}, {}
+    for j, name in enumerate(names):
+        n, n_odd, first, last, n_zeros = values[5 * j : 5 * j + 5]
+        if FEW < n_odd <= n / 2 and first == last:
+            others = [f"c{j} <> {literal(first)}", *(f"{read(f'c{j}')} IS NULL" for read in reads)]
+            repeated[f"count_if({' AND '.join(others)})"] = first
+        if n_zeros:
+            codes[name] = "leading zeros"
+    _, misfits = aggregate([*repeated], texts, here)
+    return {text for text, n in zip(repeated.values(), misfits, strict=True) if not n}, codes
+
+
+def look_at(found: Relation) -> tuple[dict[str, str], str | None, dict[str, str]]:
+    """Return the columns that name the row, and why; the first that can be a key; and codes.
+
+    Rows on a server have no order to count them by.
+    """
+    n = "row_number() OVER ()" if isinstance(found.on, DuckDB) else "0"
+    columns = [f"{found.column(name)} AS c{j}" for j, name in enumerate(found.kinds)]
+    asked = []
+    for j, kind in enumerate(found.kinds.values()):
+        x = f"c{j}" if kind == "number" else "CAST(NULL AS DOUBLE)"
+        counts_up = f"min({x} - n) = max({x} - n)"
+        asked += [f"count(DISTINCT c{j})", f"bool_and({x} = floor({x}))", counts_up]
+    rows = Rows(f"({found.rows.select([*columns, f'{n} AS n'])}) AS t")
+    n_rows, values = aggregate(asked, rows, found.on)
+    names, counters, codes = {}, {}, {}
+    for j, name in enumerate(found.kinds):
+        n_values, are_whole, count_up = values[3 * j : 3 * j + 3]
+        if name.lower() in ROW_NAMES:
+            names[name] = "it names the row"
+        elif are_whole and count_up and n_values == n_rows:
+            counters[name] = "it counts up by one with the row"
+        elif are_whole and 2 < n_values <= min(CODES, SHARE * n_rows):
+            codes[name] = f"{n_values} different whole numbers"
+    if len(names) + len(counters) < len(found.kinds):  # else they are all that there is
+        names |= counters
+    unique = (name for name, n in zip(found.kinds, values[::3], strict=True) if n == n_rows)
+    return names, next((name for name in unique if name in names), None), codes
+
+
+def describe(encoding: Encoding, codes: Mapping[str, str]) -> Mapping[str, str]:
+    """Say for each column that becomes a feature what it holds."""
+    columns = dict(encoding.schema.kinds)
+    for name, kind in encoding.schema.kinds.items():
+        if kind == "text":
+            baseline, *others = encoding.schema.levels[name]
+            columns[name] += f" of {len(others) + 1} levels, {label(baseline)} is the baseline"
+        if gaps := encoding.gaps.get(name):
+            columns[name] += f", {plural(gaps, 'gap')}"
+        if kind == "number" and name in codes:
+            columns[name] += f", {codes[name]}: a category? then list it in load.categories"
+    return columns
 
 
 def write(config: Load, columns: Mapping[str, str]) -> None:
     """Write what belongs to the table into params.yaml, and keep the rest with its comments."""
     yaml = YAML()
-    yaml.width = 4096
+    yaml.width, yaml.preserve_quotes = 4096, True
     yaml.indent(mapping=2, sequence=4, offset=2)
     null = ("tag:yaml.org,2002:null", "null")  # else it writes nothing
     yaml.representer.add_representer(type(None), lambda here, _: here.represent_scalar(*null))
     document = yaml.load(PARAMS.read_text(encoding="utf-8"))
-    features = CommentedSeq(columns)
-    for index, remark in enumerate(columns.values()):
-        features.yaml_add_eol_comment(remark, index)
     section = document["load"]
-    for name in ("dataset", "target", "unit", "key", "missing"):
-        section[name] = getattr(config, name)
-    section["features"] = features
+    for name in ("dataset", "target", "unit", "key", "missing", "categories"):
+        section[name] = value = getattr(config, name)
+        if isinstance(value, list):  # on one line
+            section[name] = CommentedSeq(value)
+            section[name].fa.set_flow_style()
+    section["features"] = features = CommentedSeq(columns)
+    for index, remark in enumerate(columns.values()):
+        features.yaml_add_eol_comment(remark, index, column=0)
+    section["na"].extend(config.na[len(section["na"]) :])
     document["gate"]["min_r2"] = None
+    for comments in (*section.ca.items.values(), *document["gate"].ca.items.values()):
+        if comments[2]:
+            comments[2].start_mark.column = 0  # it follows what is written now
     with files.replacing(PARAMS) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         yaml.dump(document, file)
 
 
-def start(file: str, target: str, key: str | None = None) -> None:
-    """Write the parameters for a table, and say what to do next."""
-    whole = replace(params.read(PARAMS).load, features=None, unit=None, missing="mean")
-    config = replace(whole, dataset=file, target=target, key=key)
-    encoding, columns = survey(config)
-    config = config if encoding.gaps else replace(config, missing="fail")
-    write(config, columns)
+def start(file: str, target: str, **given: Any) -> None:
+    """Write the parameters for a table, and say what to do next; `given` are some of load."""
+    given = {"unit": None, "key": None, "categories": [], **given}
+    before = replace(params.read(PARAMS).load, features=None, missing="mean")
+    config = replace(before, dataset=file, target=target, **given)
+    with engine.connect(file) as here, files.temporary_folder(TRAIN.parent) as scratch:
+        markers, zeros = look_at_texts(config, scratch, here)
+        config = replace(config, na=[*config.na, *sorted(markers)])
+        found = gather(config, scratch, here, lenient=True)
+        names, key, codes = look_at(found)
+        kinds = {name: kind for name, kind in found.kinds.items() if name not in names}
+        found = dataclasses.replace(found, kinds=kinds, left_out={**found.left_out, **names})
+        parts, ends = split(found, config), []
+        encoding = encode(found, parts.training, config)
+        for rows in (parts.training, parts.test):
+            n, _, low, high = measure([found.column(target)], rows.only(encoding.kept), found.on)
+            ends.append((n, low[0], high[0]))
+    inputs, columns = encoding.schema.inputs, describe(encoding, codes | zeros)
+    check(ends, inputs[:1], found, config)  # else no choice of features makes a model
+    missing = "mean" if encoding.gaps else "fail"
+    categories = [name for name in config.categories if name in columns]
+    write(replace(config, missing=missing, categories=categories), columns)
     print(f"start: {PARAMS}: {target} from {plural(len(columns), 'column')}: {join([*columns])}")
     for name, why in encoding.left_out.items():
         print(f"  left out: {label(name)}: {why}")
+    if markers:
+        print(f"  load.na has more: {', '.join(map(show, sorted(markers)))}")
     if encoding.gaps:
-        print(f"  gaps in {plural(encoding.gap_rows, 'row')}: load.missing is {config.missing}")
+        print(f"  gaps in {plural(encoding.gap_rows, 'row')}: load.missing is mean")
+    if key and not config.keys:
+        print(f"  --key {quote(key)} keeps rows on their side of the split when the table grows")
     print("  gate.min_r2 is null: set it when you know which R² the model reaches")
-    print(f"next: dvc repro && python -m stages.report; git add {quote(file)}, or `dvc add` it")
+    check(ends, inputs, found, config)
+    print(f"next: git add {quote(file)}, or `dvc add` it; dvc repro && python -m stages.report")
 
 
 def main() -> None:
     parser = cli.parser("python -m stages.start", __doc__)
-    parser.add_argument("file", metavar="FILE", help="the table, or several with wildcards")
-    parser.add_argument("--target", metavar="COLUMN", required=True, help="the column to predict")
-    parser.add_argument("--key", metavar="COLUMN", help="the column that names a row, to split by")
+    add = parser.add_argument
+    names: Any = {"metavar": "COLUMN,…", "type": lambda text: next(csv.reader([text]))}
+    add("file", metavar="FILE", help="the table, or several with wildcards")
+    add("--target", metavar="COLUMN", required=True, help="the column to predict")
+    add("--key", **names, default=[], help="the columns that together name a row, to split by")
+    add("--unit", help="of the target")
+    texts = "columns to take as texts, whatever they look like"
+    add("--categories", **names, default=[], help=texts)
     args = parser.parse_args()
-    start(Path(args.file).as_posix(), args.target, args.key)
+    key = args.key[0] if len(args.key) == 1 else args.key or None
+    given = {"key": key, "unit": args.unit, "categories": args.categories}
+    start(Path(args.file).as_posix(), args.target, **given)
 
 
 if __name__ == "__main__":

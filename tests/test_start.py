@@ -88,14 +88,17 @@ def test_comments_say_what_columns_hold_and_the_output_why_others_are_left_out(
         "  unit: null",
     ):
         assert text.count(line) == 1, text
+    for line in text.splitlines():  # comments follow the values
+        before = line.partition("#")[0]
+        assert before in ("", line, before.rstrip() + " ")
 
 
 @pytest.mark.parametrize(
     ("rows", "missing"),
     [
-        ([(i, i % 3, i) for i in range(40)], "fail"),
-        ([(i, i % 3 or None, i) for i in range(40)], "mean"),
-        ([(i, i % 3, i % 7 or None) for i in range(40)], "mean"),
+        ([(2 * i, i % 3, i) for i in range(40)], "fail"),
+        ([(2 * i, i % 3 or None, i) for i in range(40)], "mean"),
+        ([(2 * i, i % 3, i % 7 or None) for i in range(40)], "mean"),
     ],
 )
 def test_gaps_are_provided_for(rows: list[tuple[object, ...]], missing: str) -> None:
@@ -105,11 +108,101 @@ def test_gaps_are_provided_for(rows: list[tuple[object, ...]], missing: str) -> 
     load.main()
 
 
-def test_a_key_is_no_feature() -> None:
-    path = write("t.csv", ("id", "x", "y"), *((i, i % 9, i % 5) for i in range(40)))
-    start.start(path, "y", "id")
+def test_what_only_names_or_counts_the_rows_is_no_feature(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    header = ("ID", "n", "x", "unnamed: 0", "y")
+    path = write("t.csv", header, *((i % 30, i + 7, 3 * i, -i, i % 5) for i in range(40)))
+    start.start(path, "y")
+    said = capsys.readouterr().out
+    assert params.read().load.features == ["x"]
+    assert "left out: ID: it names the row" in said
+    assert "left out: n: it counts up by one with the row" in said
+    assert said.count("--key") == said.count("--key n keeps") == 1
+    path = write("t.csv", ("ID", "n", "y"), *((i, i + 7, i % 5) for i in range(40)))
+    start.start(path, "y")
+    assert params.read().load.features == ["n"]  # there is nothing else
+
+
+def test_all_problems_are_told_at_once_and_the_other_columns_are_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    header = ("a", "b", "c", "error", "y")
+    odd = {5: "x", 9: ">3"}
+    rows = [(odd.get(i, i % 7), odd.get(i - 4, 2 * i), i % 9, i * i, i % 5) for i in range(40)]
+    start.start(write("t.csv", header, *rows), "y")
+    said = capsys.readouterr().out
+    assert "left out: a: data/raw/t.csv: row 6 below the header: a is 'x', must be a" in said
+    assert "left out: b: data/raw/t.csv: row 10 below the header: b is 'x', must be a" in said
+    assert "left out: error: the output has a column of this name" in said
+    assert params.read().load.features == ["c"]
+
+
+def test_texts_that_repeat_among_numbers_and_dates_mark_gaps(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    days = ("." if i % 9 == 4 else f"2020-01-{i % 28 + 1:02}" for i in range(40))
+    rows = (
+        (day, "?" if i % 8 == 3 else 2 * i, "-" if i < 2 else i, i % 5)
+        for i, day in enumerate(days)
+    )
+    start.start(write("t.csv", ("day", "x", "few", "y"), *rows), "y")
+    assert "load.na has more: '.', '?'" in capsys.readouterr().out
     found = params.read().load
-    assert (found.key, found.features) == ("id", ["x"])
+    assert (found.na, found.features) == (["NA", ".", "?"], ["day", "x"])
+
+
+def test_codes_are_told_and_not_decided() -> None:
+    rows = ((f"{i % 90:03}", i % 5, i % 2, i % 30, i % 7 / 2) for i in range(120))
+    start.start(write("t.csv", ("zip", "grade", "flag", "many", "y"), *rows), "y")
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    assert "- zip # number, leading zeros: a category? then list it in load.categories" in text
+    assert "- grade # number, 5 different whole numbers: a category? then" in text
+    assert text.count("a category?") == 2
+    assert params.read().load.categories == []
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        ([(1, "a", 2), (5, "b", 3)], "leaves 1 rows for training and 1 for the test"),
+        ([(i * i, "a", 2) for i in range(40)], "y is 2.0 in all training rows"),
+    ],
+)
+def test_a_table_that_makes_no_model_leaves_the_parameters_as_they_were(
+    rows: list[tuple[object, ...]], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        start.start(write("t.csv", ("x", "z", "y"), *rows), "y")
+    assert Path("params.yaml").read_text(encoding="utf-8") == PARAMETERS
+
+
+def test_too_many_features_for_the_rows_are_written_and_the_column_named(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write("t.csv", ("x", "city", "y"), *((i * i, f"c{i}", i % 5) for i in range(24)))
+    with pytest.raises(InputError, match=r"are needed for \d\d features, city 1\d$"):
+        start.start(path, "y")
+    assert params.read().load.features == ["x", "city"]
+    assert "next:" not in capsys.readouterr().out
+
+
+def run(*args: str) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("sys.argv", ["start", *args])
+        start.main()
+
+
+def test_a_key_is_no_feature() -> None:
+    header = ("id", "x", "z", "y")
+    path = write("t.csv", header, *((i, i * i, i % 3, i % 5) for i in range(40)))
+    start.start(path, "y", key="id")
+    found = params.read().load
+    assert (found.key, found.features) == ("id", ["x", "z"])
+    run(path, "--target", "y", "--key", 'id,"x"', "--unit", "€", "--categories", "z")
+    found = params.read().load
+    assert (found.key, found.unit, found.categories) == (["id", "x"], "€", ["z"])
+    assert "  key: [id, x]\n" in Path("params.yaml").read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(
@@ -117,6 +210,7 @@ def test_a_key_is_no_feature() -> None:
     [
         ("data/raw/none.csv", "y", "no file matches data/raw/none.csv"),
         ("t.csv", "y", "files below data/raw"),
+        ("params.yaml", "y", "got 'params.yaml': copy it to data/raw"),
         ("data/raw/t.csv", "z", "column z missing; found x, y"),
         ("data/raw/t.csv", "x", "x is 'a', must be a finite number"),
     ],
