@@ -18,16 +18,14 @@ from ruamel.yaml.comments import CommentedSeq
 
 from stages.columns import engine
 from stages.columns.engine import DuckDB
-from stages.columns.readings import READINGS
-from stages.columns.sql import literal
 from stages.project import cli, files, params
 from stages.project.cli import plural
 from stages.project.files import TRAIN
 from stages.project.params import Load
 from stages.project.text import join, label, show
+from stages.tables.conversion import FIRST
 from stages.tables.encoding import Encoding, check, encode
 from stages.tables.gather import PANDAS_INDEX, choose, gather, open_parts
-from stages.tables.kinds import FEW
 from stages.tables.relation import Relation, Rows, aggregate, measure
 from stages.tables.split import split
 
@@ -36,37 +34,16 @@ ROW_NAMES = ("id", "rownames", "index", "unnamed: 0", PANDAS_INDEX)  # in small 
 CODES, SHARE = 20, 0.05  # whole numbers that differ, and of the rows, up to which they may be codes
 
 
-def look_at_texts(config: Load, scratch: Path, here: DuckDB) -> tuple[set[str], dict[str, str]]:
-    """Return what marks gaps in CSV beside load.na, and which columns have numbers such as 007.
-
-    A marker has no digit, repeats, and all else in its column is numbers or dates.
-    """
+def find_leading_zeros(config: Load, scratch: Path, here: DuckDB) -> dict[str, str]:
+    """Return the columns of CSV that have numbers such as 007, by its first rows."""
     parts = [] if config.dataset.endswith(".sql") else open_parts(config, here, scratch)[2]
     if not parts or parts[0].kind != "csv":
-        return set(), {}
-    features, target = choose(parts, config)
-    names = [*features, target]
-    tables = []
-    for part in parts:
-        columns = [f"{part.cast(name, 'text')} AS c{j}" for j, name in enumerate(names)]
-        tables.append(Rows(part.relation).select(columns))
-    texts, asked = Rows(f"({' UNION ALL '.join(tables)}) AS t"), []
-    for c in (f"c{j}" for j in range(len(names))):
-        odd = f"CASE WHEN NOT regexp_matches({c}, '[0-9]') THEN {c} END"
-        zeros = f"count_if(regexp_full_match({c}, '0[0-9]+'))"
-        asked += [f"count({c})", f"count({odd})", f"min({odd})", f"max({odd})", zeros]
-    _, values = aggregate(asked, texts, here)
-    reads = [reading.sql for reading in READINGS.values() if reading.kind != "boolean"]
-    repeated, codes = {}, {}
-    for j, name in enumerate(names):
-        n, n_odd, first, last, n_zeros = values[5 * j : 5 * j + 5]
-        if FEW < n_odd <= n / 2 and first == last:
-            others = [f"c{j} <> {literal(first)}", *(f"{read(f'c{j}')} IS NULL" for read in reads)]
-            repeated[f"count_if({' AND '.join(others)})"] = first
-        if n_zeros:
-            codes[name] = "leading zeros"
-    _, misfits = aggregate([*repeated], texts, here)
-    return {text for text, n in zip(repeated.values(), misfits, strict=True) if not n}, codes
+        return {}
+    names = [*choose(parts, config)[0]]
+    first = Rows(f"(SELECT * FROM {parts[0].relation} LIMIT {FIRST}) AS t")
+    tests = [f"count_if(regexp_full_match({parts[0].column(name)}, '0[0-9]+'))" for name in names]
+    _, counts = aggregate(tests, first, here)
+    return {name: "leading zeros" for name, count in zip(names, counts, strict=True) if count}
 
 
 def look_at(found: Relation) -> tuple[dict[str, str], str | None, dict[str, str]]:
@@ -144,9 +121,10 @@ def start(file: str, target: str, **given: Any) -> None:
     before = replace(params.read(PARAMS).load, features=None, missing="mean")
     config = replace(before, dataset=file, target=target, **given)
     with engine.connect(file) as here, files.temporary_folder(TRAIN.parent) as scratch:
-        markers, zeros = look_at_texts(config, scratch, here)
-        config = replace(config, na=[*config.na, *sorted(markers)])
+        zeros = find_leading_zeros(config, scratch, here)
         found = gather(config, scratch, here, lenient=True)
+        markers = found.na[len(config.na) :]
+        config = replace(config, na=[*config.na, *markers])
         names, key, codes = look_at(found)
         kinds = {name: kind for name, kind in found.kinds.items() if name not in names}
         found = dataclasses.replace(found, kinds=kinds, left_out={**found.left_out, **names})
@@ -164,7 +142,7 @@ def start(file: str, target: str, **given: Any) -> None:
     for name, why in encoding.left_out.items():
         print(f"  left out: {label(name)}: {why}")
     if markers:
-        print(f"  load.na has more: {', '.join(map(show, sorted(markers)))}")
+        print(f"  load.na has more: {', '.join(map(show, markers))}")
     if encoding.gaps:
         print(f"  gaps in {plural(encoding.gap_rows, 'row')}: load.missing is mean")
     if key and not config.keys:

@@ -38,7 +38,8 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     """Return the data set, with the columns that `config` asks for.
 
     Where `config` says null: the target and the unit of the data set, all columns but the target.
-    A feature with a problem is refused, or if `lenient`, left out.
+    A feature with a problem is refused, or if `lenient`, left out; and a text that repeats among
+    numbers or dates marks a gap.
     """
     here.connection.execute(f"SET temp_directory = {literal(str(scratch))}")
     config, on, parts = open_parts(config, here, scratch)
@@ -53,6 +54,9 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     if not config.features:
         others = {*parts[0].unnamed} - {target, *config.keys}
         left_out |= dict.fromkeys(sorted(others), "it has no name")
+    markers = {column.marker for column in columns.values() if lenient and column.marker}
+    if markers:
+        return gather(replace(config, na=[*config.na, *sorted(markers)]), scratch, here, lenient)
     if lenient:
         left_out |= {name: problems.pop(name) for name in features if name in problems}
     if problems:

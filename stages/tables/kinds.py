@@ -45,6 +45,8 @@ class Column(NamedTuple):
     reading: str | None = None  # of text of CSV
     left_out: str = ""  # why it can be no input
     problem: str = ""  # what somebody must decide first
+    is_doubtful: bool = False  # it may be text, as more does not fit than mistakes
+    marker: str = ""  # all that does not fit, if that is one text without a digit
 
 
 def list_tests(part: Source, name: str) -> Iterator[tuple[str, str]]:
@@ -94,8 +96,11 @@ def tell_columns(
     for name, column in found.items():
         test = column.reading or column.kind
         if counts[name, test]:
-            problem = show_mistakes(name, test, parts, counts, config, on)
-            found[name] = column._replace(problem=problem)
+            marker = find_marker(name, test, parts, on) if counts[name, test] > FEW else ""
+            found[name] = Column("text")
+            if marker or not column.is_doubtful:
+                problem = show_mistakes(name, test, parts, counts, config, on)
+                found[name] = column._replace(problem=problem, marker=marker)
     for key in (key for key in config.keys if counts[key, "key"]):
         found[key] = Column(problem=show_mistakes(key, "key", parts, counts, config, on))
     readings = {name: column.reading for name, column in found.items()}
@@ -115,7 +120,10 @@ def survey(
     tests = {(name, test): sql for name in names for test, sql in list_tests(part, name)}
     tests |= {(key, "key"): unfit_key(part, key) for key in keys}
     if part.kind == "csv":
-        first = count(tests, Rows(f"(SELECT * FROM {part.relation} LIMIT {FIRST}) AS t"), on)[1]
+        rows = Rows(f"(SELECT * FROM {part.relation} LIMIT {FIRST}) AS t")
+        n_rows, first = count(tests, rows, on)
+        if n_rows < FIRST:
+            return n_rows, first
         for name, test in [*tests]:
             if test in READINGS and first[name, test] == first[name, "value"] > 0:
                 tests[name, test] = tests[name, "value"]
@@ -201,8 +209,9 @@ def _choose_reading(
     order.sort(key=lambda key: decimal == "," and COMMA not in key)
     reading = min(order, key=lambda key: counts[name, key])
     kind, misfits = READINGS[reading].kind, counts[name, reading]
-    if misfits > max(MISTAKES * values, min(FEW, (values - 1) // 2)) and not is_target:
+    if 2 * misfits > values and not is_target:
         return Column("text")
+    is_doubtful = misfits > max(MISTAKES * values, min(FEW, (values - 1) // 2)) and not is_target
     for one, other in DOUBTS:
         fit_both = not counts[name, one] and not counts[name, other]
         if reading in (one, other) and fit_both and counts[name, f"{one}/{other}"]:
@@ -214,7 +223,18 @@ def _choose_reading(
             elif kind == "date":
                 what = "dates whose day or month may come first, load.dates must say which"
                 return Column(problem=f"{file}: {label(name)} has {what}")
-    return Column(kind, reading)
+    return Column(kind, reading, is_doubtful=is_doubtful)
+
+
+def find_marker(name: str, test: str, parts: Sequence[Source], on: Engine) -> str:
+    """Return the text that all values are that no reading fits, if it has no digit."""
+    found: set[str | None] = set()
+    for part in parts if test in READINGS else ():
+        met = f"FILTER (WHERE {dict(list_tests(part, name))[test]})"
+        ends = [f"{end}({part.text(name)}) {met}" for end in ("min", "max")]
+        found |= {*aggregate(ends, Rows(part.relation), on)[1]} - {None}
+    marker = str(found.pop()) if len(found) == 1 else ""
+    return "" if re.search(r"\d", marker) else marker
 
 
 def show_mistakes(
