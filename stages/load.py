@@ -39,7 +39,7 @@ def main() -> str:
         first = f"ORDER BY {parts.order} LIMIT {SAMPLED}"
         table.write_sample(test_rows, first, schema, test / SAMPLE, found)
     counts = f"{learned.n_rows:,} training rows and {held_out.n_rows:,} test rows"
-    return f"{counts}, {len(schema.features)} features"
+    return f"{counts}, {plural(len(schema.features), 'feature')}"
 
 
 if __name__ == "__main__":

@@ -76,6 +76,11 @@ class Source:
         sort = self.type_of(name)
         return next((kind for kind, types in TYPES.items() if types.fullmatch(sort)), None)
 
+    def shown(self, name: str) -> str:
+        """Return a column in SQL for messages; Python would need pytz for moments."""
+        c = self.column(name)
+        return f"CAST({c} AS STRING)" if self.kind_of(name) == "date" else c
+
     def text(self, name: str) -> str:
         """Return a column in SQL as it is written, NULL if it is empty."""
         return f"nullif(CAST({self.column(name)} AS STRING), '')"
@@ -186,31 +191,18 @@ def check(source: Source, kinds: Kinds) -> None:
 
 
 def first_bad(
-    source: Source,
-    rows: str,
-    bad: str,
-    tests: Mapping[str, str],
-    run: Callable[[str], list[Any]],
-    keys: Sequence[str] = (),
+    source: Source, rows: str, bad: str, tests: Mapping[str, str], run: Callable[[str], list[Any]]
 ) -> tuple[str, str | None]:
     """Say which of `rows` is the first that meets the test `bad`, and with which value.
 
-    Return also the column whose test of `tests` it meets. `run` executes a query. Rows without an
-    order are named by `keys`.
+    Return also the column whose test of `tests` it meets. `run` executes a query.
     """
-    by = [source.value(key, "text") for key in keys] or ["row_number() OVER ()"]
-    values = [*by, *map(source.column, tests), *tests.values()]
-    names = [f"v{index}" for index in range(len(values))]
-    outputs = ", ".join(f"{value} AS {name}" for value, name in zip(values, names, strict=True))
-    order = f" ORDER BY {', '.join(names[: len(keys)])}" if keys else ""
-    query = f"SELECT {outputs}, {bad} AS bad FROM {rows}"
-    [(*found, _)] = run(f"SELECT * FROM ({query}) AS t WHERE bad{order} LIMIT 1")
-    place, values, met = found[: len(by)], found[len(by) : -len(tests)], found[-len(tests) :]
-    if keys:
-        where = "the row with " + name_key(keys, place)
-    else:
-        where = f"row {place[0]:,}" + (" below the header" if source.kind == "csv" else "")
-    for name, value, is_met in zip(tests, values, met, strict=True):
+    outputs = [*map(source.shown, tests), *tests.values()]
+    names = ", ".join(f"{value} AS v{index}" for index, value in enumerate(outputs))
+    query = f"SELECT row_number() OVER () AS n, {bad} AS bad, {names} FROM {rows}"
+    [(n, _, *found)] = run(f"SELECT * FROM ({query}) AS t WHERE bad LIMIT 1")
+    where = f"row {n:,}" + (" below the header" if source.kind == "csv" else "")
+    for name, value, is_met in zip(tests, found, found[len(tests) :], strict=False):
         if is_met:
             return f"{where}: {label(name)} is {cell(value)}", name
     return where, None

@@ -66,7 +66,7 @@ def store(
     """Return columns as what they hold, read once for all that follows."""
     stored = []
     for index, part in enumerate(parts):
-        kept = {name: kinds.get(name, "text") for name in part.columns}
+        kept = {name: kinds.get(name) or "text" for name in part.columns}
         values = [
             f"{part.value(name, kind)} AS c{j}" for j, (name, kind) in enumerate(kept.items())
         ]

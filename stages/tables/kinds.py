@@ -245,7 +245,7 @@ def show_mistakes(
         keys = config.keys if part.kind == "sql" else ()  # a file has an order
         by = [part.value(key, "text") for key in keys] or ["row_number() OVER ()"]
         found = {**dict(list_tests(part, name)), "key": unfit_key(part, name)}[test]
-        values = [f"{x} AS v{j}" for j, x in enumerate([*by, part.column(name)])]
+        values = [f"{x} AS v{j}" for j, x in enumerate([*by, part.shown(name)])]
         rows = f"SELECT {', '.join(values)}, {found} AS bad FROM {part.relation}"
         order = f" ORDER BY {', '.join(f'v{j}' for j in range(len(keys)))}" if keys else ""
         if first := on.rows(f"SELECT * FROM ({rows}) AS t WHERE bad{order} LIMIT {SHOWN}"):

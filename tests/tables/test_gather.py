@@ -212,6 +212,7 @@ def test_more_columns_than_a_model_can_have_are_refused_in_one_line() -> None:
     [
         "TIMESTAMP_NS '2020-01-01 00:00:00.5'",
         "CASE WHEN i = 1 THEN 'infinity'::DATE ELSE '2020-01-01' END",
+        "CASE WHEN i = 1 THEN 'infinity'::TIMESTAMPTZ ELSE '2020-01-01' END",
         "CASE WHEN i = 1 THEN '12000-01-01'::DATE ELSE '2020-01-01' END",
     ],
 )
