@@ -1,5 +1,6 @@
 """Tell what each column holds: by its type, or where it is text of CSV, by how all of it reads."""
 
+import dataclasses
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -54,19 +55,14 @@ def list_tests(part: Source, name: str) -> Iterator[tuple[str, str]]:
     present, kind = part.present(name), part.kind_of(name)
     yield "value", present
     if kind == "number":
-        yield "number", f"NOT {_is_sound(part.cast(name, kind))}"
+        x = part.cast(name, kind)
+        yield "number", f"NOT (abs({x}) BETWEEN {SMALLEST} AND {LARGEST} OR {x} = 0 OR isnan({x}))"
     elif kind == "date":
         yield "date", part.unreadable(name, kind)
-    elif part.kind == "csv":
-        read = {key: reading.sql(part.column(name)) for key, reading in READINGS.items()}
-        for key, x in read.items():
-            fits = _is_sound(x) if READINGS[key].kind == "number" else f"{x} IS NOT NULL"
-            yield key, f"CASE WHEN {fits} THEN FALSE ELSE {present} END"
-        yield from (("/".join(doubt), f"{read[doubt[0]]} <> {read[doubt[1]]}") for doubt in DOUBTS)
-
-
-def _is_sound(x: str) -> str:
-    return f"(abs({x}) BETWEEN {SMALLEST} AND {LARGEST} OR {x} = 0 OR isnan({x}))"
+    elif part.kind == "csv" and kind == "text":
+        for key, reading in READINGS.items():
+            x = reading.sql(part.column(name))
+            yield key, f"CASE WHEN {x} IS NULL THEN {present} ELSE FALSE END"
 
 
 def tell_columns(
@@ -81,6 +77,7 @@ def tell_columns(
             parts, gaps = convert(files, columns, texts, scratch, on)
         surveys = [survey(part, names, config.keys, on) for part in parts]
         sizes, counts = [size for size, _ in surveys], sum((each for _, each in surveys), Counts())
+        counts += count_doubts(names, parts, counts, on)
         decimal, doubtful = find_decimal(names, parts, counts, on)
         if not doubtful:
             break
@@ -107,6 +104,11 @@ def tell_columns(
     parts = [part.read_as(readings, part.na) for part in parts]
     if isinstance(on, DuckDB) and any(readings.values()):
         parts = store(parts, {name: column.kind for name, column in found.items()}, scratch, on)
+        stored = [name for name, each in found.items() if each.reading and each.kind == "number"]
+        counts = sum((survey(part, stored, [], on)[1] for part in parts), Counts())
+        for name in (name for name in stored if counts[name, "number"]):
+            problem = show_mistakes(name, "number", parts, counts, config, on)
+            found[name] = found[name]._replace(problem=problem)
     return parts, sizes, found
 
 
@@ -117,6 +119,12 @@ def survey(
 
     A reading that none of the first values of a column fits is not tried on the others.
     """
+    if part.kind == "csv":  # without what marks a gap, which each test would look for
+        columns = [
+            part.cast(name, "text") if part.kind_of(name) == "text" else part.column(name)
+            for name in part.columns
+        ]
+        part = dataclasses.replace(part, rows=f"({Rows(part.relation).select(columns)})", na=())
     tests = {(name, test): sql for name in names for test, sql in list_tests(part, name)}
     tests |= {(key, "key"): unfit_key(part, key) for key in keys}
     if part.kind == "csv":
@@ -127,7 +135,6 @@ def survey(
         for name, test in [*tests]:
             if test in READINGS and first[name, test] == first[name, "value"] > 0:
                 tests[name, test] = tests[name, "value"]
-                tests |= {(name, "/".join(doubt)): "FALSE" for doubt in DOUBTS if test in doubt}
     return count(tests, Rows(part.relation), on)
 
 
@@ -142,6 +149,22 @@ def unfit_key(part: Source, name: str) -> str:
     """Return the test that a value can be no key."""
     is_key = part.kind == "csv" or KEY.fullmatch(part.type_of(name))
     return f"NOT ({part.present(name)})" if is_key else "TRUE"
+
+
+def count_doubts(
+    names: Sequence[str], parts: Sequence[Source], counts: Counts, on: Engine
+) -> Counts:
+    """Count the values that two readings read differently, where both fit all of a column."""
+    found: Counts = Counter()
+    for part in parts:
+        tests = {}
+        for name, doubt in product(names, DOUBTS):
+            is_text = part.kind == "csv" and part.kind_of(name) == "text"
+            if is_text and not any(counts[name, key] for key in doubt):
+                one, other = (READINGS[key].sql(part.column(name)) for key in doubt)
+                tests[name, "/".join(doubt)] = f"{one} <> {other}"
+        found += count(tests, Rows(part.relation), on)[1]
+    return found
 
 
 def find_decimal(

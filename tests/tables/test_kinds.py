@@ -152,6 +152,11 @@ def test_a_few_values_that_do_not_fit_are_mistakes() -> None:
     assert read(column(*cells))[0] == {"x": "text"}
 
 
+def test_numbers_as_people_write_them_have_a_range_too() -> None:
+    with pytest.raises(InputError, match=r"row 2 below the header: x is 1e\+101, must be a finite"):
+        read(column("1,5", "1,0e101", "2,5"))
+
+
 def test_categories_are_texts_as_they_are_written() -> None:
     text = column("02139", "2139", "007", "02139")
     assert read(text, categories=["x"])[1]["x"].tolist() == ["02139", "2139", "007", "02139"]
