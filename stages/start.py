@@ -19,7 +19,7 @@ from ruamel.yaml.comments import CommentedSeq
 from stages.columns import engine
 from stages.columns.engine import DuckDB
 from stages.project import cli, files, params
-from stages.project.cli import plural
+from stages.project.cli import InputError, plural
 from stages.project.files import TRAIN
 from stages.project.params import Load
 from stages.project.text import join, label, show
@@ -119,7 +119,10 @@ def start(file: str, target: str, **given: Any) -> None:
     """Write the parameters for a table, and say what to do next; `given` are some of load."""
     given = {"unit": None, "key": None, "categories": [], **given}
     before = replace(params.read(PARAMS).load, features=None, missing="mean")
-    config = replace(before, dataset=file, target=target, **given)
+    try:
+        config = replace(before, dataset=file, target=target, **given)
+    except ValueError as error:
+        raise InputError(str(error)) from error
     with engine.connect(file) as here, files.temporary_folder(TRAIN.parent) as scratch:
         zeros = find_leading_zeros(config, scratch, here)
         found = gather(config, scratch, here, lenient=True)
@@ -139,8 +142,8 @@ def start(file: str, target: str, **given: Any) -> None:
     categories = [name for name in config.categories if name in columns]
     write(replace(config, missing=missing, categories=categories), columns)
     print(f"start: {PARAMS}: {target} from {plural(len(columns), 'column')}: {join([*columns])}")
-    for name, why in encoding.left_out.items():
-        print(f"  left out: {label(name)}: {why}")
+    for name, why in encoding.left_out.items():  # of a problem without the advice to leave it out
+        print(f"  left out: {label(name)}: {why.partition('; list ')[0].removeprefix(f'{file}: ')}")
     if markers:
         print(f"  load.na has more: {', '.join(map(show, markers))}")
     if encoding.gaps:
@@ -152,10 +155,18 @@ def start(file: str, target: str, **given: Any) -> None:
     print(f"next: git add {quote(file)}, or `dvc add` it; dvc repro && python -m stages.report")
 
 
+def read_names(text: str) -> list[str]:
+    """Read a line of CSV."""
+    try:
+        return next(csv.reader([text], skipinitialspace=True), [])
+    except csv.Error as error:
+        raise ValueError(text) from error
+
+
 def main() -> None:
     parser = cli.parser("python -m stages.start", __doc__)
     add = parser.add_argument
-    names: Any = {"metavar": "COLUMN,…", "type": lambda text: next(csv.reader([text]))}
+    names: Any = {"metavar": "COLUMN,…", "type": read_names}
     add("file", metavar="FILE", help="the table, or several with wildcards")
     add("--target", metavar="COLUMN", required=True, help="the column to predict")
     add("--key", **names, default=[], help="the columns that together name a row, to split by")

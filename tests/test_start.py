@@ -132,8 +132,8 @@ def test_all_problems_are_told_at_once_and_the_other_columns_are_written(
     rows = [(odd.get(i, i % 7), odd.get(i - 4, 2 * i), i % 9, i * i, i % 5) for i in range(40)]
     start.start(write("t.csv", header, *rows), "y")
     said = capsys.readouterr().out
-    assert "left out: a: data/raw/t.csv: row 6 below the header: a is 'x', must be a" in said
-    assert "left out: b: data/raw/t.csv: row 10 below the header: b is 'x', must be a" in said
+    assert "left out: a: row 6 below the header: a is 'x', must be a" in said
+    assert "left out: b: row 10 below the header: b is 'x', must be a" in said
     assert "left out: error: the output has a column of this name" in said
     assert params.read().load.features == ["c"]
 

@@ -44,9 +44,10 @@ def _number(decimal: str, group: str, unit: str = "") -> Reading:
     """Read numbers as people format them: digits in groups, money, brackets for a minus."""
     sign, space = f"([-+{MINUS}]?)", f"[{GROUPING}]?"
     before, behind = ("", unit) if unit else (f"{CURRENCY}?", f"{CURRENCY}?")
+    front = f"(?:{sign}{space}{before}{space}|{before}{space}{sign}{space})"
     whole = rf"[1-9]\d{{0,2}}(?:[{group}{GROUPING}]\d{{3}})+|\d+"
     digits = rf"((?:(?:{whole})(?:[{decimal}]\d*)?|[{decimal}]\d+)(?:[eE][-+]?\d+)?)"
-    pattern = literal(f"{sign}{space}{before}{space}{sign}{digits}{space}{behind}")
+    pattern = literal(f"{front}{digits}{space}{behind}")
     text = "CASE WHEN {} LIKE '(%)' THEN '-' || {}[2:-2] ELSE {} END"
     found = rf"regexp_replace({text}, {pattern}, '\1\2\3')"
     plain = f"translate({found}, {literal(MINUS + decimal + group + GROUPING)}, '-.')"
@@ -55,10 +56,13 @@ def _number(decimal: str, group: str, unit: str = "") -> Reading:
 
 
 def _date(day_and_month: str) -> Reading:
-    """Read dates that end in their year, which may be short: up to 68 it is one of this century."""
+    """Read dates that end in their year, which may be short: up to 68 it is one of this century.
+
+    With hyphens it is not short, as it could come first.
+    """
     text, cases = "translate({}, './', '--')", ""
-    for year, n_digits in (("%Y", 4), ("%y", 2)):
-        date = rf"\d\d?[./-]\d\d?[./-]\d{{{n_digits}}}"
+    for year, mark, digits in (("%Y", "[./-]", r"[12]\d\d\d"), ("%y", "[./]", r"\d\d")):
+        date = rf"\d\d?{mark}\d\d?{mark}{digits}"
         formats = [literal(f"{day_and_month}-{year} {time}") for time in TIMES]
         cases += (
             f" WHEN regexp_full_match({{}}, '{date}')"

@@ -77,9 +77,9 @@ class Source:
         return next((kind for kind, types in TYPES.items() if types.fullmatch(sort)), None)
 
     def shown(self, name: str) -> str:
-        """Return a column in SQL for messages; Python would need pytz for moments."""
-        c = self.column(name)
-        return f"CAST({c} AS STRING)" if self.kind_of(name) == "date" else c
+        """Return a column in SQL for messages; Python has other forms for decimals and moments."""
+        as_type = {"date": "STRING", "number": "DOUBLE"}.get(self.kind_of(name) or "")
+        return f"CAST({self.column(name)} AS {as_type})" if as_type else self.column(name)
 
     def text(self, name: str) -> str:
         """Return a column in SQL as it is written, NULL if it is empty."""
@@ -152,11 +152,11 @@ def detect(
         delimiter, above, names = _read_header(text, name, kinds)
         columns = [each or f"column {place}" for place, each in enumerate(names, 1)]
         alone = is_long and (skip or has_quotes)  # read by one thread
+        style = {"delimiter": delimiter, "skipinitialspace": True}  # as DuckDB has it before quotes
         if is_mixed or encoding == "utf-16":
-            records = lines.read(path, name, encoding, delimiter=delimiter)
+            records = lines.read(path, name, encoding, **style)
             path, is_packed, alone = lines.copy(records, delimiter, folder), False, True
         elif alone and has_quotes:
-            style = {"delimiter": delimiter, "skipinitialspace": True}  # as DuckDB has it
             deque(lines.read(path, name, encoding, **style), 0)
         types = ["VARCHAR"] * len(columns)
         fields = ", ".join(f"c{j}: 'VARCHAR'" for j in range(len(columns)))
@@ -233,7 +233,8 @@ def _read_header(head: str, name: str, wanted: Collection[str]) -> tuple[str, in
     headers = []
     for delimiter in DELIMITERS:
         for above, record in enumerate(_read_records(head, delimiter)):
-            if any(names := [*map(str.strip, record)]):
+            names = [*map(str.strip, record)]
+            if any(names) and not names[0].startswith("sep="):  # which Excel writes above
                 headers.append((delimiter, above, names))
                 break
     if "\0" in head or not headers:

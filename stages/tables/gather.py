@@ -19,7 +19,6 @@ from stages.columns.engine import DuckDB
 from stages.columns.inputs import MOST
 from stages.columns.source import Source
 from stages.columns.sql import identifier, literal
-from stages.project import cli
 from stages.project.cli import InputError, plural
 from stages.project.params import Load
 from stages.project.text import join, label
@@ -95,6 +94,8 @@ def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine,
             )
             for path in paths
         ]
+        if len({part.kind for part in parts}) > 1:
+            raise InputError(f"load.dataset: {name} matches CSV and Parquet, must be of one format")
         return config, here, parts
     if not config.keys:
         raise InputError(f"{name}: load.key must name its rows, as they have no order")
@@ -107,8 +108,9 @@ def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine,
         on = spark.connect(name)
         columns = on.describe(f"{query} LIMIT 0")
         return config, on, [Source(on.name, "sql", select, *columns, dialect=on.dialect)]
-    cli.say(f"{name}: DuckDB runs it, as SPARK_REMOTE is not set")
-    columns = here.describe(query)
+    if [each.type.name for each in here.connection.extract_statements(text)] != ["SELECT"]:
+        raise InputError(f"{name} must be one SELECT")
+    columns = here.describe(text)
     source.check(Source(name, "sql", select, *columns), dict.fromkeys(config.keys))
     query += f" ORDER BY {', '.join(map(here.dialect.column, config.keys))}"  # else none is sure
     here.copy(query, len(columns[0]), scratch / "rows", "uncompressed")
@@ -146,7 +148,9 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
             " allowed: list some in load.features"
         )
     if other := {*config.categories} - {*features}:
-        raise InputError(f"load.categories: {join(sorted(other))} must be features")
+        raise InputError(
+            f"load.categories must list features, got {join(sorted(other))}; found {join(features)}"
+        )
     if "prediction" in (target, *keys):
         what = "predict adds a column called prediction"
         raise InputError(f"{first.name}: {what}: rename that of load.target or load.key")

@@ -16,7 +16,7 @@ from stages.columns.source import Source
 from stages.project import cli
 from stages.project.cli import plural
 from stages.project.params import Load
-from stages.project.text import label, show
+from stages.project.text import join, label, show
 from stages.tables.conversion import FIRST, convert, store
 from stages.tables.relation import Engine, Rows, aggregate
 
@@ -81,6 +81,9 @@ def tell_columns(
         decimal, doubtful = find_decimal(names, parts, counts, on)
         if not doubtful:
             break
+        cli.say(
+            f"{on.name}: decimals are commas, so that 1.479 is 1479 in {join(sorted(doubtful))}"
+        )
         texts |= doubtful
     if gaps:
         told = (
@@ -94,8 +97,11 @@ def tell_columns(
         test = column.reading or column.kind
         if counts[name, test]:
             marker = find_marker(name, test, parts, on) if counts[name, test] > FEW else ""
-            found[name] = Column("text")
-            if marker or not column.is_doubtful:
+            if column.is_doubtful and not marker:
+                few = f"{counts[name, test]:,} of {counts[name, 'value']:,} values are no"
+                cli.say(f"{on.name}: {label(name)} is taken for text: {few} {column.kind}s")
+                found[name] = Column("text")
+            else:
                 problem = show_mistakes(name, test, parts, counts, config, on)
                 found[name] = column._replace(problem=problem, marker=marker)
     for key in (key for key in config.keys if counts[key, "key"]):
@@ -197,7 +203,8 @@ def _list_fractions(part: Source, name: str) -> Iterator[tuple[str, str]]:
     """Yield tests of a number: that it is no whole one, and that its point is no thousands'."""
     x = part.cast(name, "number")
     yield "fraction", f"{x} <> floor({x})"
-    in_groups = f"abs({x}) BETWEEN 1 AND 1000 AND {x} * 1000 = floor({x} * 1000)"
+    # 1.001 * 1000 is a little less than 1001
+    in_groups = f"abs({x}) BETWEEN 1 AND 1000 AND abs({x} * 1000 - round({x} * 1000)) < 1e-6"
     yield "point", f"{x} <> floor({x}) AND NOT ({in_groups})"
 
 
@@ -210,6 +217,9 @@ def choose_column(
         return Column(left_out="it has no name")
     if odd := [part.type_of(name) for part in parts if not part.kind_of(name)]:
         return Column(left_out=f"its type is {odd[0]}")
+    if other := [part for part in parts if part.kind_of(name) != first.kind_of(name)]:
+        types = f"{first.type_of(name)}, and in {other[0].name} {other[0].type_of(name)}"
+        return Column(problem=f"{first.name}: {label(name)} is {types}: the files must agree")
     if not counts[name, "value"]:
         return Column(left_out="it has no values")
     kind = "text" if name in config.categories else str(first.kind_of(name))
@@ -239,7 +249,7 @@ def _choose_reading(
         fit_both = not counts[name, one] and not counts[name, other]
         if reading in (one, other) and fit_both and counts[name, f"{one}/{other}"]:
             if kind == "number" and decimal is None:
-                doubt = f"nothing in the file tells it from {other}"
+                doubt = f"other columns do not tell it from {other}"
                 cli.say(f"{file}: {label(name)} is read as {one}: {doubt}")
             elif kind == "date" and config.dates:
                 reading = DATES[config.dates]
@@ -250,14 +260,14 @@ def _choose_reading(
 
 
 def find_marker(name: str, test: str, parts: Sequence[Source], on: Engine) -> str:
-    """Return the text that all values are that no reading fits, if it has no digit."""
+    """Return the text that all values are that do not fit, if it has no digit, or is Excel's."""
     found: set[str | None] = set()
     for part in parts if test in READINGS else ():
         met = f"FILTER (WHERE {dict(list_tests(part, name))[test]})"
         ends = [f"{end}({part.text(name)}) {met}" for end in ("min", "max")]
         found |= {*aggregate(ends, Rows(part.relation), on)[1]} - {None}
     marker = str(found.pop()) if len(found) == 1 else ""
-    return "" if re.search(r"\d", marker) else marker
+    return "" if re.match(r"[^#].*\d|\d", marker) else marker
 
 
 def show_mistakes(

@@ -96,7 +96,7 @@ def test_day_or_month_first_must_be_said_where_all_rows_leave_a_doubt() -> None:
     assert read(column("1/1/2020", "5/5/2020", "6/6/2020"))[0] == {"x": "31.12.2020"}  # the same
 
 
-SAID = "is read as 1,234.5: nothing in the file tells it from 1.234,5"
+SAID = "is read as 1,234.5: other columns do not tell it from 1.234,5"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +121,12 @@ def test_a_point_before_three_digits_is_one_unless_the_file_has_decimal_commas(
     assert read(text)[1]["x"][0] == expected
 
 
+def test_thousands_with_a_point_are_known_in_binary_too() -> None:
+    rows = (f"{k // 1000}.{k % 1000:03d}\t{k % 7},5\t{k}\n" for k in range(1000, 9999, 7))
+    _, values = read("x\ty\tprice\n" + "".join(rows))
+    assert values["x"].tolist() == [*range(1000, 9999, 7)]
+
+
 def test_gaps_are_told_with_what_marks_them_and_where(capsys: pytest.CaptureFixture[str]) -> None:
     text = "x,city,price\n1,NA,1\n-999,Rome,2\n-999.0,NA,3\n?,Oslo,4\n5,?,5\n"
     kinds, values = read(text, missing="mean")
@@ -138,7 +144,7 @@ def test_gaps_are_told_with_what_marks_them_and_where(capsys: pytest.CaptureFixt
     ]
 
 
-def test_a_few_values_that_do_not_fit_are_mistakes() -> None:
+def test_a_few_values_that_do_not_fit_are_mistakes(capsys: pytest.CaptureFixture[str]) -> None:
     cells = [str(i) for i in range(300)]
     cells[7], cells[9], cells[11] = "abc", "12x", "y"
     message = (
@@ -150,6 +156,7 @@ def test_a_few_values_that_do_not_fit_are_mistakes() -> None:
         read(column(*cells))
     cells[13] = "z"  # more than one in a hundred
     assert read(column(*cells))[0] == {"x": "text"}
+    assert "x is taken for text: 4 of 300 values are no numbers" in capsys.readouterr().err
 
 
 def test_numbers_as_people_write_them_have_a_range_too() -> None:
@@ -160,7 +167,7 @@ def test_numbers_as_people_write_them_have_a_range_too() -> None:
 def test_categories_are_texts_as_they_are_written() -> None:
     text = column("02139", "2139", "007", "02139")
     assert read(text, categories=["x"])[1]["x"].tolist() == ["02139", "2139", "007", "02139"]
-    with pytest.raises(InputError, match=r"load\.categories: y must be features"):
+    with pytest.raises(InputError, match=r"load\.categories must list features, got y; found x"):
         read(text, categories=["y"])
 
 
