@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from io import BufferedReader, TextIOWrapper
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any
+from typing import Any, NamedTuple
 
 from stages.project.cli import InputError
 
@@ -21,26 +21,37 @@ SPLIT = 8_000_000  # bytes, behind which DuckDB begins with another thread
 LONGEST = 2_000_000  # characters of a value; to DuckDB, bytes of a line
 
 
-def look(path: Path, name: str) -> tuple[bytes, bool, bool, bool, bool]:
-    """Return the head of a file, and whether it is packed, long, has quotes and mixed line ends.
+class Look(NamedTuple):
+    """What a file is like."""
 
-    CSV is read to its end, as DuckDB does not look at the checksum of gzip.
-    """
+    head: bytes
+    is_packed: bool
+    is_long: bool
+    has_quotes: bool
+    is_mixed: bool  # in the ends of its lines
+    has_odd_digits: bool  # _ or +- below the header, which DuckDB takes for parts of a number
+
+
+def look(path: Path, name: str) -> Look:
+    """Look at a file; CSV is read to its end, as DuckDB ignores the checksum of gzip."""
     ends: set[bytes] = set()
-    size, quotes = 0, False
+    size, quotes, odd = 0, False, False
     try:
         with _open(path) as file:
             block = head = file.read(HEAD)
+            below = head.find(b"\n")
             while block and not head.startswith(b"PAR1"):
-                block += file.read(1) if block.endswith(b"\r") else b""
+                block += file.read(1) if block.endswith((b"\r", b"+")) else b""  # to see both
                 both = block.count(b"\r\n") if b"\r" in block else 0
                 ends |= {b"\r\n"} if both else set()
                 ends |= {end for end in (b"\r", b"\n") if end in block and block.count(end) > both}
                 size, quotes = size + len(block), quotes or b'"' in block
-                block = file.read(HEAD)
+                odd = odd or any(block.find(digits, below) >= 0 for digits in (b"_", b"+-"))
+                block, below = file.read(HEAD), 0
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{name} is damaged: {error}") from error
-    return head, isinstance(file, gzip.GzipFile), size > SPLIT, quotes, len(ends) > 1
+    is_packed = isinstance(file, gzip.GzipFile)
+    return Look(head, is_packed, size > SPLIT, quotes, len(ends) > 1, odd)
 
 
 def read(path: Path, name: str, encoding: str, **style: Any) -> Iterator[list[str]]:

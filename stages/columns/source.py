@@ -54,6 +54,7 @@ class Source:
     # of CSV alone: how texts are read, by column, where that is not plain; and what marks a gap
     readings: Mapping[str, str | None] = field(default_factory=dict)
     na: Sequence[str] = ()
+    is_simple: bool = False  # what DuckDB takes for a number is one
 
     @property
     def relation(self) -> str:
@@ -95,7 +96,9 @@ class Source:
             return FROM_TYPE[kind].format(c, moment=self.dialect.moment)
         if holds != "text":
             return "CAST(NULL AS DOUBLE)"
-        return READINGS[self.readings.get(name) or PLAIN[kind]].sql(c)
+        reading = self.readings.get(name) or PLAIN[kind]
+        is_simple = self.is_simple and reading == PLAIN["number"]
+        return f"TRY_CAST({c} AS DOUBLE)" if is_simple else READINGS[reading].sql(c)
 
     def value(self, name: str, kind: str) -> str:
         """Return what `cast` does, and NULL also for a number that marks a gap, as NaN does."""
@@ -136,7 +139,7 @@ def detect(
 
     With `skip`, DuckDB stores malformed lines of CSV in reject_errors. `folder` is for a copy.
     """
-    head, is_packed, is_long, has_quotes, is_mixed = lines.look(path, name)
+    head, is_packed, is_long, has_quotes, is_mixed, has_odd_digits = lines.look(path, name)
     if not head.strip():
         raise InputError(f"{name} is empty")
     if head.startswith((b"PK\3\4", b"\xd0\xcf\x11\xe0")):
@@ -167,7 +170,8 @@ def detect(
             + (f", store_rejects = true, rejects_limit = {REJECTS})" if skip else ")")
         )
         unnamed = [column for column, each in zip(columns, names, strict=True) if not each]
-        found = Source(name, "csv", rows, columns, types, unnamed=unnamed)
+        is_simple = not has_odd_digits and encoding != "utf-16"
+        found = Source(name, "csv", rows, columns, types, unnamed=unnamed, is_simple=is_simple)
     check(found, kinds)
     return found
 
