@@ -70,6 +70,7 @@ def test_the_parameters_are_those_of_the_table_and_load_takes_them() -> None:
     assert load.main().startswith("150 training rows and 50 test rows")
 
 
+@pytest.mark.slow
 def test_comments_say_what_columns_hold_and_the_output_why_others_are_left_out(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

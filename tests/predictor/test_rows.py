@@ -95,6 +95,7 @@ MOMENT = st.builds(
 )
 
 
+@pytest.mark.slow
 @given(st.lists(MOMENT | st.text("0123456789-+:. TZUC", max_size=12), min_size=1))
 @example(["2026-02-16T23:59:59.1234567Z", "1926-02-16T23:59:59.9999999+0100"])
 @example(["2026-02-16 23:59:59 UTC", "2026-2-6 1:2:3.5", "0000-01-01", "0001-01-01 00:00+01"])

@@ -175,6 +175,7 @@ def test_weights_of_hugely_different_size_get_the_best_of_all_windows(
         assert (np.abs(values * sums.std[:-1]) < 2.0**-30 * sums.std[-1]).all()
 
 
+@pytest.mark.slow
 @settings(max_examples=25)
 @given(st.integers(0, 10_000), st.floats(-20, 20), st.floats(-20, 20), st.integers(1, 3))
 def test_any_two_weights_get_the_best_of_all(
@@ -374,6 +375,7 @@ def test_one_feature_has_the_nearest_value(seed: int) -> None:
             assert error <= 2 * expected
 
 
+@pytest.mark.slow
 def test_two_features_that_are_almost_the_same() -> None:
     rng = np.random.default_rng(0)
     x = rng.normal(size=400)

@@ -44,6 +44,7 @@ def test_scores_are_those_of_scikit_learn(seed: int) -> None:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(3))
 def test_the_order_of_rows_does_not_matter(seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -114,6 +115,7 @@ def test_the_bound_holds_wherever_the_features_have_been(
     assert difference <= largest_difference(trained.model, quantized, low, high)
 
 
+@pytest.mark.slow
 def test_both_models_are_compared_on_both_tables() -> None:
     rng = np.random.default_rng(7)
     train, test = (Rows(rng.normal(size=(n, 2)), rng.normal(size=n)) for n in (30, 10))

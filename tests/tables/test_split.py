@@ -63,6 +63,7 @@ def test_a_row_keeps_its_side_when_the_table_grows() -> None:
     assert test < grown[1]
 
 
+@pytest.mark.slow
 def test_several_columns_can_be_the_key() -> None:
     header, key = ["street", "number", "x", "price"], ["street", "number"]
     rows = [[i % 7, i // 7, i, i * i % 11] for i in range(100)]
@@ -107,6 +108,7 @@ def test_a_key_is_text_or_a_whole_number(key: str, message: str) -> None:
         load_sides(dataset="data/raw/t.parquet")
 
 
+@pytest.mark.slow
 def test_the_same_key_as_text_and_as_a_number_goes_the_same_way() -> None:
     write_csv([[i, i, i % 3] for i in range(99)], ["id", "x", "price"])
     write_parquet(f"SELECT id::INTEGER AS id, x, price FROM '{gather.FOLDER}/t.csv'")
