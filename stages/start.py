@@ -84,6 +84,8 @@ def describe(encoding: Encoding, codes: Mapping[str, str]) -> Mapping[str, str]:
             columns[name] += f" of {len(others) + 1} levels, {label(baseline)} is the baseline"
         if gaps := encoding.gaps.get(name):
             columns[name] += f", {plural(gaps, 'gap')}"
+        if reading := encoding.schema.readings[name]:
+            columns[name] += f", written as {reading}"
         if kind == "number" and name in codes:
             columns[name] += f", {codes[name]}: a category? then list it in load.categories"
     return columns

@@ -153,6 +153,14 @@ def test_texts_that_repeat_among_numbers_and_dates_mark_gaps(
     assert (found.na, found.features) == (["NA", ".", "?"], ["day", "x"])
 
 
+def test_a_comment_says_how_a_column_is_written() -> None:
+    rows = ((f"${i * i:,}", f"{i % 28 + 1}.1.2020", i % 7 / 2) for i in range(60))
+    start.start(write("t.csv", ("paid", "day", "y"), *rows), "y")
+    text = Path("params.yaml").read_text(encoding="utf-8")
+    assert "- paid # number, written as 1,234.5" in text
+    assert "- day # date, written as 31.12.2020" in text
+
+
 def test_codes_are_told_and_not_decided() -> None:
     rows = ((f"{i % 90:03}", i % 5, i % 2, i % 30, i % 7 / 2) for i in range(120))
     start.start(write("t.csv", ("zip", "grade", "flag", "many", "y"), *rows), "y")
