@@ -31,7 +31,7 @@ from stages.tables.split import split
 
 PARAMS = Path("params.yaml")
 ROW_NAMES = ("id", "rownames", "index", "unnamed: 0", PANDAS_INDEX)  # in small letters
-CODES, SHARE = 20, 0.05  # whole numbers that differ, and of the rows, up to which they may be codes
+CODES, SHARE = 20, 0.1  # whole numbers that differ, and of the rows, up to which they may be codes
 
 
 def find_leading_zeros(config: Load, scratch: Path, here: DuckDB) -> dict[str, str]:
