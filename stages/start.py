@@ -7,6 +7,7 @@ null, as it belongs to another table.
 
 import csv
 import dataclasses
+from argparse import ArgumentTypeError
 from collections.abc import Mapping
 from pathlib import Path
 from shlex import quote
@@ -162,7 +163,7 @@ def read_names(text: str) -> list[str]:
     try:
         return next(csv.reader([text], skipinitialspace=True), [])
     except csv.Error as error:
-        raise ValueError(text) from error
+        raise ArgumentTypeError(f"must be names of columns, got {show(text)}") from error
 
 
 def main() -> None:
