@@ -20,8 +20,6 @@ from stages.project.files import PREDICTOR, SCORES
 from stages.project.text import label, show
 
 VERSION: Literal[4] = 4
-Version = Annotated[Literal[4], Meta(description="4, which is what this program reads")]
-Missing = Annotated[Literal["fail", "drop", "mean"], Meta(description="fail, drop or mean")]
 PROOF = {True: "proven the best of their format", False: "not proven the best"}  # of weights
 Exponent = Annotated[int, Meta(ge=-1000, le=1000)]  # powers of two are doubles
 
@@ -57,11 +55,11 @@ class Predictor(
 ):
     """A quantized linear model: ``intercept + Σ multiplier · (feature / 2^exponent)``."""
 
-    version: Version = field(default_factory=lambda: VERSION)  # unlike other defaults, is written
+    version: Literal[4] = field(default_factory=lambda: VERSION)  # unlike other defaults, is written
     dataset: str
     target: str
     unit: str  # of the target
-    missing: Missing  # what is done about gaps
+    missing: Literal["fail", "drop", "mean"]  # what is done about gaps
     levels: Mapping[str, tuple[str, ...]]  # of each column of text, the baseline first
     na: tuple[str, ...] = ()  # texts of CSV that mark a gap
     bits: Annotated[int, Meta(ge=1, le=16)]  # of a code

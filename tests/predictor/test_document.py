@@ -136,7 +136,7 @@ def change(*keys: Any, to: Any = None, **head: Any) -> str:
         (change("features", 1, "column", to="a"), "must have names of their own, got a, a"),
         (change("features", 0, "kind", to="word"), "features[0]: a is no input of a word"),
         (change("features", 0, "code", to=4), "code of a has more than 2 bits"),
-        (change(missing="median"), "missing: Invalid enum value 'median'"),
+        (change(missing="median"), "missing: must be one of drop, fail, mean, got 'median'"),
         (change(dataset="\x1b[2J"), "'\\x1b[2J' does not print"),
         (change(missing="mean", features=[LEVEL]), "is none of the levels"),
         # the baseline is no input
