@@ -55,7 +55,7 @@ class Predictor(
 ):
     """A quantized linear model: ``intercept + Σ multiplier · (feature / 2^exponent)``."""
 
-    version: Literal[4] = field(default_factory=lambda: VERSION)  # unlike other defaults, is written
+    version: Literal[4] = field(default_factory=lambda: VERSION)  # which is written
     dataset: str
     target: str
     unit: str  # of the target
