@@ -145,7 +145,7 @@ def test_dvc_sees_a_table_of_one_s_own_change(checkout: Path) -> None:
     ("before", "after", "message"),
     [
         ("bits: 8", "bits: 0", "quantize: params.yaml: quantize.bits"),
-        ("test_size: 0.2", "test_size: 0.9999", "load: load.test_size 0.9999"),
+        ("test_size: 0.2", "test_size: 0.9999", "load: diabetes: load.test_size 0.9999"),
     ],
 )
 def test_a_bad_parameter_loses_no_output(

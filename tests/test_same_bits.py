@@ -16,6 +16,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from stages import report
 from stages.columns.inputs import Input
@@ -153,13 +154,19 @@ def by_predict(form: str) -> Callable[..., Iterable[Any]]:
 
     def predict(case: Case, folder: Path, fixture: Fixture) -> Iterable[Any]:
         checkout = make_checkout(folder / "checkout")
-        document.save(case.model, checkout / PREDICTOR)
+        model = case.model
         rows = [[n, *map(cars.text_of, row)] for n, row in enumerate(case.rows)]
-        if form == ";":
+        if form == ";":  # of a file whose numbers have commas
+            features = (
+                replace(each, reading="1.234,5") if each.kind == "number" else each
+                for each in model.features
+            )
+            model = replace(model, features=tuple(features))
             rows = [
                 [str(it).replace(".", ",") if isinstance(it, float) else it for it in row]
                 for row in rows
             ]
+        document.save(model, checkout / PREDICTOR)
         if form == "parquet":
             write_parquet(case, checkout / "table")
         else:
