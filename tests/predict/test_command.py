@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import duckdb
@@ -116,9 +117,10 @@ def test_a_signal_leaves_nothing(root: Path, form: str, signum: int) -> None:
     folder.mkdir(exist_ok=True)
     query = f'SELECT i % 7 AS MedInc, 2 AS {identifier(NAMES[1])}, 3 AS "select"'
     long = root / "long.parquet"  # takes seconds to predict
-    duckdb.execute(f"COPY ({query} FROM range(60000000) t(i)) TO '{long}' (FORMAT parquet)")
+    duckdb.execute(f"COPY ({query} FROM range(20000000) t(i)) TO '{long}' (FORMAT parquet)")
     command = [sys.executable, "-m", "stages.predict", str(long), "--output", f"stopped/out.{form}"]
-    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE)
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # in the background it is ignored
+    process = subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, preexec_fn=heed)
     while not any(path.stat().st_size for path in folder.glob("*/new")):
         assert process.poll() is None
         time.sleep(0.01)
