@@ -24,8 +24,8 @@ MOMENT = re.compile(
     re.ASCII,
 )
 YEAR_FIRST = "translate({}[:10], './', '--') || {}[11:]"
-FIRST_MOMENT = "TIMESTAMPTZ '0001-01-01'"
-LAST_MOMENT = "TIMESTAMPTZ '9999-12-31 23:59:59.999999'"
+# others can be infinite, or cannot be written to CSV; year() would be 1 for the year 0, too
+IN_YEARS = "BETWEEN {moment} '0001-01-01' AND {moment} '9999-12-31 23:59:59.999999'"
 MINUS = "\N{MINUS SIGN}"
 TIMES = ("%H:%M", "%H:%M:%S", "%I:%M %p", "%I:%M:%S %p")
 
@@ -84,7 +84,7 @@ READINGS = {
     "2020-12-31": Reading(
         "date",
         f"CASE WHEN regexp_full_match({YEAR_FIRST}, '{MOMENT.pattern}')"
-        f" AND TRY_CAST({YEAR_FIRST} AS TIMESTAMPTZ) BETWEEN {FIRST_MOMENT} AND {LAST_MOMENT}"
+        f" AND TRY_CAST({YEAR_FIRST} AS TIMESTAMPTZ) {IN_YEARS.format(moment='TIMESTAMPTZ')}"
         f" THEN TRY_CAST({YEAR_FIRST} AS TIMESTAMPTZ) END",
     ),
     "1,234.5": _number(".", ","),

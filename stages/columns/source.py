@@ -14,7 +14,7 @@ from typing import Any
 from stages.columns import lines
 from stages.columns.engine import CONVERT, DuckDB, cell
 from stages.columns.inputs import MUST_BE
-from stages.columns.readings import PLAIN, READINGS
+from stages.columns.readings import IN_YEARS, PLAIN, READINGS
 from stages.columns.sql import DUCKDB, Dialect, double, literal, literals
 from stages.project.cli import InputError
 from stages.project.text import join, label
@@ -33,9 +33,8 @@ TYPES = {
 FROM_TYPE = {
     "number": "CAST({0} AS DOUBLE)",
     "boolean": "{0}",
-    # others can be infinite, or cannot be written to CSV; year() would be 1 for the year 0, too
-    "date": "CASE WHEN TRY_CAST({0} AS {moment}) BETWEEN {moment} '0001-01-01'"
-    " AND {moment} '9999-12-31 23:59:59.999999' THEN TRY_CAST({0} AS {moment}) END",
+    "date": f"CASE WHEN TRY_CAST({{0}} AS {{moment}}) {IN_YEARS}"
+    " THEN TRY_CAST({0} AS {moment}) END",
 }
 Kinds = Mapping[str, str | None]  # of columns that a table must have; None is any
 

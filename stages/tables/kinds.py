@@ -267,7 +267,7 @@ def find_marker(name: str, test: str, parts: Sequence[Source], on: Engine) -> st
         ends = [f"{end}({part.text(name)}) {met}" for end in ("min", "max")]
         found |= {*aggregate(ends, Rows(part.relation), on)[1]} - {None}
     marker = str(found.pop()) if len(found) == 1 else ""
-    return "" if re.match(r"[^#].*\d|\d", marker) else marker
+    return marker if marker.startswith("#") or not re.search(r"\d", marker) else ""
 
 
 def show_mistakes(
