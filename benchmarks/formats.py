@@ -164,8 +164,9 @@ def draw(found: Iterable[Scored]) -> str:
 
 def main() -> str:
     require("vl_convert")
-    schema, train = sums.load(files.SUMS)
-    test = Sums.of_table(table.read(files.TEST).of(schema))
+    learned = sums.load(files.SUMS)
+    schema, train = learned.schema, learned.sums
+    [test] = Sums.of_table(table.read(files.TEST).of(schema))
     model = LinearModel(**joblib.load(files.UNQUANT_PARAMS))
     ours, others = (
         [*score(coded, model, train, test)]

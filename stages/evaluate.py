@@ -8,6 +8,7 @@ import numpy as np
 
 from stages.predictor import document
 from stages.project import cli, files, params
+from stages.project.cli import plural
 from stages.project.files import MODEL, PREDICTOR, QUANT_PARAMS, SUMS, TEST, TRAIN, UNQUANT_PARAMS
 from stages.regression import scores, sums
 from stages.regression.linear import Floats, LinearModel
@@ -40,17 +41,36 @@ def effects(
 
 def headline(scored: Mapping[str, Any]) -> dict[str, Any]:
     """Take out of the scores what `dvc metrics show` tells in one line."""
-    found = scored["quantization"]
-    r2 = {name: scored[name]["test"]["r2"] for name in ("float", "quantized")}
+    found, told = scored["quantization"], {}
+    if "baseline" in scored:  # there are test rows
+        told["test_r2"] = scored["quantized"]["test"]["r2"]
+        told["float_r2"] = scored["float"]["test"]["r2"]
+    if folds := scored["cv_r2"]:
+        told["cv_r2"] = {name: folds[name] for name in ("mean", "std")}
     # at 8 bits a percentage would have nothing but zeros in the columns of DVC
     growth = float(f"{1e4 * found['mse_growth_percent']:.4g}")
-    proof = {name: found[name] for name in ("payload_bits", "optimal")}
-    return {"test_r2": r2, "growth_ppm": growth} | proof
+    return told | {"growth_ppm": growth, "payload_bits": found["payload_bits"]}
+
+
+def summarize(scored: Mapping[str, Any]) -> str:
+    """Say how good the model is, in one line."""
+    folds, test, said = scored["cv_r2"], scored["quantized"].get("test"), []
+    if folds:
+        n_folds = len(folds["folds"])
+        said.append(f"R² {folds['mean']:.3f} ± {folds['std']:.3f} in {n_folds} folds")
+    if not test:
+        return "; ".join([*said, "there are no test rows"])
+    said.append(f"test R² {scored['float']['test']['r2']} float, {test['r2']} quantized")
+    mae, mean = test["mae"], scored["baseline"]["mae"]
+    less = 100 * (1 - mae / mean) if mean else 0.0
+    side = "below" if less >= 0 else "above"
+    return "; ".join([*said, f"MAE {mae}, {abs(less):.0f} % {side} that of the mean"])
 
 
 def main() -> str:
     samples = params.read().evaluate.samples
-    schema, learned = sums.load(SUMS)
+    learned = sums.load(SUMS)
+    schema, known = learned.schema, learned.sums
     with files.reading(SUMS):
         train, test = table.read(TRAIN).of(schema), table.read(TEST).of(schema)
     with files.reading(UNQUANT_PARAMS):
@@ -60,28 +80,32 @@ def main() -> str:
         proof = {key: stored[key] for key in ("optimal", "nodes")}
         proof["payload_bits"] = 8 * len(stored["payload"])
     shipped = document.load(PREDICTOR)
-    models = model, LinearModel(np.array(shipped.coef), shipped.intercept.value)
-    on_train, on_test = scores.tally(models, train), scores.tally(models, test)
-    scored = scores.compare(models, (learned, on_train), (Sums.of_table(test), on_test))
+    quantized = LinearModel(np.array(shipped.coef), shipped.intercept.value)
+    models, held_out = (model, quantized), None
+    if test.n_rows:
+        held_out = Sums.of_table(test)[0], scores.tally(models, test, float(known.means[-1]))
+    scored = scores.compare(models, (known, scores.tally(models, train)), held_out)
     scored["quantization"] |= proof
-    scored["intercept"] = {"float": model.intercept, "quantized": shipped.intercept.value}
+    scored["cv_r2"] = scores.summarize(learned.r2)
+    scored["half_widths"] = scores.half_widths(quantized, test)
+    if not scored["half_widths"]:
+        few = f"{plural(test.n_rows, 'test row')} cannot tell how far off predictions are"
+        cli.say(f"evaluate: {few}, at least {scores.LEAST} can")
+    scored["intercept"] = {"float": model.intercept, "quantized": quantized.intercept}
     scored["predictor"] = document.digest(PREDICTOR)
     made = MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR
     scored["bytes"] = {path.name.replace(".", "_"): path.stat().st_size for path in made}
-    told = headline(scored)
     raw, rows = test.sample()
     judged = judge(rows, *models).tolist()
     first = [(*cells, *numbers) for cells, numbers in zip(raw, judged, strict=True)][:samples]
-    weights = effects(models, schema.features, learned)
+    weights = effects(models, schema.features, known)
 
-    files.save_json(told, files.METRICS)
-    files.save_json(scored, files.SCORES)
+    files.save_json(headline(scored), files.METRICS)
+    files.save_json({name: part for name, part in scored.items() if part}, files.SCORES)
     files.save_csv((*schema.kinds, *files.SAMPLE_COLUMNS), first, files.PREDICTIONS)
     files.save_csv(files.SAMPLE_COLUMNS, judged, files.PLOTS / "predictions.csv")
     files.save_csv(WEIGHT_COLUMNS, weights, files.PLOTS / "weights.csv")
-    float_r2, quantized_r2 = told["test_r2"].values()
-    growth = scored["quantization"]["mse_growth_percent"]
-    return f"test R² {float_r2} float, {quantized_r2} quantized; training MSE grows by {growth} %"
+    return summarize(scored)
 
 
 if __name__ == "__main__":

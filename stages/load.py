@@ -32,12 +32,13 @@ def main() -> str:
             gone = f"dropped {plural(dropped, 'row')} with a gap, {list_gaps(gaps)}"
             cli.say(f"load: {found.dataset}: {gone}")
         rows, test_rows = (part.only(encoding.kept) for part in (parts.training, parts.test))
-        learned = table.write(rows, schema, train, found.on)
-        held_out = table.write(test_rows, schema, test, found.on)
+        learned = table.write(rows, parts.lot, schema, train, found.on)
+        held_out = table.write(test_rows, parts.lot, schema, test, found.on)
         ends = [(part.n_rows, part.low[-1], part.high[-1]) for part in (learned, held_out)]
         check(ends, schema.inputs, found, config)
         first = f"ORDER BY {parts.order} LIMIT {SAMPLED}"
-        table.write_sample(test_rows, first, schema, test / SAMPLE, found)
+        shown = test_rows if held_out.n_rows else rows
+        table.write_sample(shown, first, schema, test / SAMPLE, found)
     counts = f"{learned.n_rows:,} training rows and {held_out.n_rows:,} test rows"
     return f"{counts}, {plural(len(schema.features), 'feature')}"
 

@@ -34,7 +34,8 @@ def to_params(predictor: Predictor, quantized: Quantized) -> dict[str, object]:
 
 def main() -> str:
     config = params.read().quantize
-    schema, train = sums.load(SUMS)
+    learned = sums.load(SUMS)
+    schema, train = learned.schema, learned.sums
     with files.reading(MODEL):
         model = fold(joblib.load(MODEL), train)
     quantized = quantize(model.coef, train, config.bits, config.rounding)

@@ -110,7 +110,7 @@ def write(config: Load, columns: Mapping[str, str]) -> None:
     for index, remark in enumerate(columns.values()):
         features.yaml_add_eol_comment(remark, index, column=0)
     section["na"].extend(config.na[len(section["na"]) :])
-    document["gate"]["min_r2"] = None
+    document["gate"] |= {"min_r2": None, "min_cv_r2": None}
     for comments in (*section.ca.items.values(), *document["gate"].ca.items.values()):
         if comments[2]:
             comments[2].start_mark.column = 0  # it follows what is written now

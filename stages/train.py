@@ -1,18 +1,24 @@
 """Fit the linear regression on standardised features, from the exact sums of the training rows."""
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
 from stages.columns.inputs import Schema
-from stages.project import cli, files
+from stages.project import cli, files, params
 from stages.project.cli import InputError, plural
-from stages.project.files import DECIMALS, MODEL, SUMS, TRAIN
-from stages.project.text import join
-from stages.regression import scores, sums
-from stages.regression.fit import fit, fold, independent
-from stages.regression.sums import Sums
+from stages.project.files import COEFFICIENTS, DECIMALS, MODEL, SUMS, TRAIN
+from stages.project.text import join, label
+from stages.regression import inference, scores, sums
+from stages.regression.fit import fit, fold, solve
+from stages.regression.linear import Floats
+from stages.regression.sums import Learned, Sums
 from stages.tables import table
 
 SMALL_STD = 0.01  # of a target
 LEAK = 0.999  # share of the target's variance that one feature explains
 FEW = 10  # training rows for each feature
+INFLATED = 1000  # a variance: the other features explain 99.9 % of the feature's
 
 
 def remark(schema: Schema, every: Sums, kept: list[int]) -> None:
@@ -31,18 +37,38 @@ def remark(schema: Schema, every: Sums, kept: list[int]) -> None:
         cli.say(f"train: {varies}, and reports have {DECIMALS} decimals: choose a smaller unit")
 
 
+def doubt(features: Sequence[str], found: Mapping[str, Floats], inverse: Floats) -> None:
+    """Tell of features that nearly follow from others, and of weights that may be zero."""
+    for j in np.flatnonzero(found["vif"][1:] > INFLATED).tolist():
+        shares = np.abs((inverse[j] * inverse).cumsum(axis=1)[:, -1])
+        shares[j] = 0
+        nearly = f"{label(features[j])} is nearly a combination of others, mostly of"
+        vif = f"VIF {found['vif'][1 + j]:,.0f}"
+        cli.say(f"train: {nearly} {label(features[int(shares.argmax())])} ({vif})")
+    spans = (found["low"] * found["high"] <= 0)[1:].tolist()
+    if unsure := [name for name, spanned in zip(features, spans, strict=True) if spanned]:
+        count = f"{plural(len(unsure), 'weight')} of {len(features)} may be 0"
+        cli.say(f"train: {count}, by their 95 % intervals: {join(unsure)}")
+
+
 def main() -> str:
-    train = table.read(TRAIN)
-    every = Sums.of_table(train)
-    if not (kept := independent(every)) or not every.variances[-1]:
-        what = f"{train.schema.target} varies too little" if kept else "no feature varies"
-        raise InputError(f"{TRAIN}: {what}, so that there is nothing to learn")
+    config, train = params.read().train, table.read(TRAIN)
+    folds = Sums.of_table(train, config.folds)
+    every = sum(folds[1:], folds[0])
+    solution, kept = solve(every, config.tolerance)
+    if not kept:
+        raise InputError(f"{TRAIN}: no feature varies, so that there is nothing to learn")
     remark(train.schema, every, kept)
-    used = every.of_columns([*kept, len(train.schema.features)])
-    pipeline = fit(used)
-    sums.save(used, train.schema.of(kept), SUMS)
+    schema, found = train.schema.of(kept), inference.estimate(solution)
+    doubt(schema.features, found, solution.inverse)
+    pipeline, columns = fit(solution), [*kept, len(train.schema.features)]
+    r2 = inference.cross_validate(folds, config.tolerance)
+    learned = Learned(schema, [fold.of_columns(columns) for fold in folds], r2)
+    sums.save(learned, SUMS)
     files.save_joblib(pipeline, MODEL)
-    return f"R² {scores.r2(used, fold(pipeline, used)):.6f} on {used.n_rows:,} rows"
+    files.save_csv(inference.COLUMNS, inference.list_rows(schema.features, found), COEFFICIENTS)
+    known = solution.sums
+    return f"R² {scores.r2(known, fold(pipeline, known)):.6f} on {known.n_rows:,} rows"
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ from stages.predictor import c
 from stages.predictor.document import Feature, Intercept, Predictor
 from stages.project.files import SCORES
 from stages.regression import scores
-from stages.regression.fit import fit, fold
+from stages.regression.fit import fit, fold, solve
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
 from stages.tables import datasets, gather, spark, table
@@ -70,13 +70,21 @@ def write_parameters(folder: Path = Path(), **load: Any) -> None:
         "features": None,
         "unit": None,
     }
-    section |= {"key": None, "missing": "fail", "levels": 50, "test_size": 0.2, "seed": 42}
+    section |= {
+        "key": None,
+        "missing": "fail",
+        "levels": 50,
+        "test_size": 0.2,
+        "seed": 42,
+        "order": None,
+    }
     section |= {"na": [], "dates": None, "categories": []} | load
     parameters = {
         "load": section,
+        "train": {"folds": 5, "tolerance": 1e-13},
         "quantize": {"bits": 8, "rounding": "optimal"},
         "evaluate": {"samples": 10},
-        "gate": {"min_r2": None, "max_r2_drop": 0.001},
+        "gate": {"min_r2": None, "min_cv_r2": None, "max_r2_drop": 0.001},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
 
@@ -244,7 +252,8 @@ def trained_on(whole: DataSet, seed: int) -> Trained:
         rows.X, rows.y, test_size=0.2, random_state=seed
     )
     train, test = Rows(X_train, y_train), Rows(X_test, y_test)
-    return Trained(train, test, train.sums, fold(fit(train.sums), train.sums))
+    solution, _ = solve(train.sums)
+    return Trained(train, test, train.sums, fold(fit(solution), train.sums))
 
 
 @pytest.fixture(scope="session")

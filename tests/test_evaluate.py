@@ -32,9 +32,13 @@ def test_the_headline_is_taken_from_the_scores() -> None:
     r2 = {"float": 0.5, "quantized": 0.25}
     scored = {name: {"train": {"r2": 1.0}, "test": {"r2": value}} for name, value in r2.items()}
     quantization = {"mse_growth_percent": 59.38, "optimal": True, "nodes": 7, "payload_bits": 152}
-    assert headline(scored | {"quantization": quantization}) == {
-        "test_r2": r2,
-        "growth_ppm": 593_800.0,
-        "payload_bits": 152,
-        "optimal": True,
+    whole = scored | {"quantization": quantization, "baseline": {"mae": 1.0}}
+    folds = {"mean": 0.75, "std": 0.125, "folds": [0.625, 0.875]}
+    told = {"growth_ppm": 593_800.0, "payload_bits": 152}
+    assert headline(whole | {"cv_r2": folds}) == {
+        "test_r2": 0.25,
+        "float_r2": 0.5,
+        "cv_r2": {"mean": 0.75, "std": 0.125},
+        **told,
     }
+    assert headline({"quantization": quantization, "cv_r2": {}}) == told

@@ -33,7 +33,8 @@ def load_toy(**parameters: Any) -> list[np.ndarray]:
     """Run the stage, and return both tables, and the sample: features, then the target."""
     run_stages(load, **{"dataset": "toy", "test_size": 0.25, "seed": 1} | parameters)
     train, test = table.read(TRAIN), table.read(TEST)
-    return [np.vstack(list(train.blocks())), np.vstack(list(test.blocks())), test.sample()[1]]
+    blocks = ([block for block, _ in part.blocks()] for part in (train, test))
+    return [*map(np.vstack, blocks), test.sample()[1]]
 
 
 @pytest.mark.parametrize(("test_size", "seed"), [(0.05, 0), (0.33, 42), (0.5, 2**32 - 1)])
@@ -68,7 +69,8 @@ def test_diabetes_needs_no_network(nowhere: Path) -> None:
 def test_a_constant_target_is_refused(part: str, folder: Path, toy: DataSet) -> None:
     load_toy()
     kept = {path: path.read_bytes() for path in Path("data").rglob("*.*")}
-    toy.columns["ü"][next(table.read(folder).blocks())[:, -1].astype(int)] = 5.0
+    block, _ = next(table.read(folder).blocks())
+    toy.columns["ü"][block[:, -1].astype(int)] = 5.0
     with pytest.raises(InputError, match=rf"^toy: ü is 5.0 in all {part} rows"):
         load_toy()
     assert {path: path.read_bytes() for path in Path("data").rglob("*.*")} == kept
@@ -92,7 +94,10 @@ def test_a_part_that_is_too_small_is_refused(test_size: float) -> None:
     ("changed", "message"),
     [
         ({"target": "price"}, "toy: column price missing; found a"),
-        ({"features": ["ü"]}, "load.target must be different columns, in more than case, got ü, ü"),
+        (
+            {"features": ["ü"]},
+            "load.target and load.order must be different columns, in more than case, got ü, ü",
+        ),
         ({"key": "place"}, "the row with place '0.0': place is 0.0, must be text or whole numbers"),
         ({"key": ["x"], "features": ["x"]}, "column x missing"),
     ],
@@ -104,7 +109,7 @@ def test_columns_that_cannot_be_used_are_refused(changed: dict[str, Any], messag
 
 def test_columns_of_a_named_data_set_can_be_chosen() -> None:
     load_toy(target="place", features=["ü"])
-    [block] = table.read(TRAIN).blocks()
+    [(block, _)] = table.read(TRAIN).blocks()
     assert (block[:, 0] ** 2 == block[:, 1]).all()
     schema = table.read(TRAIN).schema
     assert (schema.features, schema.target, schema.unit) == (("ü",), "place", "its own unit")

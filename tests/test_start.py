@@ -24,13 +24,16 @@ load:
   dates: null
   categories: []
   levels: 20
+  order: null
   test_size: 0.25 # held out
   seed: 7
 
+train: {folds: 5, tolerance: 1.0e-13}
 quantize: {bits: 8, rounding: optimal}
 evaluate: {samples: 10}
 gate:
   min_r2: 0.4 # least
+  min_cv_r2: 0.4
   max_r2_drop: 0.001
 """
 
@@ -63,10 +66,11 @@ def test_the_parameters_are_those_of_the_table_and_load_takes_them() -> None:
         dates=None,
         categories=[],
         levels=20,
+        order=None,
         test_size=0.25,
         seed=7,
     )
-    assert found.gate == params.Gate(None, 0.001)
+    assert found.gate == params.Gate(None, None, 0.001)
     assert load.main().startswith("150 training rows and 50 test rows")
 
 

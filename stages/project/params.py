@@ -15,6 +15,7 @@ from stages.project.text import show
 from stages.project.typed import convert
 
 Text = Annotated[str, Meta(min_length=1)]
+LeastR2 = Annotated[float, Meta(ge=-float_info.max, le=1)] | None
 Columns = Annotated[list[Text], Meta(min_length=1)]
 
 
@@ -29,7 +30,8 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
     dates: Literal["day_first", "month_first"] | None
     categories: list[Text]
     levels: Annotated[int, Meta(ge=1, le=1000)]
-    test_size: Annotated[float, Meta(gt=0, lt=1)]
+    order: Text | None
+    test_size: Annotated[float, Meta(ge=0, lt=1)]
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
     def __post_init__(self) -> None:
@@ -48,6 +50,11 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
         return [self.key] if isinstance(self.key, str) else self.key or []
 
 
+class Train(Struct, frozen=True, forbid_unknown_fields=True):
+    folds: Annotated[int, Meta(ge=2, le=60)]
+    tolerance: Annotated[float, Meta(gt=0, lt=1)]
+
+
 class Quantize(Struct, frozen=True, forbid_unknown_fields=True):
     bits: Annotated[int, Meta(ge=1, le=16)]
     rounding: Literal["optimal", "gptq", "nearest"]
@@ -58,12 +65,14 @@ class Evaluate(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Gate(Struct, frozen=True, forbid_unknown_fields=True):
-    min_r2: Annotated[float, Meta(ge=-float_info.max, le=1)] | None
+    min_r2: LeastR2
+    min_cv_r2: LeastR2
     max_r2_drop: Annotated[float, Meta(ge=0, le=float_info.max)]
 
 
 class Params(Struct, frozen=True, forbid_unknown_fields=True):
     load: Load
+    train: Train
     quantize: Quantize
     evaluate: Evaluate
     gate: Gate

@@ -1,20 +1,20 @@
 """Exact sums of a table: all that a linear regression needs to know of its rows.
 
-A value x is counted as the whole number k = floor(x · 2^-e + ½), 2^e being 2^-53 of the power of
-two above the largest size in the column; that is as fine as doubles of this size are. Three signed
-digits of 18 bits make k. Products of digits are whole numbers of at most 2^34, so that in a block
-of 2^19 rows their sums are at most 2^53, and a product of matrices of doubles is exact, whatever
-order and kernel BLAS takes. So Σ kᵢ and Σ kᵢkⱼ are the same integers on every machine, for any
-order of the rows. See Ozaki, Ogita, Oishi, Rump, "Error-free transformations of matrix
-multiplication by using fast routines of matrix multiplication and its applications", Numerical
-Algorithms 59 (2012), 95-118.
+A value x is counted as the whole number k = x · 2^-e. Signed digits of 18 bits make k, as many as
+the values of its column need, from the largest size down. Products of digits are whole numbers
+below 2^36, so that in a block of 2^17 rows their sums are below 2^53, and a product of matrices of
+doubles is exact, whatever order and kernel BLAS takes. So Σ kᵢ and Σ kᵢkⱼ are the same integers on
+every machine, for any order of the rows, and they are those of the table as given. Only where a
+column would need more than seven digits, what lies below these is cut off. See Ozaki, Ogita, Oishi,
+Rump, "Error-free transformations of matrix multiplication by using fast routines of matrix
+multiplication and its applications", Numerical Algorithms 59 (2012), 95-118.
 """
 
 import itertools
 import math
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from functools import cached_property, reduce
 from itertools import chain, combinations_with_replacement
@@ -35,15 +35,15 @@ from stages.tables.table import Table
 
 Product = tuple[int, ...]  # of the numbers at one or two places
 Integers = NDArray[np.object_]  # Python's, of any size, or fractions of them
+Exponents = NDArray[np.int64]
 
-DIGIT_BITS = 18
-DIGITS = 3
-ROWS = 2**19  # of a block, see above
+WIDTH = 18  # bits of a digit
+DIGITS = 7  # of a value at most
+ROWS = 2**13  # of a block, which fits into a cache
 EXACT = 2**53  # up to which doubles have all whole numbers
-FULL = 2**28  # rows whose sums of products are sure to fit 64 bits
-MANY = 2**27  # rows, sums over which are sure to fit a BIGINT; with four short digits 2^34 are
-LEAST_EXPONENT = -1000  # of a column's size, or powers of two would overflow
-COLUMN = ("min", "max", "exponent", "sum", "products")  # what sums.json has of each column
+FULL = 2**27  # rows times digits, sums over which are sure to fit a BIGINT
+SHORT = 14  # bits of a digit with more rows, which may be 2^31 then
+LEAST_SIZE = -900  # an exponent, or powers of two would overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,43 +55,51 @@ class Sums:
 
     low: Floats  # range of each column, of shape (n_columns,)
     high: Floats
-    exponents: NDArray[np.int64]  # a value of column j is kⱼ · 2^exponents[j]
+    exponents: Exponents  # a value of column j is kⱼ · 2^exponents[j]
     products: Integers  # Σ kᵢkⱼ, of shape (1 + n_columns, 1 + n_columns)
 
     @classmethod
     def of(cls, blocks: Iterable[Floats], low: Floats, high: Floats) -> Self:
-        """Add up blocks of shape (n_rows, n_columns), whose columns have these ranges."""
-        exponents = exponents_of(low, high)
-        added = np.zeros((1 + DIGITS * len(low),) * 2, dtype=np.int64)
-        products = combine(added)
+        """Add up blocks of shape (n_rows, n_columns), whose columns have these ranges.
+
+        A block has at most 2^24 rows.
+        """
+        sizes = sizes_of(low, high)
+        found = cls(low, high, sizes + 1 - WIDTH, np.zeros((1 + len(low),) * 2, dtype=object))
         for block in blocks:
-            for start in range(0, len(block), ROWS):
-                D = digits(block[start : start + ROWS], exponents)
-                sums = D @ D.T
-                if not sums.max() <= EXACT:  # as where it is NaN
-                    raise ValueError("a value lies outside the range of its column")
-                added += sums.astype(np.int64)
-                if added[0, 0] >= FULL:
-                    products += combine(added)
-                    added[:] = 0
-        return cls(low, high, exponents, products + combine(added))
+            found += cls(low, high, *multiply(np.ascontiguousarray(block.T), sizes))
+        return found
 
     @classmethod
-    def of_table(cls, table: Table) -> Self:
-        """Add up the rows of a table, wherever they are."""
+    def of_table(cls, table: Table, folds: int = 1) -> list[Self]:
+        """Add up the rows of each fold of a table, wherever they are."""
         low, high = np.array(table.low), np.array(table.high)
-        if not table.select:
-            with files.reading(Path(table.folder)):
-                return cls.of(table.blocks(), low, high)
-        exponents = exponents_of(low, high)
-        n_digits, width = (3, 18) if table.n_rows < MANY else (4, 14)
-        scales = (double(2.0 ** (-e - (n_digits - 1) * width)) for e in exponents.tolist())
-        numbers = [f"{x} * {scale}" for x, scale in zip(table.names, scales, strict=True)]
-        columns = range(len(numbers))
-        upper = [*((j,) for j in columns), *combinations_with_replacement(columns, 2)]
-        found = add_up(numbers, upper, n_digits, width, table)
-        products = symmetric([table.n_rows, *found], 1 + len(numbers))
-        return cls(low, high, exponents, products)
+        found, fold = [cls.of([], low, high) for _ in range(folds)], table.fold(folds)
+        if table.select:
+            exponents, sums = ask_sums(table, sizes_of(low, high), fold)
+            for j, products in sums.items():
+                found[j] += cls(low, high, exponents, products)
+            return found
+        with files.reading(Path(table.folder)):
+            for block, places in table.blocks(fold):
+                for j in range(folds):
+                    found[j] += cls.of([block.T[:, places == j].T], low, high)
+        return found
+
+    def __add__(self, other: Self) -> Self:
+        """Add sums of other rows of the same table."""
+        exponents = np.minimum(self.exponents, other.exponents)
+        products = self.counted_in(exponents) + other.counted_in(exponents)
+        return replace(self, exponents=exponents, products=products)
+
+    def without(self, other: Self) -> Self:
+        """Leave out the sums of some of the rows."""
+        return replace(self, products=self.products - other.counted_in(self.exponents))
+
+    def counted_in(self, exponents: Exponents) -> Integers:
+        """Return the products in units of these powers of two, which are no larger."""
+        shifts = np.array([0, *(self.exponents - exponents).tolist()], dtype=object)
+        return np.asarray(self.products << np.add.outer(shifts, shifts))
 
     def of_columns(self, columns: Sequence[int]) -> "Sums":
         """Keep the columns at these positions."""
@@ -155,36 +163,71 @@ def fractions(values: Iterable[float]) -> Integers:
     return np.array([*map(Fraction, values)], dtype=object)
 
 
-def exponents_of(low: Floats, high: Floats) -> NDArray[np.int64]:
-    """Return for each column the exponent of the power of two that its values are counted in."""
-    _, size = np.frexp(np.maximum(np.abs(low), np.abs(high)))
-    return np.maximum(size, LEAST_EXPONENT).astype(np.int64) - 53
+def sizes_of(low: Floats, high: Floats) -> Exponents:
+    """Return for each column the exponent of the power of two above its largest size."""
+    _, sizes = np.frexp(np.maximum(np.abs(low), np.abs(high)))
+    return np.maximum(sizes, LEAST_SIZE).astype(np.int64)
 
 
-def digits(block: Floats, exponents: NDArray[np.int64]) -> Floats:
-    """Return a row of ones, then the highest digits of all columns, the middle and the lowest ones.
+def count_digits(columns: Floats, sizes: Exponents) -> Exponents:
+    """Return how many digits the values of columns have, of shape (n_columns, n_rows)."""
+    last = np.full(len(columns), np.finfo(float).max)  # a last bit
+    for start in range(0, columns.shape[1], ROWS):
+        x = columns[:, start : start + ROWS]
+        ulp = np.spacing(np.abs(x))
+        k = (x / ulp).astype(np.int64)
+        bits = (k & -k) * ulp
+        last = np.minimum(last, bits.min(axis=1, where=bits > 0, initial=np.inf))
+    n_bits = sizes - np.frexp(last)[1] + 2  # with the sign
+    return np.clip(-(-n_bits // WIDTH), 1, DIGITS)
 
-    The shape is (1 + 3 n_columns, n_rows). A digit is floor(… + ½) of doubles: ties, and the double
-    just below a tie, go up.
+
+def multiply(columns: Floats, sizes: Exponents) -> tuple[Exponents, Integers]:
+    """Return the exponents of columns, of shape (n_columns, n_rows), and Σ kᵢkⱼ."""
+    n_digits = np.array([1, *count_digits(columns, sizes)])
+    order = np.argsort(-n_digits, kind="stable")  # the first columns have most
+    counts = [int((n_digits > place).sum()) for place in range(n_digits.max())]
+    scales = np.ldexp(1.0, WIDTH - 1 - np.array([WIDTH - 1, *sizes]))[order, None]
+    added = np.zeros((sum(counts),) * 2, dtype=np.int64)
+    for start in range(0, columns.shape[1], ROWS):
+        block = columns[:, start : start + ROWS]
+        D = digits(np.vstack([np.ones(block.shape[1]), block])[order] * scales, counts)
+        sums = D @ D.T
+        if not sums.max() <= EXACT:  # as where it is NaN
+            raise ValueError("a value lies outside the range of its column")
+        added += sums.astype(np.int64)
+    back = np.argsort(order)
+    return sizes + 1 - WIDTH * n_digits[1:], combine(added, counts)[np.ix_(back, back)]
+
+
+def digits(rest: Floats, counts: Sequence[int]) -> Floats:
+    """Return the digits of numbers in units of their first digit, of shape (n_columns, n_rows).
+
+    The first counts[place] numbers have a digit at a place; the highest place comes first. A number
+    and its digits have one sign: so no subtraction is rounded. `rest` is used up.
     """
-    n_rows, n_columns = block.shape
-    D = np.ones((1 + DIGITS * n_columns, n_rows))
-    rest = block.T * np.ldexp(1.0, -exponents - (DIGITS - 1) * DIGIT_BITS)[:, None]
-    for digit in D[1:].reshape(DIGITS, n_columns, n_rows):
-        np.floor(np.add(rest, 0.5, out=digit), out=digit)
-        rest -= digit
-        rest *= 2.0**DIGIT_BITS
+    D = np.empty((sum(counts), rest.shape[1]))
+    start = 0
+    for count in reversed(counts):
+        digit = D[start : start + count]
+        np.trunc(rest[:count], out=digit)
+        rest[:count] -= digit
+        rest[:count] *= 2.0**WIDTH
+        start += count
     return D
 
 
-def combine(added: NDArray[np.int64]) -> Integers:
-    """Make sums of products of k from those of digits."""
-
-    def rows(sums: Integers) -> Integers:
-        high, middle, low = sums[1:].reshape(DIGITS, -1, sums.shape[1])
-        return np.vstack([sums[0], (high << 2 * DIGIT_BITS) + (middle << DIGIT_BITS) + low])
-
-    return rows(rows(added.astype(object)).T)
+def combine(added: NDArray[np.int64], counts: Sequence[int]) -> Integers:
+    """Make sums of products of k from those of `digits`."""
+    ends = list(itertools.accumulate(reversed(counts), initial=0))[::-1]
+    n_places = len(counts)
+    totals = np.zeros((2 * n_places - 1, counts[0], counts[0]), dtype=np.int64)
+    for a, b in itertools.product(range(n_places), repeat=2):
+        part = added[ends[a + 1] : ends[a], ends[b + 1] : ends[b]]
+        totals[a + b, : counts[a], : counts[b]] += part
+    return reduce(
+        lambda high, low: (high << WIDTH) + low, (each.astype(object) for each in totals[::-1])
+    )
 
 
 def symmetric(upper: Sequence[int], n: int) -> Integers:
@@ -194,39 +237,76 @@ def symmetric(upper: Sequence[int], n: int) -> Integers:
     return matrix
 
 
+def ask_sums(table: Table, sizes: Exponents, fold: str) -> tuple[Exponents, dict[int, Integers]]:
+    """Return the exponents of the columns of a table, and for each fold Σ kᵢkⱼ, all by SQL."""
+    tops = (double(2.0 ** (WIDTH - 1 - size)) for size in sizes.tolist())
+    numbers = dict(enumerate(f"{x} * {top}" for x, top in zip(table.names, tops, strict=True)))
+    # what the first, the first two, … digits leave
+    rests = [f"max(abs(r{n}_{j}))" for j in numbers for n in range(1, DIGITS)]
+    rows = split_digits(numbers, [DIGITS] * len(numbers), WIDTH, table, "0")
+    left = np.array(table.ask(rests, rows), float).reshape(-1, DIGITS - 1)
+    exponents = sizes + 1 - WIDTH * (1 + (left > 0).sum(axis=1))
+    most = int((sizes + 1 - exponents).max()) // WIDTH
+    width = WIDTH if table.n_rows * most <= FULL else SHORT
+    n_digits = [-(-n_bits // width) for n_bits in (sizes + 1 - exponents).tolist()]
+    firsts = zip(table.names, exponents.tolist(), n_digits, strict=True)
+    numbers = {
+        j: f"{x} * {double(2.0 ** ((1 - n) * width - e))}" for j, (x, e, n) in enumerate(firsts)
+    }
+    upper = [*((j,) for j in numbers), *combinations_with_replacement(numbers, 2)]
+    found = add_up(numbers, upper, n_digits, width, table, fold)
+    n = 1 + len(numbers)
+    return exponents, {j: symmetric([rows, *sums], n) for j, (rows, sums) in found.items()}
+
+
 def add_up(
-    numbers: Sequence[str], products: Sequence[Product], n_digits: int, width: int, table: Table
-) -> list[int]:
-    """Add up products of numbers over rows that SQL reads.
+    numbers: Mapping[int, str],
+    products: Sequence[Product],
+    n_digits: Sequence[int],
+    width: int,
+    table: Table,
+    fold: str = "0",
+) -> dict[int, tuple[int, list[int]]]:
+    """Return for each fold its rows, and sums of products of numbers over rows that SQL reads.
 
     A number is SQL, in units of its highest digit, and made of digits of `width` bits as by
-    `digits`.
+    `digits`; the number of a row's fold is SQL, too.
     """
-    totals = []
-    each = max(1, MOST // len(sum_digits(products[-1], n_digits)))
+    found: dict[int, tuple[int, list[int]]] = {}
+    each = max(1, MOST // (2 * max(n_digits) - 1))
     for start in range(0, len(products), each):
         part = products[start : start + each]
-        used = sorted({j for product in part for j in product})
-        rows = table.rows.select([f"{numbers[j]} AS r0_{j}" for j in used])
-        for a in range(n_digits):
-            made = (
-                f"CAST(floor(r{a}_{j} + 0.5e0) AS BIGINT) AS d{a}_{j},"
-                f" (r{a}_{j} - floor(r{a}_{j} + 0.5e0)) * {double(2.0**width)} AS r{a + 1}_{j}"
-                for j in used
-            )
-            rows = f"SELECT *, {', '.join(made)} FROM ({rows}) AS t"
-        # a row that is not counted tells that the table has changed, and no sum overflows
-        fits = " AND ".join(f"abs(r0_{j}) <= {double(2.0 ** (width - 1))}" for j in used)
+        used = {j: numbers[j] for j in sorted({j for product in part for j in product})}
+        rows = split_digits(used, n_digits, width, table, fold)
         sums = [sum_digits(product, n_digits) for product in part]
-        found = iter(table.ask([*chain(*sums)], Rows(f"({rows}) AS t", fits)))
-        totals += [reduce(lambda n, _: (n << width) + int(next(found)), x, 0) for x in sums]
-    return totals
+        for group, n_rows, values in table.ask_by("fold", [*chain(*sums)], rows):
+            ones = iter(values)
+            _, totals = found.setdefault(group, (n_rows, []))
+            totals += [reduce(lambda n, _: (n << width) + int(next(ones)), x, 0) for x in sums]
+    return found
 
 
-def sum_digits(product: Product, n_digits: int) -> list[str]:
+def split_digits(
+    numbers: Mapping[int, str], n_digits: Sequence[int], width: int, table: Table, fold: str
+) -> Rows:
+    """Return rows that have digits of numbers as d0_j, d1_j, … and what these leave as r1_j, …."""
+    rows = table.rows.select([f"{fold} AS fold", *(f"{x} AS r0_{j}" for j, x in numbers.items())])
+    for a in range(max(n_digits[j] for j in numbers)):
+        made = []
+        for x, j in ((f"r{a}_{j}", j) for j in numbers if a < n_digits[j]):
+            digit = f"CASE WHEN {x} < 0 THEN ceil({x}) ELSE floor({x}) END"
+            made.append(f"CAST({digit} AS BIGINT) AS d{a}_{j}")
+            made.append(f"({x} - {digit}) * {double(2.0**width)} AS r{a + 1}_{j}")
+        rows = f"SELECT *, {', '.join(made)} FROM ({rows}) AS t"
+    # a row that is not counted tells that the table has changed, and no sum overflows
+    fits = " AND ".join(f"abs(r0_{j}) <= {double(2.0 ** (width - 1))}" for j in numbers)
+    return Rows(f"({rows}) AS t", fits)
+
+
+def sum_digits(product: Product, n_digits: Sequence[int]) -> list[str]:
     """Return in SQL what is added up of a product of numbers, the highest place first."""
     terms = defaultdict(list)
-    for places in itertools.product(range(n_digits), repeat=len(product)):
+    for places in itertools.product(*(range(n_digits[j]) for j in product)):
         digits = (f"d{a}_{j}" for a, j in zip(places, product, strict=True))
         terms[sum(places)].append(" * ".join(digits))
     return [f"sum({' + '.join(terms[place])})" for place in sorted(terms)]
@@ -245,23 +325,36 @@ def root(value: Fraction) -> float:
     return (2 * whole + (whole * whole != square)) / (q << shift + 1)
 
 
-def save(sums: Sums, schema: Schema, path: Path) -> None:
-    """Write the sums as JSON; a column has its products with itself and the columns behind it."""
-    (_, *totals), *products = sums.products.tolist()
-    behind = [row[1 + j :] for j, row in enumerate(products)]
-    parts = sums.low.tolist(), sums.high.tolist(), sums.exponents.tolist(), totals, behind
-    columns = [dict(zip(COLUMN, each, strict=True)) for each in zip(*parts, strict=True)]
-    document = {"format": "regression sums", "version": 2, "table": schema, "rows": sums.n_rows}
-    files.save_json(document | {"columns": columns}, path)
+@dataclass(frozen=True, eq=False)
+class Learned:
+    """What training has seen: the sums of each fold, and R² of the fit of the others on it."""
+
+    schema: Schema
+    folds: Sequence[Sums]
+    r2: Sequence[float]  # none where a fold is too small
+
+    @cached_property
+    def sums(self) -> Sums:
+        """Those of all rows."""
+        first, *others = self.folds
+        return sum(others, first)
 
 
-def load(path: Path) -> tuple[Schema, Sums]:
+def save(learned: Learned, path: Path) -> None:
+    """Write sums as JSON: of each fold the upper triangle of `products`, row by row."""
+    sums, ends = learned.sums, np.triu_indices(1 + len(learned.sums.low))
+    document = {"format": "regression sums", "version": 3, "table": learned.schema}
+    document |= {name: getattr(sums, name).tolist() for name in ("low", "high", "exponents")}
+    document["folds"] = [each.counted_in(sums.exponents)[ends].tolist() for each in learned.folds]
+    files.save_json(document | {"r2": learned.r2}, path)
+
+
+def load(path: Path) -> Learned:
     """Read what `save` wrote; for errors see `reading`."""
     with files.reading(path):
         found = files.load_json(path, dict[str, Any])
-        low, high, exponents, totals, behind = (
-            [column[name] for column in found["columns"]] for name in COLUMN
-        )
-        products = symmetric([found["rows"], *totals, *chain(*behind)], 1 + len(totals))
-        ends = np.array(low, float), np.array(high, float)
-        return convert(found["table"], Schema), Sums(*ends, np.array(exponents), products)
+        low, high, exponents = (np.array(found[name]) for name in ("low", "high", "exponents"))
+        folds = [
+            Sums(low, high, exponents, symmetric(upper, 1 + len(low))) for upper in found["folds"]
+        ]
+        return Learned(convert(found["table"], Schema), folds, found["r2"])

@@ -118,15 +118,15 @@ def check(parts: Sequence[Part], inputs: Sequence[Input], found: Relation, confi
     The parts are the training rows and the test rows.
     """
     (n_train, *_), (n_test, *_) = parts
-    if n_test < 2 or n_train <= len(inputs):
+    if (config.test_size and n_test < 2) or n_train <= len(inputs):
         chance = "; with a key this is chance, which another load.seed changes"
         raise InputError(
             f"{found.dataset}: load.test_size {config.test_size} leaves {n_train:,} rows for"
             f" training and {n_test:,} for the test; at least {len(inputs) + 1:,} and 2 are needed"
             f" for {count_features(inputs)}" + (chance if config.keys else "")
         )
-    for (_, low, high), which in zip(parts, ("training", "test"), strict=True):
-        if low == high:
+    for (n_rows, low, high), which in zip(parts, ("training", "test"), strict=True):
+        if n_rows and low == high:
             same = f"{label(found.target)} is {low} in all {which} rows"
             raise InputError(f"{found.dataset}: {same}, so that R² is undefined")
 

@@ -24,7 +24,7 @@ from stages.project.params import Load
 from stages.project.text import join, label
 from stages.tables import datasets, spark
 from stages.tables.kinds import tell_columns
-from stages.tables.relation import Engine, Relation, Rows
+from stages.tables.relation import Engine, Relation, Rows, aggregate
 from stages.tables.split import PLACE, draw
 
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
@@ -43,11 +43,14 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     here.connection.execute(f"SET temp_directory = {literal(str(scratch))}")
     config, on, parts = open_parts(config, here, scratch)
     features, target = choose(parts, config)
-    parts, sizes, columns = tell_columns(parts, [*features, target], config, scratch, on)
+    orders = [] if config.order is None else [config.order]
+    names = [*dict.fromkeys([*features, target, *orders])]
+    parts, sizes, columns = tell_columns(parts, names, config, scratch, on)
     if not any(sizes):
         raise InputError(f"{on.name} has no rows")
-    if why := columns[target].left_out:
-        raise InputError(f"{on.name}: {label(target)} cannot be the target: {why}")
+    for role, name in [("target", target), *(("order", name) for name in orders)]:
+        if why := columns[name].left_out:
+            raise InputError(f"{on.name}: {label(name)} cannot be load.{role}: {why}")
     problems = {name: column.problem for name, column in columns.items() if column.problem}
     left_out = {name: columns[name].left_out for name in features if columns[name].left_out}
     if not config.features:
@@ -63,14 +66,16 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     kinds = {name: columns[name].kind for name in features if name not in left_out}
     readings = {name: columns[name].reading for name in kinds}
     wanted = kinds | {target: "number"} | dict.fromkeys(config.keys, "text")
+    wanted |= {name: columns[name].kind for name in orders}
     if not config.keys:
         draw(sizes, config, here)
     rows = unite(parts, wanted, not config.keys, on)
     if config.keys:
         check_repeated(config.keys, rows, on)
+    order = "".join(find_order(name, columns[name].kind, rows, on) for name in orders)
     head = config.dataset, target, config.unit or OWN_UNIT
     na = tuple(parts[0].na)
-    return Relation(on, rows, *head, kinds, left_out, sum(sizes), readings, na)
+    return Relation(on, rows, *head, kinds, left_out, sum(sizes), readings, na, order)
 
 
 def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine, Sequence[Source]]:
@@ -155,6 +160,8 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
         what = "predict adds a column called prediction"
         raise InputError(f"{first.name}: {what}: rename that of load.target or load.key")
     chosen = [*features, *keys, target]
+    if config.order and config.order not in features:
+        chosen.append(config.order)
     for part in parts:
         source.check(part, dict.fromkeys(chosen))
     if odd := [name for name in chosen if not name.isprintable()]:
@@ -162,8 +169,8 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
     counts = Counter(map(str.lower, chosen))  # as SQL sees no case
     if twins := [name for name in chosen if counts[name.lower()] > 1]:
         raise InputError(
-            f"{first.name}: load.features, load.key and load.target must be different columns,"
-            f" in more than case, got {join(twins)}"
+            f"{first.name}: load.features, load.key, load.target and load.order must be different"
+            f" columns, in more than case, got {join(twins)}"
         )
     return features, target
 
@@ -178,10 +185,19 @@ def unite(parts: Iterable[Source], kinds: Mapping[str, str], drawn: bool, on: En
         ]
         source = part.relation
         if drawn:
-            values.append(f"drawn.{PLACE}")
+            values.append(f"drawn.{identifier(PLACE)}")
             source += f" POSITIONAL JOIN places{index} AS drawn"
         queries.append(Rows(source).select(values))
     return Rows(f"({' UNION ALL '.join(queries)}) AS t")
+
+
+def find_order(name: str, kind: str, rows: Rows, on: Engine) -> str:
+    """Return what rows are ordered by, as SQL; all must have it."""
+    x = on.dialect.column(name)
+    _, (gaps,) = aggregate([f"count(*) - count({x})"], rows, on)
+    if gaps:
+        raise InputError(f"{on.name}: load.order: {label(name)} is empty in {plural(gaps, 'row')}")
+    return {"date": on.dialect.days(x), "boolean": f"CAST({x} AS INTEGER)"}.get(kind, x)
 
 
 def check_repeated(keys: Sequence[str], rows: Rows, on: Engine) -> None:

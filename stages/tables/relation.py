@@ -45,6 +45,7 @@ class Relation:
     n_rows: int
     readings: Mapping[str, str | None] = field(default_factory=dict)  # of texts of CSV
     na: tuple[str, ...] = ()  # texts of CSV that mark a gap
+    order: str = ""  # the value of load.order, as SQL
 
     def column(self, name: str) -> str:
         """Return a column as SQL."""
@@ -60,22 +61,32 @@ def aggregate(
     values: Sequence[str], rows: Rows, on: Engine, n_rows: int | None = None
 ) -> tuple[int, list[Any]]:
     """Return the number of rows, which queries must agree on, and these aggregates of them."""
+    [(_, count, found)] = aggregate_by("", values, rows, on, n_rows)
+    return count, found
+
+
+def aggregate_by(
+    group: str, values: Sequence[str], rows: Rows, on: Engine, n_rows: int | None = None
+) -> list[tuple[int, int, list[Any]]]:
+    """Return each group that has rows, their number, and these aggregates of them."""
     asked = [*dict.fromkeys(values)]
     counts = [] if n_rows is None else [n_rows]
-    found: list[Any] = []
+    by = f" GROUP BY {group} ORDER BY {group}" if group else ""
+    groups: dict[int, list[Any]] = {}
     for start in range(0, max(1, len(asked)), on.most):
         part = enumerate(asked[start : start + on.most])
         columns = [f"{value} AS v{index}" for index, value in part]
-        [(count, *row)] = on.rows(rows.select(["count(*) AS n", *columns]))
-        counts.append(count)
-        found += row
+        found = on.rows(rows.select([f"{group or 0} AS g", "count(*) AS n", *columns]) + by)
+        counts.append(sum(count for _, count, *_ in found))
+        for key, count, *row in found:
+            groups.setdefault(int(key), [count]).extend(row)
     if len({*counts}) > 1:
         told = " and then ".join(f"{count:,}" for count in dict.fromkeys(counts))
         raise InputError(
             f"{on.name} changed: it had {told} rows within its ranges; pin its snapshot"
         )
-    by_value = dict(zip(asked, found, strict=True))
-    return counts[0], [by_value[value] for value in values]
+    places = [asked.index(value) for value in values]
+    return [(key, count, [found[j] for j in places]) for key, (count, *found) in groups.items()]
 
 
 def measure(

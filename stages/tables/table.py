@@ -1,9 +1,9 @@
 """A table of features and a target: a folder that has `table.json`, and the rows as Parquet.
 
 `table.json` says what the table is called, how its columns became features, and their ranges;
-`rows.parquet` has the features, then the target. Where rows stay on a server, `table.json` has
-their SELECT instead. The test table also has `sample.parquet`: its first rows in the order of the
-split, and in the columns that they came in.
+`rows.parquet` has the features, the target, and the lot by which a row is in a fold. Where rows
+stay on a server, `table.json` has their SELECT instead. The test table also has `sample.parquet`:
+its first rows in the order of the split, and in the columns that they came in.
 """
 
 from collections.abc import Iterator, Sequence
@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from stages.columns import engine
 from stages.columns.engine import DuckDB
 from stages.columns.inputs import Schema
-from stages.columns.sql import identifier
+from stages.columns.sql import double, identifier
 from stages.project import files
 from stages.tables import spark
-from stages.tables.relation import Engine, Relation, Rows, aggregate, measure, read_parquet
+from stages.tables.relation import Engine, Relation, Rows, aggregate_by, measure, read_parquet
+from stages.tables.split import LOTS
 
 NAMES, ROWS, SAMPLE = "table.json", "rows.parquet", "sample.parquet"
+LOT = '"\t"'  # no feature has this name, as theirs print
 
 
 class Table(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -50,23 +52,39 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         here = read_parquet(Path(self.folder, ROWS))
         return Rows(f"({self.select}) AS t" if self.select else here)
 
+    def fold(self, folds: int) -> str:
+        """Return the number of a row's fold, as SQL."""
+        lot = "t.lot" if self.select else LOT
+        return (
+            f"CAST(floor({lot} * {folds} / {double(float(LOTS))}) AS BIGINT)" if folds > 1 else "0"
+        )
+
     def ask(self, values: Sequence[str], rows: Rows | None = None) -> list[Any]:
         """Return aggregates over all rows, or over `rows` that SQL makes of them."""
+        [(_, _, found)] = self.ask_by("", values, rows)
+        return found
+
+    def ask_by(
+        self, group: str, values: Sequence[str], rows: Rows | None = None
+    ) -> list[tuple[int, int, list[Any]]]:
+        """Return each group that has rows, their number, and aggregates over them."""
         rows, path = rows or self.rows, Path(self.folder, ROWS)
         if self.select:
-            return aggregate(values, rows, spark.connect(self.schema.dataset), self.n_rows)[1]
-        with engine.connect(str(path)) as on, files.reading(path):
-            return aggregate(values, rows, on, self.n_rows)[1]
+            on = spark.connect(self.schema.dataset)
+            return aggregate_by(group, values, rows, on, self.n_rows)
+        with engine.connect(str(path)) as here, files.reading(path):
+            return aggregate_by(group, values, rows, here, self.n_rows)
 
-    def blocks(self) -> Iterator[NDArray[np.float64]]:
-        """Yield all rows, in blocks of shape (n_rows, n_columns)."""
+    def blocks(self, fold: str = "0") -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+        """Yield all rows, in blocks of shape (n_rows, n_columns), and the fold of each."""
         path = Path(self.folder, ROWS)
         with engine.connect(str(path)) as on, files.reading(path):
-            found = on.connection.sql(Rows(read_parquet(path)).select(self.names))
-            with ArrayStream(found) as stream:
+            query = Rows(read_parquet(path)).select([*self.names, f"CAST({fold} AS BIGINT)"])
+            with ArrayStream(on.connection.sql(query)) as stream:
                 for batch in stream:
-                    values = (batch.child(j).buffers[1] for j in range(batch.n_children))
-                    yield np.array([np.asarray(each) for each in values]).T
+                    columns = (batch.child(j).buffers[1] for j in range(batch.n_children))
+                    *values, folds = (np.asarray(each) for each in columns)
+                    yield np.array(values).T, folds
 
     def sample(self) -> tuple[list[tuple[Any, ...]], NDArray[np.float64]]:
         """Return the split's first rows: columns that features come from; features and target."""
@@ -104,15 +122,16 @@ def name_columns(schema: Schema) -> list[str]:
     return names
 
 
-def write(rows: Rows, schema: Schema, folder: Path, on: Engine) -> Table:
-    """Write features and target of some rows, or where these are on a server, their SELECT."""
+def write(rows: Rows, lot: str, schema: Schema, folder: Path, on: Engine) -> Table:
+    """Write features, target and lot of some rows, or if these are on a server, their SELECT."""
     folder.mkdir(exist_ok=True)
     here = isinstance(on, DuckDB)
     names = name_columns(schema) if here else [f"c{j}" for j in range(len(schema.columns))]
     values = zip(list_values(schema, on), names, strict=True)
-    select = rows.select([f"{x} AS {name}" for x, name in values])
+    columns = [f"{x} AS {name}" for x, name in values]
+    select = rows.select([*columns, f"CAST({lot} AS INTEGER) AS {LOT if here else 'lot'}"])
     if here:
-        on.copy(select, len(names), folder / ROWS)
+        on.copy(select, len(names) + 1, folder / ROWS)
     written = Rows(read_parquet(folder / ROWS) if here else f"({select}) AS t")
     n_rows, _, low, high = measure(names, written, on)
     ends = low.tolist(), high.tolist()

@@ -7,10 +7,12 @@ from stages.project.cli import InputError
 
 VALID = """\
 load: {dataset: diabetes, target: null, features: null, unit: null, key: null, missing: fail,
-  na: [-999], dates: null, categories: [], levels: 50, test_size: 0.25, seed: 0}
+  na: [-999], dates: null, categories: [], levels: 50, order: null,
+  test_size: 0.25, seed: 0}
+train: {folds: 5, tolerance: 1.0e-9}
 quantize: {bits: 1, rounding: nearest}
 evaluate: {samples: 5}
-gate: {min_r2: -1, max_r2_drop: 0}
+gate: {min_r2: -1, min_cv_r2: null, max_r2_drop: 0}
 """
 
 
@@ -22,10 +24,13 @@ def read(text: str, folder: Path) -> params.Params:
 
 def test_values_are_typed(tmp_path: Path) -> None:
     assert read(VALID, tmp_path) == params.Params(
-        params.Load("diabetes", None, None, None, None, "fail", [-999], None, [], 50, 0.25, 0),
+        params.Load(
+            "diabetes", None, None, None, None, "fail", [-999], None, [], 50, None, 0.25, 0
+        ),
+        params.Train(5, 1e-9),
         params.Quantize(1, "nearest"),
         params.Evaluate(5),
-        params.Gate(-1, 0),
+        params.Gate(-1, None, 0),
     )
 
 
@@ -46,8 +51,9 @@ def test_the_project_s_own_file_is_valid() -> None:
             "best",
             "quantize.rounding: must be one of gptq, nearest, optimal, got 'best'",
         ),
+        ("folds: 5", "folds: 1", "train.folds: Expected `int` >= 2, got 1"),
         ("0.25", "1", "load.test_size: Expected `float` < 1.0, got 1"),
-        ("0.25", ".nan", "load.test_size: Expected `float` > 0.0, got nan"),
+        ("0.25", ".nan", "load.test_size: Expected `float` >= 0.0, got nan"),
         (
             "fail",
             "median",

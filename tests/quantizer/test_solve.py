@@ -31,6 +31,7 @@ from stages.quantizer.solve import (
 from stages.quantizer.solve import planes as round_planes
 from stages.regression import scores
 from stages.regression.fit import OWN, cholesky, fit, fold
+from stages.regression.fit import solve as solve_exactly
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
 from tests.conftest import Rows, random_correlation
@@ -48,7 +49,7 @@ def some_rows(seed: int, n: int, n_rows: int = 24) -> Rows:
 
 
 def model_of(rows: Rows) -> LinearModel:
-    return fold(fit(rows.sums), rows.sums)
+    return fold(fit(solve_exactly(rows.sums)[0]), rows.sums)
 
 
 def factor_of(correlation: np.ndarray) -> np.ndarray:

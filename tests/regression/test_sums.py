@@ -1,5 +1,6 @@
 """Exact sums against rationals: Python's fractions, which know no rounding."""
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from stages.project.cli import InputError
 from stages.regression import sums as module
-from stages.regression.sums import Sums, root
+from stages.regression.sums import Learned, Sums, root
 from tests.conftest import run, schema_of
 
 # columns as they come, and as they should not
@@ -46,14 +47,10 @@ def sums_of(table: np.ndarray, *blocks: np.ndarray) -> Sums:
 
 
 def whole_numbers(table: np.ndarray, exponents: Sequence[int]) -> list[list[int]]:
-    """Count each value in units of its column by the definition: 1, then floor(x / unit + ½).
-
-    The double just below ½ counts as ½, as it does in a sum of doubles.
-    """
-    half = Fraction(1, 2) + Fraction(1, 2**54)
+    """Count each value in units of its column: 1, then x / unit without its fraction."""
     units = [Fraction(2) ** int(e) for e in exponents]
     return [
-        [1, *(math.floor(Fraction(x) / unit + half) for x, unit in zip(row, units, strict=True))]
+        [1, *(math.trunc(Fraction(x) / unit) for x, unit in zip(row, units, strict=True))]
         for row in table.tolist()
     ]
 
@@ -70,11 +67,36 @@ def test_the_sums_are_those_of_rationals(table: np.ndarray) -> None:
 
 
 @given(tables())
-def test_a_unit_is_as_fine_as_the_doubles_of_its_column(table: np.ndarray) -> None:
-    largest = np.abs(table).max(axis=0)
-    units = np.ldexp(1.0, sums_of(table).exponents)
-    normal = largest > 2.0**-1000
-    assert (units[normal] == np.spacing(largest[normal])).all()
+def test_the_sums_are_those_of_the_table_unless_it_needs_too_many_digits(table: np.ndarray) -> None:
+    found = sums_of(table)
+    values: Any = [[1, *map(Fraction, row)] for row in table.tolist()]
+    units: list[Any] = [1, *found.units]
+    for i, j in itertools.product(range(len(units)), repeat=2):
+        exact: Any = sum(row[i] * row[j] for row in values)
+        if all(is_counted_whole(table[:, k - 1]) for k in (i, j) if k):
+            assert found.products[i, j] * units[i] * units[j] == exact
+
+
+def is_counted_whole(column: np.ndarray) -> bool:
+    """Tell whether seven digits, of 18 bits and below the largest size, are enough."""
+    largest = max(np.abs(column).max(), 2.0**-900)
+    unit = Fraction(2) ** (math.frexp(largest)[1] + 1 - 7 * 18)
+    return all((Fraction(x) / unit).denominator == 1 for x in column.tolist())
+
+
+def test_a_column_has_no_more_digits_than_it_needs() -> None:
+    for column, n_digits in {
+        (0.0, 0.0): 1,
+        (1.0, 52.0): 1,
+        (2.0**-11, 32.0): 1,
+        (2.0**-12, 32.0): 2,
+        (0.1, 1e3): 4,
+        (2.0**-108, -1.5): 7,
+        (1e-300, -1.5): 7,
+    }.items():
+        found = sums_of(np.array([column]).T)
+        _, size = np.frexp(max(map(abs, column)))
+        assert found.exponents.tolist() == [size + 1 - 18 * n_digits]
 
 
 @given(tables(), st.randoms(use_true_random=False), st.data())
@@ -84,37 +106,54 @@ def test_no_order_and_no_blocks_change_a_bit(
     order = random.sample(range(len(table)), len(table))
     cuts = data.draw(st.lists(st.integers(1, len(table)), max_size=3).map(sorted))
     blocks = [block for block in np.split(table[order], cuts) if len(block)]
-    assert (sums_of(table, *blocks).products == sums_of(table).products).all()
-    parts = [sums_of(table, block) for block in blocks]
-    added = np.sum([part.products for part in parts], axis=0)
-    assert (added == sums_of(table).products).all()
+    expected = sums_of(table)
+    ends = expected.low, expected.high
+    first, *others = (Sums.of([block], *ends) for block in blocks)
+    for found in (sums_of(table, *blocks), sum(others, first)):
+        assert (found.products == expected.products).all()
+        assert (found.exponents == expected.exponents).all()
+    rest = expected.without(first)
+    assert (rest.products == sum(others, Sums.of([], *ends)).counted_in(rest.exponents)).all()
 
 
-@pytest.mark.parametrize("limits", [{"FULL": 7, "ROWS": 5}, {"ROWS": 1}])
-def test_blocks_may_be_of_any_size(limits: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("rows", [1, 5])
+def test_blocks_may_be_of_any_size(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     table = np.random.default_rng(0).normal(size=(100, 3))
     expected = sums_of(table).products
-    for name, value in limits.items():
-        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "ROWS", rows)
     assert (sums_of(table, table[:50], table[50:]).products == expected).all()
 
 
-def test_ties_and_the_double_below_one_go_up() -> None:
-    tie = 2.0**-53
-    table = np.array([[1.0], [tie], [-tie], [math.nextafter(tie, 0)], [math.nextafter(tie, 1)]])
-    table = np.column_stack([table, np.ones(5)])
-    assert (module.digits(table, np.array([-52, -52]))[5] == [0, 1, 0, 1, 1]).all()
+def test_what_lies_below_seven_digits_is_cut_off() -> None:
+    unit, ends = 2.0**-124, (np.array([-1.0]), np.array([1.0]))
+    values = [1.0, unit, -unit, math.nextafter(unit, 0), -1.5 * unit, math.nextafter(2 * unit, 0)]
+    found = [Sums.of([np.array([[x]])], *ends).means[0] for x in values]
+    assert found == [1, unit, -unit, 0, -unit, unit]
+
+
+@given(st.integers(-130, 2), st.booleans())
+def test_the_double_below_a_power_of_two_is_counted_as_it_is(power: int, negative: bool) -> None:
+    x = math.nextafter(2.0**power, 0) * (-1) ** negative
+    [mean] = Sums.of([np.array([[x]])], np.array([-4.0]), np.array([4.0])).means
+    unit = Fraction(2) ** (3 + 1 - 7 * 18)
+    assert mean == math.trunc(Fraction(x) / unit) * unit
 
 
 def test_the_largest_block_of_the_largest_digits_is_exact() -> None:
-    # the top digit is 2^17 where all but the sign rounds up: the largest sum that a block can have
     table = np.full((module.ROWS, 2), math.nextafter(1.0, 0))
     k = 2**53 - 1
     assert sums_of(table).products[1:, 1:].tolist() == [[module.ROWS * k**2] * 2] * 2
-    digits = module.digits(table[:1], sums_of(table).exponents)
-    assert np.abs(digits).max() <= 2**17
-    assert module.ROWS * 2**34 <= 2**53
-    assert (module.FULL + module.ROWS) * 2**34 < 2**63
+    digits = module.digits(table[:1].T * 2.0**17, [2, 2, 2])
+    assert np.abs(digits).max() == 2**18 - 1
+    assert module.ROWS * 2**36 <= 2**53
+    assert 2**24 * module.DIGITS * 2**36 < 2**63  # rows of a block
+    assert module.FULL * 2**36 <= 2**63
+    assert 2**31 * 9 * 2 ** (2 * module.SHORT) <= 2**63
+
+
+def test_a_value_outside_its_range_is_refused() -> None:
+    with pytest.raises(ValueError, match="outside the range"):
+        Sums.of([np.array([[2.0**30], [math.nan]])], np.array([0.0]), np.array([1.0]))
 
 
 KERNEL = """
@@ -203,36 +242,47 @@ TABLE = np.array([[1.0, -0.5, 3.0], [2.0, 0.25, 4.0], [4.0, 0.0, -1.0]])
 
 def test_the_whole_file(tmp_path: Path) -> None:
     path = tmp_path / "sums.json"
-    module.save(sums_of(TABLE), SCHEMA, path)
-    a, b = 2**50, 2**53  # a unit is 2^-53 of the power of two above 4, and above 1/2
-    parts = [
-        (1.0, 4.0, -50, 7 * a, [21 * a**2, 0, 7 * a**2]),
-        (-0.5, 0.25, -53, -b // 4, [5 * b**2 // 16, -b * a // 2]),
-        (-1.0, 4.0, -50, 6 * a, [26 * a**2]),
+    folds = [
+        Sums.of([part], TABLE.min(axis=0), TABLE.max(axis=0)) for part in (TABLE[:2], TABLE[2:])
     ]
+    module.save(Learned(SCHEMA, folds, [0.5, -1.0]), path)
+    a, b = 2**14, 2**17  # a unit is 2^-17 of the power of two above 4, and above 1/2
     assert json.loads(path.read_text(encoding="utf-8")) == {
         "format": "regression sums",
-        "version": 2,
+        "version": 3,
         "table": json.loads(msgspec.json.encode(SCHEMA)),
-        "rows": 3,
-        "columns": [
-            dict(zip(("min", "max", "exponent", "sum", "products"), part, strict=True))
-            for part in parts
+        "low": [1.0, -0.5, -1.0],
+        "high": [4.0, 0.25, 4.0],
+        "exponents": [-14, -17, -14],
+        "folds": [
+            [
+                2,
+                3 * a,
+                -b // 4,
+                7 * a,
+                5 * a**2,
+                0,
+                11 * a**2,
+                5 * b**2 // 16,
+                -b * a // 2,
+                25 * a**2,
+            ],
+            [1, 4 * a, 0, -a, 16 * a**2, 0, -4 * a**2, 0, 0, a**2],
         ],
+        "r2": [0.5, -1.0],
     }
-    schema, back = module.load(path)
-    assert schema == SCHEMA
-    assert (back.products == sums_of(TABLE).products).all()
-    assert (back.low == TABLE.min(axis=0)).all()
+    back = module.load(path)
+    assert (back.schema, back.r2) == (SCHEMA, [0.5, -1.0])
+    assert (back.sums.products == sums_of(TABLE).products).all()
+    assert (back.sums.low == TABLE.min(axis=0)).all()
 
 
 @pytest.mark.parametrize(
-    "damage",
-    [{"table": {"unit": 5}}, {"columns": [1, 2, 3]}, {"rows": [], "columns": {}}],
+    "damage", [{"table": {"unit": 5}}, {"folds": [1, 2, 3]}, {"low": 1}, {"folds": [[1, 2]]}]
 )
 def test_a_damaged_file_is_refused_in_one_line(damage: Any, tmp_path: Path) -> None:
     path = tmp_path / "sums.json"
-    module.save(sums_of(TABLE), SCHEMA, path)
+    module.save(Learned(SCHEMA, [sums_of(TABLE)], []), path)
     path.write_text(json.dumps(json.loads(path.read_bytes()) | damage), encoding="utf-8")
     with pytest.raises(InputError, match=r"sums\.json is damaged, `dvc repro` makes it") as raised:
         module.load(path)

@@ -317,7 +317,7 @@ NUMBER = "must be a finite number, 0 or 1e-100 to 1e+100 in size"
             "adds a column called prediction: rename",
         ),
         ("a,price\n1,2\n", {"target": "cost"}, "column cost missing; found a, price"),
-        ("a,price\n1,\n2,\n", {}, "price cannot be the target: it has no values"),
+        ("a,price\n1,\n2,\n", {}, "price cannot be load.target: it has no values"),
         ("a,price\n1,2\n", {"features": ["price"]}, "in more than case, got price, price"),
         ("price\n1\n", {}, "no column but price can be an input"),
         ("a,price\nx,2\n", {}, "no column but price can be an input"),

@@ -32,7 +32,7 @@ def load_sides(**parameters: object) -> tuple[set[tuple[float, ...]], ...]:
     """Load the files, and return the rows of both tables."""
     run_stages(load, **{"dataset": "data/raw/*.csv", "target": "price", "key": "id"} | parameters)
     return tuple(
-        {tuple(row) for block in table.read(folder).blocks() for row in block.tolist()}
+        {tuple(row) for block, _ in table.read(folder).blocks() for row in block.tolist()}
         for folder in (TRAIN, TEST)
     )
 

@@ -21,7 +21,7 @@ def folder(tmp_path: Path) -> Path:
         on.connection.register("t", dict(zip(SCHEMA.columns, VALUES.T, strict=True)))
         rows = Rows("t")
         found = Relation(on, rows, "toy", "ü", "apples", SCHEMA.kinds, {}, 5000)
-        assert table.write(rows, SCHEMA, tmp_path, on).n_rows == 5000
+        assert table.write(rows, "0", SCHEMA, tmp_path, on).n_rows == 5000
         table.write_sample(rows, "LIMIT 7", SCHEMA, tmp_path / "sample.parquet", found)
     return tmp_path
 
@@ -29,7 +29,7 @@ def folder(tmp_path: Path) -> Path:
 def test_a_table_comes_back_as_it_was_written(folder: Path) -> None:
     back = table.read(folder)
     assert (back.schema, back.n_rows) == (SCHEMA, 5000)
-    assert (np.vstack(list(back.blocks())) == VALUES).all()
+    assert (np.vstack([block for block, _ in back.blocks()]) == VALUES).all()
     raw, values = back.sample()
     assert (values == VALUES[:7]).all()
     assert raw == [tuple(row) for row in VALUES[:7, :2].tolist()]
@@ -54,13 +54,13 @@ def test_a_table_comes_back_as_it_was_written(folder: Path) -> None:
 
 
 def test_blocks_are_all_rows_in_their_order(folder: Path) -> None:
-    blocks = [*table.read(folder).blocks()]
+    blocks = [block for block, _ in table.read(folder).blocks()]
     assert (np.vstack(blocks) == VALUES).all()
 
 
 def test_some_features_can_be_read(folder: Path) -> None:
     found = table.read(folder).of(SCHEMA.of([1]))
-    assert (np.vstack(list(found.blocks())) == VALUES[:, 1:]).all()
+    assert (np.vstack([block for block, _ in found.blocks()]) == VALUES[:, 1:]).all()
     assert found.low == VALUES[:, 1:].min(axis=0).tolist()
 
 
