@@ -25,6 +25,7 @@ QUANT_PARAMS = Path("models/quant_params.joblib")
 PREDICTOR = Path("models/predictor.json")
 METRICS = Path("reports/metrics.json")
 SCORES = Path("reports/scores.json")
+COEFFICIENTS = Path("reports/coefficients.csv")
 PREDICTIONS = Path("reports/predictions.csv")
 PLOTS = Path("reports/plots")
 PAGE = Path("reports/model.html")
@@ -68,6 +69,12 @@ def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def load_csv(path: Path) -> list[dict[str, str]]:
+    """Read CSV that a stage wrote, by the names in its header; for errors see `reading`."""
+    with reading(path), path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def save_joblib(value: object, path: Path) -> None:
