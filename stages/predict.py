@@ -140,7 +140,7 @@ def parse() -> argparse.Namespace:
     where = "write to a .csv or .parquet file, whole or not at all; else CSV is printed"
     add("--output", metavar="FILE", type=Path, help=where)
     add("--only", action="store_true", help="write the predictions alone")
-    add("--interval", metavar="SHARE", help="append two ends, which have this share between them")
+    add("--interval", metavar="SHARE", help="append the ends of an interval for this share")
     what = "what to do about bad rows: fail, which is the default, or drop and count them"
     add("--on-error", choices=("fail", "skip"), default="fail", help=what)
     language = f"write --sql in the SQL of {', '.join(DIALECTS)}; needs sqlglot"

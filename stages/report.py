@@ -53,7 +53,7 @@ def draw_plots() -> dict[str, str]:
 def make_page(
     model: Predictor,
     scores: dict[str, Any],
-    coefficients: Sequence[Mapping[str, str]],
+    coefficients: Sequence[dict[str, str]],
     weights: Sequence[tuple[float, float]],
     sample: Mapping[str, float | str | None],
     plots: Mapping[str, str],
@@ -97,7 +97,7 @@ def make_page(
     }
     escaped = {key: escape(str(value)) for key, value in texts.items()}
     escaped |= {"scores": write_rows(rated), "plots": "".join(figures)}
-    escaped["coefficients"] = write_rows(row.values() for row in coefficients)
+    escaped["coefficients"] = write_rows(map(dict.values, coefficients))
     escaped["weights"] = write_rows(list_weights(model, coefficients))
     # nothing but "<" could end the script that holds it
     escaped["model"] = msgspec.json.encode(data).decode().replace("<", "\\u003c")

@@ -1,7 +1,6 @@
 """The model card: what a predictor says of itself, for people."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from math import ldexp
 from typing import Any
 
 from stages.predictor.document import PROOF, Predictor
@@ -65,7 +64,7 @@ def list_weights(predictor: Predictor, coefficients: Iterable[Any]) -> Iterator[
     for f, n in zip(predictor.features, predictor.multipliers, strict=True):
         numbers.append((f.name, f.show(f.min), f.show(f.max), str(f.code), n, f.exponent))
     for (*cells, n, exponent), row in zip(numbers, coefficients, strict=True):
-        cells += f"{n} / 2^{exponent}", f"{ldexp(n, -exponent):.6g}"
+        cells += f"{n} / 2^{exponent}", f"{n * 2.0**-exponent:.6g}"
         yield [*cells, row["coefficient"], row["std_error"]]
 
 
