@@ -34,7 +34,7 @@ from stages.predictor.document import Predictor
 from stages.predictor.scoring import Request
 from stages.project import cli, files
 from stages.project.cli import InputError
-from stages.project.files import PREDICTIONS, PREDICTOR, SCORES
+from stages.project.files import COEFFICIENTS, PREDICTIONS, PREDICTOR, SCORES
 
 ROOT = Path(__file__).parent.parent  # files of the user lie in the working directory
 CHUNK = 1 << 20  # bytes
@@ -88,6 +88,10 @@ def open_output(output: Path | None, folder: Path) -> Iterator[tuple[Path, str]]
 
 def predict_file(model: Predictor, args: argparse.Namespace) -> None:
     """Predict args.file, or standard input."""
+    reach = None
+    if args.interval is not None:
+        half_widths = document.load_scores(ROOT).get("half_widths", {})
+        reach = document.half_width("--interval", args.interval, half_widths)
     with TemporaryDirectory(ignore_cleanup_errors=True) as scratch:
         folder = Path(scratch)
         path, name = find_input(args.file, folder)
@@ -96,7 +100,7 @@ def predict_file(model: Predictor, args: argparse.Namespace) -> None:
             skip = args.on_error == "skip"
             found = detect(path, name, model.schema.kinds, on, skip, folder)
             source = found.read_as(model.schema.readings, model.na)
-            remarks = Request(source, model, on, skip, args.only).write(target, form)
+            remarks = Request(source, model, on, skip, args.only, reach).write(target, form)
     for remark in remarks:
         cli.say(f"predict: {name}: {remark}")
 
@@ -136,6 +140,7 @@ def parse() -> argparse.Namespace:
     where = "write to a .csv or .parquet file, whole or not at all; else CSV is printed"
     add("--output", metavar="FILE", type=Path, help=where)
     add("--only", action="store_true", help="write the predictions alone")
+    add("--interval", metavar="SHARE", help="append the ends of an interval for this share")
     what = "what to do about bad rows: fail, which is the default, or drop and count them"
     add("--on-error", choices=("fail", "skip"), default="fail", help=what)
     language = f"write --sql in the SQL of {', '.join(DIALECTS)}; needs sqlglot"
@@ -146,14 +151,17 @@ def parse() -> argparse.Namespace:
 def main() -> None:
     args = parse()
     model = document.load(ROOT / PREDICTOR)
+    has_table = args.file is not None or args.output or is_piped()
+    if args.interval is not None and (args.sql is not None or args.card or args.c or not has_table):
+        raise InputError("--interval needs a table to predict, a FILE or a pipe, and no other task")
     if args.sql is not None:
         print(expression.select(model, args.sql, args.dialect))
     elif args.card:
-        with files.reading(ROOT / SCORES):
-            print(card(model, document.load_scores(ROOT)))
+        with files.reading(ROOT / SCORES.parent):
+            print(card(model, document.load_scores(ROOT), files.load_csv(ROOT / COEFFICIENTS)))
     elif args.c:
         print(c.header(model))
-    elif args.file is not None or args.output or is_piped():
+    elif has_table:
         predict_file(model, args)
     else:
         check_itself(model)

@@ -3,7 +3,6 @@
 The page is one file of HTML that needs no network, framework or server.
 """
 
-import csv
 import json
 import re
 import subprocess
@@ -20,7 +19,7 @@ import msgspec
 
 from stages.columns.inputs import parse
 from stages.predictor import document
-from stages.predictor.card import GAPS, list_scores, list_weights
+from stages.predictor.card import GAPS, list_facts, list_scores, list_weights
 from stages.predictor.document import PROOF, Predictor
 from stages.predictor.payload import pack
 from stages.project import cli, files
@@ -53,27 +52,25 @@ def draw_plots() -> dict[str, str]:
 
 def make_page(
     model: Predictor,
-    scores: Mapping[str, Any],
+    scores: dict[str, Any],
+    coefficients: Sequence[dict[str, str]],
     weights: Sequence[tuple[float, float]],
     sample: Mapping[str, float | str | None],
     plots: Mapping[str, str],
 ) -> str:
     """Return the page of a predictor; its inputs start at `sample`, a row with `actual`.
 
-    `weights` has each feature's weight in the float model, and its mean in the training rows.
+    `coefficients` has coefficients.csv, `weights` each feature's float weight and training mean.
     """
     kinds, payload, found = model.schema.kinds, pack(model), scores["quantization"]
-    train, test = scores["quantized"].values()
+    train = scores["quantized"]["train"]
+    *_, (part, r2, _, _, mae) = list_scores(scores["quantized"])
     data = {"predictor": model, "weights": weights, "intercept": scores["intercept"]["float"]}
-    data |= {"start": sample, "std": train["std"]}
+    data |= {"start": sample, "std": train["std"], "half_widths": scores.get("half_widths")}
     rated = (
         [f"{name}, {part}", *cells]
         for kind, name in (("float", "float"), ("quantized", f"{model.bits}-bit codes"))
         for part, *cells in list_scores(scores[kind])
-    )
-    numbers = (
-        [*cells, f"{w:.6g}", f"{v:.6g}"]
-        for cells, w, (v, _) in zip(list_weights(model), model.coef, weights, strict=True)
     )
     figures = (
         f'<figure tabindex="0">\n<figcaption>{escape(title)}</figcaption>\n{svg}\n</figure>\n'
@@ -87,20 +84,21 @@ def make_page(
         "columns": f"{plural(len(kinds), 'column')} of {model.dataset}",
         "proof": PROOF[found["optimal"]],
         "size": len(payload),
-        "explained": f"{100 * test['r2']:.1f} %",
-        "mae": f"{test['mae']:,.6g}",
+        "part": part,
+        "explained": f"{100 * float(r2):.1f} %",
+        "mae": f"{float(mae):,.6g}",
         "means": f"{train['mean']:,.6g}",  # of the predictions: the model is linear
         "gaps": GAPS[model.missing],
-        "growth": found["mse_growth_percent"],
-        **found["prediction_difference"],
+        "facts": " ".join(f"{fact[0].upper()}{fact[1:]}." for fact in list_facts(scores)),
         "last": 2**model.bits - 1,
-        "intercept": f"{model.intercept.number} / 2^{model.intercept.exponent}",
         "payload": payload.hex(" "),
         "digest": scores["predictor"],
         "policy": make_policy(template),
     }
     escaped = {key: escape(str(value)) for key, value in texts.items()}
-    escaped |= {"scores": write_rows(rated), "rows": write_rows(numbers), "plots": "".join(figures)}
+    escaped |= {"scores": write_rows(rated), "plots": "".join(figures)}
+    escaped["coefficients"] = write_rows(map(dict.values, coefficients))
+    escaped["weights"] = write_rows(list_weights(model, coefficients))
     # nothing but "<" could end the script that holds it
     escaped["model"] = msgspec.json.encode(data).decode().replace("<", "\\u003c")
     return Template(template).substitute(escaped)
@@ -131,16 +129,16 @@ def write_rows(rows: Iterable[Iterable[str]]) -> str:
 def main() -> str:
     model, scores = document.load(files.PREDICTOR), document.load_scores()
     path = files.PLOTS / "weights.csv"
-    with files.reading(path), path.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.DictReader(file) if row["model"] == "float"]
+    with files.reading(path):
+        rows = [row for row in files.load_csv(path) if row["model"] == "float"]
         weights = [(float(row["weight"]), float(row["mean"])) for row in rows]
     path = files.PREDICTIONS
-    with files.reading(path), path.open(encoding="utf-8", newline="") as file:
-        kinds, cells = {**model.schema.kinds, "actual": "number"}, next(csv.DictReader(file))
+    with files.reading(path):
+        kinds, cells = {**model.schema.kinds, "actual": "number"}, files.load_csv(path)[0]
         sample = {name: parse_cell(cells[name], kind) for name, kind in kinds.items()}
-    plots = draw_plots()
-    with files.reading(files.SCORES):
-        text = make_page(model, scores, weights, sample, plots)
+    coefficients, plots = files.load_csv(files.COEFFICIENTS), draw_plots()
+    with files.reading(files.SCORES.parent):
+        text = make_page(model, scores, coefficients, weights, sample, plots)
     with files.replacing(files.PAGE) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
     return files.PAGE.as_posix()

@@ -47,9 +47,11 @@ async def serve(host: str, port: int) -> NoReturn:
         from granian.server.embed import Server
 
         from stages.predictor.application import PATIENCE, Application
-    model = document.load(ROOT / PREDICTOR)
+    model, half_widths = document.load(ROOT / PREDICTOR), {}
+    with suppress(InputError):  # scores of another model, which offer no intervals
+        half_widths = document.load_scores(ROOT).get("half_widths", {})
     server = Server(
-        Application(model, load_page(document.digest(ROOT / PREDICTOR))),
+        Application(model, load_page(document.digest(ROOT / PREDICTOR)), half_widths),
         host,
         port,
         interface=Interfaces.RSGI,

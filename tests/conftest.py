@@ -117,6 +117,11 @@ def schema_of(dataset: str, target: str, unit: str, names: Iterable[str]) -> Sch
     return Schema(dataset, target, unit, "fail", {}, tuple(map(Input, names)))
 
 
+COEFFICIENT_COLUMNS = (
+    *("feature", "coefficient", "per_std", "std_error", "t", "p", "low", "high", "vif"),
+)
+
+
 def feature(each: Input, low: float, high: float, code: int, exponent: int) -> Feature:
     return Feature(**asdict(each), min=low, max=high, code=code, exponent=exponent)
 
@@ -197,6 +202,21 @@ def random_correlation(rng: np.random.Generator, n: int, rank: int | None = None
     C = X.T @ X
     deviation = np.sqrt(np.diag(C))
     return np.asarray(C / np.outer(deviation, deviation))
+
+
+def coefficients_of(model: Predictor, *, known: bool = True) -> list[dict[str, str]]:
+    """Return rows as of coefficients.csv: weights + 0.1, deviations of 2, intervals of ± 0.1."""
+    rows: list[dict[str, str]] = []
+    names = "(intercept)", *(each.name for each in model.features)
+    for name, weight in zip(names, (model.intercept.value, *model.coef), strict=True):
+        w, first = weight + 0.1, not rows
+        inferred = (
+            [f"{x:g}" for x in (0.05, w / 0.05, 0.01, w - 0.1, w + 0.1)] if known else [""] * 5
+        )
+        effect, vif = ("", "") if first else (f"{2 * w:.6g}", "1.5")
+        cells = name, f"{w:.6g}", effect, *inferred, vif
+        rows.append(dict(zip(COEFFICIENT_COLUMNS, cells, strict=True)))
+    return rows
 
 
 @dataclass(frozen=True, eq=False)

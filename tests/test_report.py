@@ -19,14 +19,19 @@ from stages.columns.inputs import Input
 from stages.predictor.document import Predictor
 from stages.project import files
 from stages.project.cli import InputError
-from stages.project.files import PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
+from stages.project.files import COEFFICIENTS, PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
 from tests.browser import Browser, browser
-from tests.conftest import CAR, EXAMPLE, feature
+from tests.conftest import CAR, EXAMPLE, coefficients_of, feature
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 PART = {"r2": 0.5, "mse": 4.0, "rmse": 2.0, "mae": 1.25, "mean": 3.0, "std": 2.5}
 BOTH = {"train": PART, "test": PART | {"r2": 0.421875}}
-QUANTIZATION = {
+MEASURED: dict[str, Any] = {
+    "half_widths": {"0.5": 0.4, "0.9": 1.5},
+    "cv_r2": {"mean": 0.4567, "std": 0.03, "folds": [0.4, 0.5]},
+    "baseline": {"mae": 2.25, "rmse": 3.5},
+}
+QUANTIZATION: dict[str, Any] = {
     "mse_growth_percent": 0.125,
     "prediction_difference": {"mean": 0.1, "max": 0.25, "bound": 0.5},
     "optimal": True,
@@ -61,8 +66,12 @@ def page_of(
     plots: dict[str, str] | None = None,
     *,
     optimal: bool = True,
+    bare: bool = False,
 ) -> str:
-    """Return the page of a model; the weights of its float model are those of the codes + 0.1."""
+    """Return the page of a model; the weights of its float model are those of the codes + 0.1.
+
+    A bare one has no test rows, and as many training rows as coefficients.
+    """
     scores = {
         "float": BOTH,
         "quantized": BOTH,
@@ -70,11 +79,17 @@ def page_of(
         "intercept": {"float": 0.1, "quantized": model.intercept.value},
         "predictor": "a hash",
     }
+    if bare:
+        scores |= {kind: {"train": PART} for kind in ("float", "quantized")}
+        scores["quantization"] = QUANTIZATION | {"prediction_difference": {"bound": 0.5}}
+    else:
+        scores |= MEASURED
     weights = [(weight + 0.1, 0.5) for weight in model.coef]
     cells = sample or dict.fromkeys((*model.schema.kinds, "actual"), "0.5")
     kinds = {**model.schema.kinds, "actual": "number"}
     row = {name: report.parse_cell(cells[name], kind) for name, kind in kinds.items()}
-    return report.make_page(model, scores, weights, row, plots or {})
+    coefficients = coefficients_of(model, known=not bare)
+    return report.make_page(model, scores, coefficients, weights, row, plots or {})
 
 
 def parse(text: str) -> Element:
@@ -117,8 +132,11 @@ def test_it_says_what_the_scores_say() -> None:
         "5 bytes hold all",
         "explains 42.2 % of the variance (R²) and is off by 1.25 on average",
         "grow by 0.125 %",
-        "by 0.25 at most on the test rows, and by no more than 0.5 anywhere",
-        "The intercept is 13 / 2^2",
+        "by 0.25 at most on the test rows",
+        "by no more than 0.5 anywhere",
+        "within ±1.5 ",
+        "R² 0.46 ± 0.03 in 2 folds",
+        "MAE 2.25 ",
         "With 3, the prediction at these means, the bars add up to the prediction",
         "Gaps are empty fields: a row that has one is refused",
         "with the SHA-256 a hash",
@@ -127,9 +145,24 @@ def test_it_says_what_the_scores_say() -> None:
     rows = [[text_of(cell) for cell in row] for row in root.iter("tr")]
     assert ["float, test rows", "0.421875", "4.000000", "2.000000", "1.250000"] in rows
     assert ["2-bit codes, training rows", "0.500000", "4.000000", "2.000000", "1.250000"] in rows
-    assert ["a", "0", "1", "2", "1 / 2^1", "0.5", "0.6"] in rows
-    assert ['b "é"', "-1.5", "2", "1", "-1 / 2^-2", "-4", "-3.9"] in rows
+    assert ["(intercept)", "", "", "", "13 / 2^2", "3.25", "3.35", "0.05"] in rows
+    assert ["a", "0", "1", "2", "1 / 2^1", "0.5", "0.6", "0.05"] in rows
+    assert ['b "é"', "-1.5", "2", "1", "-1 / 2^-2", "-4", "-3.9", "0.05"] in rows
+    assert ["(intercept)", "3.35", "", "0.05", "67", "0.01", "3.25", "3.45", ""] in rows
+    assert ["a", "0.6", "1.2", "0.05", "12", "0.01", "0.5", "0.7", "1.5"] in rows
     assert "not proven the best" in page_of(EXAMPLE, optimal=False)
+
+
+def test_it_says_nothing_of_what_there_were_no_rows_for() -> None:
+    text = page_of(EXAMPLE, bare=True)
+    root = parse(text)
+    assert "On the training rows, it explains 50.0 % of the variance" in text_of(root)
+    assert "by no more than 0.5 anywhere" in text_of(root)
+    rows = [[text_of(cell) for cell in row] for row in root.iter("tr")]
+    assert ["a", "0.6", "1.2", "", "", "", "", "", "1.5"] in rows
+    assert not {"float, test rows", "2-bit codes, test rows"} & {row[0] for row in rows}
+    for words in ("lie within", "±", "folds", "at most on the test rows", "nan", "None"):
+        assert words not in text.partition("<script")[0]
 
 
 def test_its_script_has_all_digits_and_starts_at_the_sample() -> None:
@@ -166,6 +199,21 @@ def test_what_is_committed_is_what_report_makes_now(
     points = [len(figure.findall(".//{*}path")) for figure in root.iter("figure")]
     assert min(points) > 2 * 8
     assert "workspace" not in text_of(root)  # as DVC calls what is here, in legends
+
+
+def test_coefficients_of_another_table_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree("reports", tmp_path / "reports")
+    shutil.copytree("models", tmp_path / "models")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(report, "draw_plots", dict)
+    COEFFICIENTS.unlink(missing_ok=True)
+    with pytest.raises(InputError, match=f"^{re.escape(COEFFICIENTS.as_posix())} does not exist"):
+        report.main()
+    COEFFICIENTS.write_text("feature,coefficient,std_error\na,1,1\n", encoding="utf-8")
+    with pytest.raises(InputError, match=r"^reports is damaged, `dvc repro` makes it: "):
+        report.main()
 
 
 @pytest.mark.parametrize("path", [PLOTS / "weights.csv", PREDICTIONS])
@@ -241,7 +289,7 @@ def put(tab: Browser, name: str, value: str) -> str:
 @pytest.mark.slow
 def test_what_is_unusual_is_said(tab: Browser, tmp_path: Path) -> None:
     show(tab, tmp_path, KINDS, SAMPLE)
-    remarks = "[...document.querySelectorAll('small')].map((it) => it.textContent)"
+    remarks = "[...document.querySelectorAll('.row small')].map((it) => it.textContent)"
     at_first = ["", "", "missing: counts as 1970-01-21", "outside the training range, 0.5 to 2"]
     at_first += ["", "missing: counts as missing"]
     assert tab.evaluate(remarks) == at_first
@@ -280,6 +328,47 @@ def test_fields_and_keys_move_bars_and_predictions(tab: Browser, tmp_path: Path)
     assert shown(tab, "quantized") == "1.750"  # 3.25 + 0.5 - 2
     added = tab.evaluate("[...document.querySelectorAll('.added')].map((it) => it.textContent)")
     assert added == ["+0.250", "0.000"]  # 0.5 · (1 - 0.5), and the value is the mean
+
+
+@pytest.mark.slow
+def test_the_interval_follows_the_prediction(tab: Browser, tmp_path: Path) -> None:
+    show(tab, tmp_path, EXAMPLE)
+    assert "±1.500: 0.000 to 3.000" in shown(tab, "interval")  # of 1.500
+    put(tab, "a", "-2")
+    assert "±1.500: −1.250 to 1.750" in shown(tab, "interval")
+    put(tab, "a", "")
+    assert "– to –" in shown(tab, "interval")
+
+
+BARS = """
+[...take("estimates").tBodies[0].rows].map((row) => [row.cells[0].textContent,
+  ...[...row.querySelectorAll(".bar")].flatMap((bar) => [bar.title,
+    ...["left", "width"].map((it) => parseFloat(bar.firstChild.style[it]))])])"""
+
+
+@pytest.mark.slow
+def test_a_coefficient_has_its_interval_as_a_bar_around_zero(tab: Browser, tmp_path: Path) -> None:
+    show(tab, tmp_path, EXAMPLE)
+    # times a deviation of 2: 1 to 1.4, and -8 to -7.6, which is the widest
+    assert tab.evaluate(BARS) == [
+        ["(intercept)"],
+        ["a", "0.5 to 0.7", pytest.approx(50 + 50 * 1 / 8), pytest.approx(50 * 0.4 / 8)],
+        ['b "é"', "-4 to -3.8", 0, pytest.approx(50 * 0.4 / 8)],
+    ]
+    heads = tab.evaluate("[...take('estimates').rows].map((row) => row.cells.length)")
+    assert heads == [7] * 3 + [7]
+
+
+@pytest.mark.slow
+def test_a_bare_page_has_points_and_no_interval(tab: Browser, tmp_path: Path) -> None:
+    path = tmp_path / "bare.html"
+    path.write_text(page_of(EXAMPLE, bare=True), encoding="utf-8")
+    tab.open(path)
+    assert tab.complaints == []
+    assert shown(tab, "quantized") == "1.500"
+    assert shown(tab, "interval") == ""
+    found = [line[2:] for line in tab.evaluate(BARS)]
+    assert found == [[], [pytest.approx(50 + 50 * 1.2 / 7.8), 0], [0, 0]]
 
 
 @pytest.mark.slow

@@ -31,7 +31,7 @@ from stages.regression.linear import LinearModel
 from stages.tables import spark
 from tests import cars
 from tests.browser import browser
-from tests.conftest import csv_of, make_checkout, make_model, run_c, succeed
+from tests.conftest import coefficients_of, csv_of, make_checkout, make_model, run_c, succeed
 
 # which no form may take for syntax, nor C for the end of a comment
 NAMES = ('é "q", x + y - z', "a `b` [c]", "back\\slash 'd'", "select", "日本 */ /* \\", "{}%s;--")
@@ -254,7 +254,8 @@ def by_page(case: Case, folder: Path, fixture: Fixture) -> Iterable[Any]:
     tab, path, coef = fixture("tab"), folder / "model.html", [w + 0.1 for w in case.model.coef]
     scores = json.loads(SCORES.read_bytes()) | {"intercept": {"float": 0.1}}
     start = dict.fromkeys((*case.columns, "actual"))
-    page = report.make_page(case.model, scores, [(w, 0.0) for w in coef], start, {})
+    rated = coefficients_of(case.model)
+    page = report.make_page(case.model, scores, rated, [(w, 0.0) for w in coef], start, {})
     path.write_text(page, encoding="utf-8")
     tab.open(path)
     rows = [

@@ -16,7 +16,7 @@ import pytest
 
 from stages import serve
 from stages.predictor import document
-from stages.project.files import PAGE, PREDICTOR
+from stages.project.files import PAGE, PREDICTOR, SCORES
 from tests.conftest import posix, start_server, stop_server
 
 FEATURES = document.load(PREDICTOR).features
@@ -60,6 +60,32 @@ def receive(port: int, data: bytes, answers: int | None = None) -> bytes:
 def test_connections_stay_open_for_more_requests(port: int) -> None:
     assert receive(port, WHOLE * 100, answers=100).count(b"HTTP/1.1 200 OK") == 100
     assert receive(port, b"GET /v2/health/ready HTTP/1.0\r\n\r\n").startswith(b"HTTP/1.0 200 OK")
+
+
+def test_an_interval_is_offered_if_the_scores_have_half_widths(port: int) -> None:
+    offered = "half_widths" in document.load_scores()
+    answer = receive(port, WHOLE.replace(b"predict", b"predict?interval=0.9"), answers=1)
+    assert answer.startswith(b"HTTP/1.1 200 " if offered else b"HTTP/1.1 400 ")
+    assert (b'"low":' in answer) is offered
+    answer = receive(port, WHOLE.replace(b"predict", b"predict?interval=7"), answers=1)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+
+
+@pytest.mark.slow
+def test_it_serves_without_intervals_where_the_scores_are_of_another_model(tmp_path: Path) -> None:
+    for path in (PREDICTOR, SCORES):
+        (tmp_path / path).parent.mkdir()
+    (tmp_path / PREDICTOR).write_bytes(PREDICTOR.read_bytes())
+    for scores in (None, '{"predictor": "another", "half_widths": {"0.9": 1}}', "{"):
+        if scores:
+            (tmp_path / SCORES).write_text(scores)
+        root = f"serve.ROOT = serve.Path({str(tmp_path)!r})"
+        process, port = start_server(("-c", SERVE.format(root)))
+        assert receive(port, WHOLE, answers=1).startswith(b"HTTP/1.1 200 ")
+        answer = receive(port, WHOLE.replace(b"predict", b"predict?interval=0.9"), answers=1)
+        assert answer.startswith(b"HTTP/1.1 400 ")
+        assert b"no half-widths" in answer
+        assert stop_server(process) == (0, "")
 
 
 @posix

@@ -3,7 +3,7 @@
 import asyncio
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import prometheus_client as prometheus
 from msgspec.json import encode
 
 from stages.predictor import protocol
-from stages.predictor.document import Predictor
+from stages.predictor.document import Predictor, half_width
 from stages.predictor.protocol import JSON
 from stages.predictor.rows import Prediction, Scorer
 from stages.project.cli import InputError
@@ -24,9 +24,11 @@ Answer = tuple[int, list[tuple[str, str]], bytes]  # status, headers and content
 
 
 class Application:
-    """Answers for one model, and its page at / if there is one."""
+    """Answers for one model, with intervals of these half-widths, and its page at / if any."""
 
-    def __init__(self, model: Predictor, page: bytes | None = None) -> None:
+    def __init__(
+        self, model: Predictor, page: bytes | None = None, half_widths: Mapping[str, float] = {}
+    ) -> None:
         self.scorer = Scorer(model)
         prometheus.disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = prometheus.CollectorRegistry()
@@ -40,7 +42,8 @@ class Application:
         for name in model.schema.kinds:  # so that its first event is an increase
             self.unlike.labels(name)
         self.posts = {"/predict": protocol.predict, f"{protocol.ABOUT}/infer": protocol.infer}
-        told = protocol.describe(model)
+        self.intervals = {f"interval={level}": half for level, half in half_widths.items()}
+        told = protocol.describe(model, half_widths)
         self.fixed = {path: _answer(JSON, _encode(document)) for path, document in told.items()}
         if page:
             self.fixed["/"] = _answer("text/html; charset=utf-8", page)
@@ -49,7 +52,7 @@ class Application:
         """Answer a request, whose body is what `connection` iterates over."""
         began, path = time.perf_counter(), scope.path.rstrip("/") or "/"
         try:
-            answer = await self.answer(scope.method, path, connection)
+            answer = await self.answer(scope.method, path, scope.query_string, connection)
         except InputError as error:
             answer = _refuse(400, str(error))
         except Exception:
@@ -59,7 +62,7 @@ class Application:
         self.seconds.labels(known, answer[0]).observe(time.perf_counter() - began)
         connection.response_bytes(*answer)
 
-    async def answer(self, method: str, path: str, chunks: Any) -> Answer:
+    async def answer(self, method: str, path: str, query: str, chunks: Any) -> Answer:
         """Answer a request, whose body comes in chunks; an `InputError` is for status 400."""
         fixed = self.fixed.get(path)
         if path == "/metrics":
@@ -72,6 +75,9 @@ class Application:
             return _refuse(405, f"{path} takes {allowed}, got {method}", ("allow", allowed))
         if fixed:
             return fixed
+        post: Any = self.posts[path]
+        if query and path == "/predict":
+            post = partial(post, half_width=half_width("the query", query, self.intervals))
         body = bytearray()
         try:
             async with asyncio.timeout(PATIENCE):
@@ -81,7 +87,7 @@ class Application:
                         return _refuse(413, f"the body must be at most {LONGEST_BODY:,} bytes")
         except TimeoutError:
             return _refuse(408, f"the body must arrive within {PATIENCE} seconds")
-        return _answer(JSON, _encode(self.posts[path](body, self.score)))
+        return _answer(JSON, _encode(post(body, self.score)))
 
     def score(self, rows: Sequence[protocol.Row]) -> list[Prediction]:
         """Return the predictions of some rows, and count them."""

@@ -12,16 +12,25 @@ GAPS = {
     "mean": "the mean of the training rows takes their place, or the baseline",
 }
 
+FACTS = {  # by their names in scores.json
+    "mse_growth_percent": "quantization makes the MSE on the training rows grow by {:g} %",
+    "r2_drop": "test R² falls by {:g}",
+    "max": "predictions differ from the float model's by {:g} at most on the test rows",
+    "bound": "predictions differ by no more than {:g} anywhere in the training range",
+    "half_widths": "nine of ten rows like the test rows lie within ±{[0.9]:g} of their prediction",
+    "cv_r2": "R² {0[mean]:.2f} ± {0[std]:.1g} in {1} folds of the training rows",
+    "baseline": "the training mean alone has MAE {0[mae]} and RMSE {0[rmse]} on the test rows",
+}
 
-def card(predictor: Predictor, scores: Mapping[str, Any]) -> str:
-    """Return the model card as Markdown, for `scores` of scores.json; Hugging Face reads it too."""
+
+def card(predictor: Predictor, scores: dict[str, Any], coefficients: Iterable[Any]) -> str:
+    """Return the model card as Markdown, of scores.json and the rows of coefficients.csv."""
     target, features, found = predictor.target, predictor.features, scores["quantization"]
-    difference, gain = found["prediction_difference"], 0 - found["r2_drop"]
     baselines = (
         f"\n- {name}: {baseline} is the baseline, as is a level that is not below"
         for name, (baseline, *_) in predictor.levels.items()
     )
-    weights, parts = list_weights(predictor), list_scores(scores["quantized"])
+    parts, facts = list_scores(scores["quantized"]), "\n- ".join(list_facts(scores))
     names = [f.name if f.name.isidentifier() else f"[{f.name}]" for f in features]
     return f"""\
 ---
@@ -37,23 +46,33 @@ tags: [linear-regression, quantized]
 {4 * (len(features) + 1)}{"".join(baselines)}
 - gaps: {GAPS[predictor.missing]}
 
-| feature | least in training | greatest | code | multiplier / power of two |
-|---|---|---|---|---|{_lines(weights)}
+| feature | least in training | greatest | code | multiplier / power of two | weight \
+| float weight | standard error |
+|---|---|---|---|---|---|---|---|{_lines(list_weights(predictor, coefficients))}
 
 | rows | R² | MSE | RMSE | MAE |
 |---|---|---|---|---|{_lines(parts)}
 
-- against the float model: training MSE {found["mse_growth_percent"]:+g} %, test R² {gain:+g}
-- predictions differ from the float model's by {difference["max"]:g} at most on the test rows, \
-and by no more than {difference["bound"]:g} anywhere in the training range
+- {facts}
 - {target} = {expression(predictor, names)}"""
 
 
-def list_weights(predictor: Predictor) -> Iterator[list[str]]:
-    """Yield for each feature its name, its range in the training rows, its code and its weight."""
-    for f, multiplier in zip(predictor.features, predictor.multipliers, strict=True):
-        weight = f"{multiplier} / 2^{f.exponent}"
-        yield [f.name, f.show(f.min), f.show(f.max), str(f.code), weight]
+def list_weights(predictor: Predictor, coefficients: Iterable[Any]) -> Iterator[list[str]]:
+    """Yield each weight's name, range in training, code and size, and size and error as a float."""
+    first = predictor.intercept
+    numbers = [("(intercept)", "", "", "", first.number, first.exponent)]
+    for f, n in zip(predictor.features, predictor.multipliers, strict=True):
+        numbers.append((f.name, f.show(f.min), f.show(f.max), str(f.code), n, f.exponent))
+    for (*cells, n, exponent), row in zip(numbers, coefficients, strict=True):
+        cells += f"{n} / 2^{exponent}", f"{n * 2.0**-exponent:.6g}"
+        yield [*cells, row["coefficient"], row["std_error"]]
+
+
+def list_facts(scores: dict[str, Any]) -> list[str]:
+    """Return `FACTS`, as far as there were rows to find them."""
+    found = scores | scores["quantization"] | scores["quantization"]["prediction_difference"]
+    n_folds = len(found.get("cv_r2", {}).get("folds", ()))
+    return [text.format(found[name], n_folds) for name, text in FACTS.items() if name in found]
 
 
 def list_scores(parts: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:

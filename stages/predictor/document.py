@@ -142,3 +142,11 @@ def load_scores(root: Path = Path()) -> dict[str, Any]:
         other = f"{SCORES.as_posix()} is of another model than {PREDICTOR.as_posix()}"
         raise InputError(f"{other}: run `dvc repro`")
     return scores
+
+
+def half_width(name: str, level: str, half_widths: Mapping[str, float]) -> float:
+    """Return how far an interval reaches; an `InputError` for `name` says what is allowed."""
+    if level not in half_widths:
+        nothing = f"left out, as {SCORES.as_posix()} has no half-widths of this model"
+        raise InputError(f"{name} is {show(level)}, must be {' or '.join(half_widths) or nothing}")
+    return half_widths[level]

@@ -4,10 +4,10 @@ It takes plain rows, and the tensors of the Open Inference Protocol, version 2:
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, TypedDict
 
-from msgspec import Meta, Struct, json
+from msgspec import UNSET, Meta, Struct, UnsetType, json
 
 from stages.columns.readings import MOMENT
 from stages.predictor.document import VERSION, Predictor
@@ -33,9 +33,11 @@ Score = Callable[[Sequence[Row]], Sequence[Prediction]]
 
 
 class Answer(Struct, omit_defaults=True):
-    """The answer to a plain row."""
+    """The answer to a plain row; the share `interval` of new rows lies between low and high."""
 
     prediction: float
+    low: float | UnsetType = UNSET
+    high: float | UnsetType = UNSET
     warnings: list[str] = []
 
 
@@ -63,11 +65,14 @@ def decode(body: bytearray, kind: Any) -> Any:
         raise InputError(f"the body: {error}") from error
 
 
-def predict(body: bytearray, score: Score) -> Any:
+def predict(body: bytearray, score: Score, half_width: float | None = None) -> Any:
     """Answer a row, which is an object of columns, with an object, and an array with an array."""
     rows = decode(body, Row | Annotated[list[Row], MANY])
     predictions = score(rows if isinstance(rows, list) else [rows])
-    answers = [Answer(each.value, [*each.warnings.values()]) for each in predictions]
+    answers = [Answer(each.value, warnings=[*each.warnings.values()]) for each in predictions]
+    if half_width is not None:
+        for each in answers:
+            each.low, each.high = each.prediction - half_width, each.prediction + half_width
     return answers if isinstance(rows, list) else answers[0]
 
 
@@ -86,8 +91,8 @@ def infer(body: bytearray, score: Score) -> Any:
     return answer if request.id is None else answer | {"id": request.id}
 
 
-def describe(model: Predictor) -> Mapping[str, Any]:
-    """Return what the server tells of itself and the model, by path.
+def describe(model: Predictor, levels: Collection[str] = ()) -> Mapping[str, Any]:
+    """Return what the server tells of itself, the model and the levels of intervals, by path.
 
     The schemas allow all that the server takes, and more: empty texts, any dates and tensors.
     """
@@ -112,6 +117,7 @@ def describe(model: Predictor) -> Mapping[str, Any]:
         [row | Annotated[list[row], MANY], Answer | list[Answer], InferRequest],
         ref_template="#/components/schemas/{name}",
     )
+    predict = _post(rows, answers, levels)
     got = {"get": {"responses": {"200": {"description": "What the path says"}}}}
     openapi = {
         "openapi": "3.1.0",
@@ -121,16 +127,17 @@ def describe(model: Predictor) -> Mapping[str, Any]:
             "version": str(VERSION),
         },
         "paths": dict.fromkeys((*told, "/metrics", "/openapi.json"), got)
-        | {"/predict": _post(rows, answers), f"{ABOUT}/infer": _post(request, {"type": "object"})},
+        | {"/predict": predict, f"{ABOUT}/infer": _post(request, {"type": "object"})},
         "components": {"schemas": components},
     }
     return {**told, "/openapi.json": openapi}
 
 
-def _post(asked: Any, answered: Any) -> Any:
+def _post(asked: Any, answered: Any, levels: Collection[str] = ()) -> Any:
+    asks = [{"name": "interval", "in": "query", "schema": {"enum": [*levels]}}] if levels else []
     answers = {
         "200": {"description": "The predictions", "content": {JSON: {"schema": answered}}},
         "4XX": {"description": "An object, whose error says in one line what is wrong"},
     }
     body = {"required": True, "content": {JSON: {"schema": asked}}}
-    return {"post": {"requestBody": body, "responses": answers}}
+    return {"post": {"parameters": asks, "requestBody": body, "responses": answers}}

@@ -31,6 +31,7 @@ class Request:
     on: DuckDB
     skip: bool = False  # bad rows
     only: bool = False  # write the predictions alone
+    half_width: float | None = None  # of the intervals to write
 
     def rows(self) -> str:
         """Return a query for all rows; `gap` are those left out for a gap, as training did."""
@@ -106,13 +107,17 @@ class Request:
         """
         names = () if self.only else self.source.columns
         columns = {name: f"c{index}" for index, name in enumerate(names)}
-        if "prediction" in columns:
-            raise InputError(f"{self.source.name} has a column prediction already; use --only")
+        made = {"prediction": "p"}
+        if self.half_width is not None:
+            reach = double(self.half_width)
+            made |= {"prediction_low": f"p - {reach}", "prediction_high": f"p + {reach}"}
+        if taken := [name for name in made if name in columns]:
+            raise InputError(f"{self.source.name} has a column {taken[0]} already; use --only")
         if form == "parquet" and self.source.kind == "csv":
             for index, (name, kind) in enumerate(self.model.schema.kinds.items()):
                 if kind == "number" and name in columns:
                     columns[name] = f"r{index}"
-        columns["prediction"] = "p"
+        columns |= made
         if form == "csv":  # under our own header: DuckDB renames what differs in case alone
             header = io.StringIO()
             csv.writer(header, lineterminator="\n").writerow(columns)

@@ -26,6 +26,7 @@ PREDICTOR = Path("models/predictor.json")
 COEFFICIENTS = Path("reports/coefficients.csv")
 METRICS = Path("reports/metrics.json")
 SCORES = Path("reports/scores.json")
+COEFFICIENTS = Path("reports/coefficients.csv")
 PREDICTIONS = Path("reports/predictions.csv")
 PLOTS = Path("reports/plots")
 PAGE = Path("reports/model.html")
@@ -69,6 +70,12 @@ def save_csv(header: Sequence[str], rows: Iterable[Sequence[object]], path: Path
         writer = csv.writer(file, lineterminator="\n")
         writer.writerow(header)
         writer.writerows(rows)
+
+
+def load_csv(path: Path) -> list[dict[str, str]]:
+    """Read CSV that a stage wrote, by the names in its header; for errors see `reading`."""
+    with reading(path), path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def save_joblib(value: object, path: Path) -> None:

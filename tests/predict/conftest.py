@@ -17,7 +17,7 @@ import pytest
 from stages import predict
 from stages.predictor import document
 from stages.project import cli
-from tests.conftest import csv_of
+from tests.conftest import COEFFICIENT_COLUMNS, csv_of
 
 REPOSITORY = Path(predict.__file__).parent.parent
 NAMES = ("MedInc", 'é "q", x + y - z', "select")
@@ -51,7 +51,17 @@ SCORES: dict[str, Any] = {
         "payload_bits": 240,
         "optimal": True,
     },
+    "half_widths": {"0.5": 0.34, "0.8": 0.7, "0.9": 0.98, "0.95": 1.3},
+    "cv_r2": {"mean": 0.6125, "std": 0.014, "folds": [0.6, 0.61, 0.62]},
+    "baseline": {"mae": 1.25, "rmse": 1.5},
 }
+ESTIMATES = [  # as evaluate writes them
+    ["(intercept)", -0.5, "", 0.03125, -16, 0, -0.5625, -0.4375, ""],
+    *(
+        [name, w + 0.25, 2 * w, 0.125, w / 0.125, 0.5, w, w + 0.5, 1]
+        for name, w in zip(NAMES, COEF, strict=True)
+    ),
+]
 ROWS = [[1.5, 10.0, -3.25], [0.1, 0.2, 0.3], [-9.75, 99.5, 1e5]]
 
 
@@ -103,6 +113,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "reports/predictions.csv").write_text(as_csv(rows, header))
     scores = SCORES | {"predictor": document.digest(root / "models/predictor.json")}
     (root / "reports/scores.json").write_text(json.dumps(scores))
+    (root / "reports/coefficients.csv").write_text(as_csv(ESTIMATES, COEFFICIENT_COLUMNS))
     (root / "stages").symlink_to(REPOSITORY / "stages")
     return root
 

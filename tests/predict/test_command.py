@@ -43,9 +43,10 @@ def test_the_sample_rows_are_those_that_were_recorded(run: Run) -> None:
 @pytest.fixture
 def other(root: Path, run: Run, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Make a copy of the files that the image has, for `run` to use."""
-    for name in ("models/predictor.json", "reports/predictions.csv", "reports/scores.json"):
+    for path in (*root.glob("models/*"), *root.glob("reports/*")):
+        name = path.relative_to(root)
         Path("other", name).parent.mkdir(parents=True, exist_ok=True)
-        Path("other", name).write_bytes((root / name).read_bytes())
+        Path("other", name).write_bytes(path.read_bytes())
     monkeypatch.setattr(predict, "ROOT", Path("other"))
     return Path("other")
 
@@ -69,6 +70,9 @@ def test_a_difference_from_what_was_recorded_exits_1(run: Run, other: Path) -> N
         ("reports/scores.json", "null", "`dvc repro`"),
         ("reports/scores.json", '{"quantized": null}', "is of another model than"),
         ("models/predictor.json", json.dumps(MODEL | {"unit": "x"}), "scores.json is of another"),
+        ("reports/coefficients.csv", None, "`dvc repro` makes it"),
+        ("reports/coefficients.csv", "feature,coefficient,std_error\na,1,1\n", "damaged"),
+        ("reports/coefficients.csv", "<<<<<<< HEAD\n" * 5, "damaged"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(
@@ -77,17 +81,53 @@ def test_a_file_that_cannot_be_used_is_named(
     (other / name).unlink()
     if text is not None:
         (other / name).write_text(text)
-    refused(run("--card"), name, message)
+    refused(run("--card"), message, "reports" if "coefficients" in name else name)
+
+
+def test_no_interval_is_made_up(run: Run, other: Path) -> None:
+    (other / "table").write_text(as_csv(ROWS))
+    path = other / "reports/scores.json"
+    scores = json.loads(path.read_text())
+    del scores["half_widths"]
+    for text, message in (
+        (json.dumps(scores), "scores.json has no half-widths"),
+        (json.dumps(scores | {"predictor": "another"}), "scores.json is of another model"),
+    ):
+        path.write_text(text)
+        refused(run("other/table", "--interval", "0.9"), message)
+    assert run("other/table").code == 0
 
 
 def test_the_card_says_what_the_predictor_does(run: Run) -> None:
     text = run("--card").out
-    for words in ("made up", "8-bit", "| MedInc | -10 | 10 | 128 | 1 / 2^1 |", "0.375", "+0.25 %"):
+    for words in ("made up", "8-bit", "| MedInc | -10 | 10 | 128 | 1 / 2^1 |", "0.375", " 0.25 %"):
         assert words in text
     scores = [f"{SCORES['quantized']['test'][name]:.6f}" for name in ("r2", "mse", "rmse", "mae")]
     assert f"| test rows | {' | '.join(scores)} |" in text
+    assert "| (intercept) |  |  |  | -13 / 2^5 | -0.40625 | -0.5 | 0.03125 |" in text
+    assert "| 128 | 1 / 2^1 | 0.5 | 0.75 | 0.125 |" in text
+    for words in ("±0.98 ", "R² 0.61 ± 0.01 in 3 folds", "MAE 1.25 ", "RMSE 1.5 "):
+        assert words in text
     _, front, _ = text.split("---\n", 2)
     assert yaml.safe_load(front)["pipeline_tag"] == "tabular-regression"
+
+
+def test_the_card_leaves_out_what_no_test_rows_tell(run: Run, other: Path) -> None:
+    path = other / "reports/scores.json"
+    scores = json.loads(path.read_text())
+    for name in ("half_widths", "cv_r2", "baseline"):
+        del scores[name]
+    del scores["quantized"]["test"], scores["quantization"]["r2_drop"]
+    scores["quantization"]["prediction_difference"] = {"bound": 0.375}
+    path.write_text(json.dumps(scores))
+    whole = (other / "reports/coefficients.csv").read_text().splitlines()
+    bare = [",".join([*line.split(",")[:3], *[""] * 5, "1"]) for line in whole[1:]]
+    (other / "reports/coefficients.csv").write_text("\n".join([whole[0], *bare]))
+    text = run("--card").out
+    assert "| training rows | 0.500000 |" in text
+    assert "0.375" in text
+    for words in ("test rows", "test R²", "±", "MAE 1.25", "nan", "None"):
+        assert words not in text
 
 
 # as a process

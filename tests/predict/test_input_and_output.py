@@ -13,8 +13,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from stages.columns.sql import identifier
-from tests.conftest import posix
-from tests.predict.conftest import NAMES, ROWS, Run, as_csv, oracle, predictions, refused
+from tests.conftest import csv_of, posix
+from tests.predict.conftest import (
+    NAMES,
+    ROWS,
+    SCORES,
+    Run,
+    as_csv,
+    oracle,
+    predictions,
+    refused,
+)
 
 TABLE = as_csv(ROWS).encode()
 
@@ -120,6 +129,45 @@ def test_a_column_prediction_is_no_obstacle_to_predictions_alone(run: Run) -> No
     Path("table").write_text(as_csv([["x", *ROWS[0]]], ["prediction", *NAMES]))
     refused(run("table"), "has a column prediction")
     assert predictions(run("table", "--only").out) == oracle(ROWS[:1]).tolist()
+
+
+ENDS = ["prediction", "prediction_low", "prediction_high"]
+
+
+@pytest.mark.parametrize("output", ["csv", "parquet"])
+@pytest.mark.parametrize(("level", "half"), SCORES["half_widths"].items())
+def test_an_interval_reaches_as_far_as_its_half_width(
+    run: Run, level: str, half: float, output: str
+) -> None:
+    rows = np.random.default_rng(4).normal(0, 50, (200, 3)).tolist()
+    Path("table").write_bytes(gzip.compress(as_csv([*rows, ["x", 1, 2]]).encode()))
+    options = ["--on-error", "skip", "--output", f"out.{output}"]
+    result = run("table", "--interval", level, *options)
+    assert (result.code, "dropped 1 bad row" in result.err) == (0, True)
+    found = duckdb.execute(f"FROM read_{output}('out.{output}')")
+    assert [column[0] for column in found.description] == [*NAMES, *ENDS]
+    assert {column[1] for column in found.description} == {"DOUBLE"}
+    p = oracle(rows)
+    expected = np.column_stack([p, p - half, p + half]).tolist()
+    assert [list(row[3:]) for row in found.fetchall()] == expected
+    alone = run("-", "--interval", level, "--only", stdin=as_csv(rows).encode())
+    assert alone.out == csv_of(ENDS, *expected)
+
+
+def test_columns_of_an_interval_are_in_the_way_of_one_alone(run: Run) -> None:
+    for name in ENDS[1:]:
+        Path("table").write_text(as_csv([["x", *ROWS[0]]], [name, *NAMES]))
+        assert predictions(run("table").out) == oracle(ROWS[:1]).tolist()
+        refused(run("table", "--interval", "0.9"), f"has a column {name} already")
+        assert run("table", "--interval", "0.9", "--only").code == 0
+
+
+def test_an_interval_that_cannot_be_had(run: Run) -> None:
+    Path("table").write_bytes(TABLE)
+    for level in ("0.7", "1", "", "90%", "nan"):
+        refused(run("table", "--interval", level), f"--interval is {level!r}", "0.5", "0.95")
+    for options in ([], ["--sql", "t"], ["--card"], ["--c"]):
+        refused(run("--interval", "0.9", *options), "--interval needs a table")
 
 
 @pytest.mark.parametrize("end", [b"", bytes(4), bytes(8)])

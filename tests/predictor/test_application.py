@@ -27,6 +27,7 @@ TENSORS = [
 ]
 FIRST = 5 + 1 + 2.5 + 7 * 30 / 8 - 3.5
 SECOND = 5 + 0 + 5 / 8 + 7 * 30 / 8 - 3.5
+HALF_WIDTHS = {"0.5": 0.0, "0.9": 0.1}  # the first of a perfect fit
 COAL = "fuel is 'coal', which training has not seen"
 
 Answer = tuple[int, dict[str, str], bytes]
@@ -49,8 +50,8 @@ class Connection:
 
 def request(app: Application, method: str, path: str, *chunks: bytes) -> Answer:
     """Return status, headers and content of the answer to a request that comes in chunks."""
-    connection = Connection(chunks)
-    asyncio.run(app(SimpleNamespace(method=method, path=path), connection))
+    connection, (path, _, query) = Connection(chunks), path.partition("?")
+    asyncio.run(app(SimpleNamespace(method=method, path=path, query_string=query), connection))
     [answer] = connection.answers
     return answer
 
@@ -70,6 +71,34 @@ def test_a_row_gets_an_object_and_rows_an_array() -> None:
     assert post([coal]) == (200, [second])
     assert post([ROW, coal]) == (200, [{"prediction": FIRST}, second])
     assert post([]) == (200, [])
+
+
+def test_an_interval_is_asked_for_by_the_query() -> None:
+    app = Application(CAR, half_widths=HALF_WIDTHS)
+    coal = ROW | {"fuel": "coal", "new": None}
+    for level, half in HALF_WIDTHS.items():
+        first, second = (
+            {"prediction": p, "low": p - half, "high": p + half} for p in (FIRST, SECOND)
+        )
+        path = f"/predict?interval={level}"
+        assert post(ROW, path, app) == (200, first)
+        assert post([ROW, coal], path, app) == (200, [first, second | {"warnings": [COAL]}])
+    for path in ("/predict", "/predict?", "/predict/?"):
+        assert post(ROW, path, app) == (200, {"prediction": FIRST})
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["interval", "interval=", "interval=0.7", "interval=0.9&x=1", "x=1", "0.9", "Interval=0.9"],
+)
+def test_another_query_is_told_what_is_allowed(query: str) -> None:
+    status, answer = post(ROW, f"/predict?{query}", Application(CAR, half_widths=HALF_WIDTHS))
+    assert (status, [*answer]) == (400, ["error"])
+    for words in (query, "interval=0.5", "interval=0.9"):
+        assert words in answer["error"]
+    status, answer = post(ROW, f"/predict?{query}")
+    assert (status, [*answer]) == (400, ["error"])
+    assert "no half-widths" in answer["error"]
 
 
 def test_tensors_are_taken_by_their_names_whatever_their_order() -> None:
@@ -172,7 +201,7 @@ def test_a_body_that_is_too_long_is_not_read_to_its_end() -> None:
     half = b" " * (LONGEST_BODY // 2)
     assert request(Application(CAR), "POST", "/predict", half, half[:-2], b"{}")[0] == 400
     connection = Connection([half, half, b" ", b"never read"])
-    scope = SimpleNamespace(method="POST", path="/predict")
+    scope = SimpleNamespace(method="POST", path="/predict", query_string="")
     asyncio.run(Application(CAR)(scope, connection))
     assert [status for status, *_ in connection.answers] == [413]
     assert connection.chunks == [b"never read"]
@@ -226,6 +255,22 @@ def test_metrics_count_requests_errors_rows_and_what_is_outside_the_training_ran
     assert found["predictor_inputs_outside_training_total km"] == 2
     assert found["predictor_inputs_outside_training_total fuel"] == 1
     assert found["process_resident_memory_bytes"] > 2**20
+
+
+def test_the_description_has_the_levels_and_the_fields_of_an_interval() -> None:
+    document = describe(CAR, HALF_WIDTHS)["/openapi.json"]
+    operation = document["paths"]["/predict"]["post"]
+    [interval] = operation["parameters"]
+    assert (interval["name"], interval["in"]) == ("interval", "query")
+    assert interval["schema"] == {"enum": ["0.5", "0.9"]}
+    answers = operation["responses"]["200"]["content"]["application/json"]["schema"]
+    validator = jsonschema.Draft202012Validator(answers | {"components": document["components"]})
+    app = Application(CAR, half_widths=HALF_WIDTHS)
+    for path in ("/predict", "/predict?interval=0.9"):
+        for body in (ROW, [ROW, ROW]):
+            assert validator.is_valid(post(body, path, app)[1])
+    assert not validator.is_valid({"prediction": 1, "low": None})
+    assert not describe(CAR)["/openapi.json"]["paths"]["/predict"]["post"]["parameters"]
 
 
 BODIES: Sequence[Any] = ROW, [], [ROW, ROW | {"fuel": None}], {"fuel": "x"}, 7
