@@ -73,10 +73,10 @@ def as_stored(reference: Reference) -> Exact:
     return solve_exactly(columns[:-1], columns[-1])
 
 
-def digits(found: Iterable[float], exact: Iterable[Fraction | Decimal]) -> str:
+def digits(found: Iterable[float], exact: Sequence[Fraction] | Sequence[Decimal]) -> str:
     """Return how many digits of the least exact number are right."""
     errors = []
-    for one, other in zip(found, map(Fraction, exact), strict=True):
+    for one, other in zip(found, [Fraction(each) for each in exact], strict=True):
         if one != float(other):
             errors.append(float(abs(Fraction(float(one)) - other) / (abs(other) or 1)))
     return f"{max(0.0, -math.log10(max(errors))):.1f}" if errors else "all"
