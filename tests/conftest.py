@@ -245,10 +245,12 @@ class Rows:
         schema = schema_of("toy", "y", "", names[:-1])
         return Table(schema, names, len(block), *ends, folder=str(folder))
 
-    def tally(self, model: LinearModel, quantized: LinearModel) -> list[scores.Seen]:
+    def tally(
+        self, model: LinearModel, quantized: LinearModel, mean: float = 0.0
+    ) -> list[scores.Seen]:
         """Return what `tally` sees in a table of the rows."""
         with tempfile.TemporaryDirectory() as folder:
-            return scores.tally((model, quantized), self.write(Path(folder)))
+            return scores.tally((model, quantized), self.write(Path(folder)), mean)
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 from sklearn.model_selection import train_test_split
 
-from stages import load, train
+from stages import gate, load, train
 from stages.project.cli import InputError
-from stages.project.files import PREDICTOR, SCORES, SUMS, TEST, TRAIN
+from stages.project.files import METRICS, PREDICTOR, SCORES, SUMS, TEST, TRAIN
+from stages.project.params import Gate
 from stages.tables import gather, table
 from tests.conftest import run_stages, write_csv
 
@@ -30,7 +31,7 @@ def predict(*args: str) -> str:
 
 
 def read_training() -> dict[str, np.ndarray]:
-    columns = duckdb.read_parquet(str(TRAIN / table.ROWS)).fetchnumpy().values()
+    *columns, _ = duckdb.read_parquet(str(TRAIN / table.ROWS)).fetchnumpy().values()  # the lot
     return dict(zip(table.read(TRAIN).schema.columns, columns, strict=True))
 
 
@@ -98,6 +99,37 @@ def test_numbers_of_any_size_go_through(factor: float, unit: float) -> None:
     # each weight's error is 2^-8 of it at most: (1 + 1) / 4^8 of 0.1², and that varies by draw
     assert 0 < metrics["quantization"]["mse_growth_percent"] < 0.4
     assert metrics["quantization"]["optimal"]
+
+
+def test_without_test_rows_the_model_learns_from_all_and_folds_score_it(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rng = np.random.default_rng(6)
+    x, noise = rng.normal(size=(2, 60))
+    write_csv(np.column_stack([x, x + 0.1 * noise]).tolist(), ["x", "y"])
+    found = run_stages(target="y", test_size=0)
+    _, intercept = least_squares(x[:, None], x + 0.1 * noise)
+    assert found["intercept"]["float"] == pytest.approx(intercept)
+    assert found["float"].keys() == found["quantized"].keys() == {"train"}
+    assert found["cv_r2"]["mean"] > 0.9
+    assert not {"half_widths", "baseline"} & found.keys()
+    assert "0 test rows cannot tell" in capsys.readouterr().err
+    metrics = json.loads(METRICS.read_text(encoding="utf-8"))
+    assert metrics.keys() == {"cv_r2", "growth_ppm", "payload_bits"}
+    assert gate.shortfalls(metrics, Gate(None, 0.9, 0.0)) == []
+    for limits, name in ((Gate(0.5, None, 0.0), "min_r2"), (Gate(None, 1.0, 0.0), "min_cv_r2")):
+        [line] = gate.shortfalls(metrics, limits)
+        assert f"gate.{name} wants" in line
+    assert "all 10 predictions are those" in predict()
+    assert "0 test" not in predict("--card")
+
+
+def test_few_test_rows_give_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv([[i, i * i % 7] for i in range(95)], ["x", "y"])
+    assert "half_widths" not in run_stages(target="y")
+    assert "19 test rows cannot tell how far off" in capsys.readouterr().err
+    write_csv([[i, i * i % 7] for i in range(96)], ["x", "y"])
+    assert run_stages(target="y")["half_widths"].keys() == {"0.5", "0.8", "0.9", "0.95"}
 
 
 @pytest.mark.slow

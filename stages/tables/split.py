@@ -41,9 +41,9 @@ def split(found: Relation, config: Load) -> Split:
         return hash_keys(found, config)
     place = f"CAST(t.{identifier(PLACE)} AS BIGINT)"
     training, test = (found.rows.only(f"{place} {side} {n_test}") for side in (">=", "<"))
-    return Split(
-        training, test, place, f"({place} - {n_test}) * {LOTS} // {max(1, found.n_rows - n_test)}"
-    )
+    middle = f"(2 * ({place} - {n_test}) + 1)"  # of a training row, twice
+    lot = f"{middle} * {LOTS} // {2 * max(1, found.n_rows - n_test)}"
+    return Split(training, test, place, lot)
 
 
 def draw(sizes: Sequence[int], config: Load, here: DuckDB) -> None:
@@ -69,7 +69,7 @@ def hash_keys(found: Relation, config: Load) -> Split:
     share = literal(f"{math.floor(config.test_size * 2**32):08x}")
     training, test = (found.rows.only(f"{digest} {side} {share}") for side in (">=", "<"))
     # four digits that have no part in this
-    digits = (f"instr('123456789abcdef', substr({digest}, {j}, 1))" for j in range(9, 13))
+    digits = (f"instr('123456789abcdef', substr({digest}, {j}, 1))" for j in range(12, 8, -1))
     lot = " + ".join(f"{16**place} * {digit}" for place, digit in enumerate(digits))
     return Split(training, test, ", ".join([digest, *columns]), lot)
 

@@ -2,10 +2,14 @@
 
 import math
 import re
+import tempfile
+from collections import defaultdict
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.dummy import DummyRegressor
 from sklearn.metrics import (
     mean_absolute_error,
     mean_squared_error,
@@ -63,6 +67,55 @@ def test_small_errors_of_large_terms_are_not_lost(n: int) -> None:
     exact = sum(map(Fraction, np.abs(rows.y).tolist()), Fraction()) / n
     # half of a unit, which is 2^-86 of 2^33
     assert abs(Fraction(rows.tally(model, model)[0]["mae"]) - exact) <= 2.0**-54
+
+
+def test_the_mean_is_scored_as_by_scikit_learn() -> None:
+    rng = np.random.default_rng(3)
+    train, test = (Rows(rng.normal(size=(n, 1)), rng.normal(3, 1, size=n)) for n in (50, 20))
+    model, mean = LinearModel(np.array([1.0]), 0.0), float(train.sums.means[-1])
+    tallies = (rows.tally(model, model, mean) for rows in (train, test))
+    known = [*zip((train.sums, test.sums), tallies, strict=True)]
+    found = scores.compare((model, model), *known)["baseline"]
+    predicted = DummyRegressor().fit(train.X, train.y).predict(test.X)
+    assert found == {
+        "rmse": round(root_mean_squared_error(test.y, predicted), 6),
+        "mae": round(mean_absolute_error(test.y, predicted), 6),
+    }
+
+
+def half_widths(rows: Rows, model: LinearModel) -> dict[str, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        return scores.half_widths(model, rows.write(Path(folder)))
+
+
+@pytest.mark.parametrize("m", [19, 20, 21, 99, 1000])
+def test_half_widths_are_order_statistics_of_the_errors(m: int) -> None:
+    rng = np.random.default_rng(m)
+    rows = Rows(rng.normal(size=(m, 2)), rng.normal(size=m))
+    model = LinearModel(np.array([0.5, -1.0]), 0.25)
+    errors = sorted(np.abs(model.predict(rows.X) - rows.y).tolist())
+    ranks = {"0.5": -(-(m + 1) // 2), "0.8": -(-4 * (m + 1) // 5), "0.9": -(-9 * (m + 1) // 10)}
+    ranks["0.95"] = -(-19 * (m + 1) // 20)
+    expected = {share: scores.round_up(errors[rank - 1]) for share, rank in ranks.items() if m > 19}
+    assert half_widths(rows, model) == expected
+
+
+def test_so_many_fresh_rows_lie_within_the_interval() -> None:
+    # whatever the model, and however errors are distributed
+    rng = np.random.default_rng(0)
+    model, within = LinearModel(np.array([2.0]), 1.0), defaultdict(list)
+    for _ in range(40):
+        X = rng.normal(size=(1100, 1))
+        rows = Rows(X, np.exp(X[:, 0]) + rng.standard_cauchy(1100))
+        found = half_widths(Rows(rows.X[:99], rows.y[:99]), model)
+        errors = np.abs(model.predict(rows.X) - rows.y)[99:]
+        for share, half in found.items():
+            within[share].append((errors <= half).mean())
+    for share, shares in within.items():
+        # the share of one draw is of a beta distribution with this mean and standard deviation
+        rank = math.ceil(100 * Fraction(share))
+        deviation = math.sqrt(rank * (100 - rank) / 100**2 / 101) + 0.02
+        assert np.mean(shares) == pytest.approx(rank / 100, abs=4 * deviation / math.sqrt(40))
 
 
 def test_the_largest_errors_fit() -> None:

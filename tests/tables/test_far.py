@@ -83,9 +83,10 @@ def made(dataset: str, **changed: Any) -> dict[Path, bytes]:
 # bytes
 
 
-def test_near_and_far_give_the_same_bytes() -> None:
+@pytest.mark.parametrize("order", [None, pytest.param("z", marks=pytest.mark.slow)])
+def test_near_and_far_give_the_same_bytes(order: str | None) -> None:
     write(houses(400))
-    near, far = made(NEAR), made(FAR)
+    near, far = made(NEAR, order=order), made(FAR, order=order)
     assert near == far
     assert len(near) > 8
 

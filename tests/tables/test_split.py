@@ -1,7 +1,8 @@
-"""By its key a row is for training or for the test; test_load.py has the random split."""
+"""By key or order a row is for training or the test, and in a fold; test_load.py has the draw."""
 
 import hashlib
 import re
+from datetime import date, timedelta
 
 import numpy as np
 import pytest
@@ -114,3 +115,79 @@ def test_the_same_key_as_text_and_as_a_number_goes_the_same_way() -> None:
     write_parquet(f"SELECT id::INTEGER AS id, x, price FROM '{gather.FOLDER}/t.csv'")
     csv, parquet = (load_sides(dataset=f"data/raw/t.{form}") for form in ("csv", "parquet"))
     assert csv == parquet
+
+
+# folds
+
+
+def read_lots() -> list[tuple[float, ...]]:
+    """Return the training rows, and behind each its lot."""
+    found = table.read(TRAIN)
+    [(block, lots)] = found.blocks(f"CAST({table.LOT} AS BIGINT)")
+    return [(*row, lot) for row, lot in zip(block.tolist(), lots.tolist(), strict=True)]
+
+
+def test_folds_of_a_draw_follow_its_order_and_are_of_one_size() -> None:
+    write_csv(make_houses(np.random.default_rng(2), 500), KEYED)
+    load_sides(key=None, features=["size", "age"])
+    drawn = np.random.RandomState(42).permutation(500)[100:]
+    rows = np.array(make_houses(np.random.default_rng(2), 500))[drawn, 1:].astype(float)
+    found = sorted(read_lots(), key=lambda row: row[-1])
+    assert [row[:-1] for row in found] == [tuple(row) for row in rows.tolist()]
+    [(_, fold)] = table.read(TRAIN).blocks(table.read(TRAIN).fold(5))
+    assert np.bincount(fold).tolist() == [80] * 5
+
+
+def test_a_fold_by_key_is_that_of_other_digits_of_the_md5() -> None:
+    rows = make_houses(np.random.default_rng(3), 300)
+    write_csv(rows, KEYED)
+    load_sides()
+    expected = {tuple(row[1:]): int(digest(f"42:{row[0]}")[8:12], 16) for row in rows}
+    found = {row[:-1]: row[-1] for row in read_lots()}
+    assert found == {row: expected[row] for row in found}
+    assert len(found) > 200
+
+
+# by order
+
+
+def make_days(rng: np.random.Generator, n: int, days: int) -> list[list[object]]:
+    when = (date(2020, 1, 1) + timedelta(days=int(day)) for day in rng.integers(0, days, n))
+    return [[f"k{i:03}", day, i, i * i % 11] for i, day in enumerate(when)]
+
+
+@pytest.mark.parametrize("key", ["id", None])
+def test_the_last_rows_in_order_are_the_test_and_folds_are_stretches(key: str | None) -> None:
+    rows = make_days(np.random.default_rng(4), 250, days=40)  # many of one day
+    write_csv(rows[:99], ["id", "day", "x", "price"], "a.csv")
+    write_csv(rows[99:], ["id", "day", "x", "price"], "b.csv")
+    train, test = load_sides(key=key, order="day", features=["x"], test_size=0.3)
+    ordered = [tuple(row[2:]) for row in sorted(rows, key=lambda row: (row[1], row[0]))]
+    assert (train, test) == ({*ordered[:175]}, {*ordered[175:]})
+    assert [*map(tuple, table.read(TEST).sample()[1])] == ordered[175:]
+    lots = [row[-1] for row in sorted(read_lots(), key=lambda row: ordered.index(row[:-1]))]
+    assert lots == sorted(lots)
+    [(_, fold)] = table.read(TRAIN).blocks(table.read(TRAIN).fold(5))
+    assert np.ptp(np.bincount(fold)) <= 1
+
+
+@pytest.mark.parametrize(
+    ("header", "order", "message"),
+    [
+        (["x", "price", "t"], "u", "column u missing"),
+        (["x", "price", "t"], "t", "load.order: t is empty in 2 rows"),
+        (["x", "price", "t"], "price", "must be different columns"),
+    ],
+)
+def test_an_order_that_cannot_be_is_refused(header: list[str], order: str, message: str) -> None:
+    write_csv([[i, i % 7, i if i > 1 else ""] for i in range(40)], header)
+    with pytest.raises(InputError, match=message):
+        load_sides(key=None, features=["x"], order=order)
+
+
+@pytest.mark.parametrize("order", ["number", "text"])
+def test_numbers_are_ordered_by_size_and_texts_by_their_letters(order: str) -> None:
+    write_csv([[10 - i, f"t{i}", i, i % 7] for i in range(11)], ["number", "text", "x", "price"])
+    _, test = load_sides(key=None, order=order, features=["x"])
+    expected = [7, 8, 9] if order == "text" else [0, 1, 2]
+    assert sorted(x for x, _ in test) == expected
