@@ -12,7 +12,7 @@ from stages.project.text import join, label
 from stages.regression import inference, scores, sums
 from stages.regression.fit import fit, fold, solve
 from stages.regression.linear import Floats
-from stages.regression.sums import Learned, Sums
+from stages.regression.sums import DIGITS, WIDTH, Learned, Sums
 from stages.tables import table
 
 SMALL_STD = 0.01  # of a target
@@ -32,6 +32,9 @@ def remark(schema: Schema, every: Sums, kept: list[int]) -> None:
     if every.n_rows < FEW * len(kept):
         few = f"{every.n_rows:,} rows are few for {plural(len(kept), 'feature')}, fewer than {FEW}"
         cli.say(f"train: {few} for each: expect a lower R² on other rows")
+    if cut := [name for name, n in zip(schema.columns, every.n_digits, strict=True) if n == DIGITS]:
+        far = f"bits below 2^-{DIGITS * WIDTH} of the largest value, if any, are cut off"
+        cli.say(f"train: {join(cut)}: {far}")
     if every.std[-1] < SMALL_STD:
         varies = f"{schema.target} varies by {every.std[-1]:.2g} only"
         cli.say(f"train: {varies}, and reports have {DECIMALS} decimals: choose a smaller unit")

@@ -188,6 +188,14 @@ def test_train_names_what_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> N
     assert "choose a smaller unit" in unit
 
 
+def test_train_tells_of_numbers_too_far_apart_to_be_exact(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write_csv([[10.0 ** (i % 37), i, i * i % 7] for i in range(60)], ["x", "z", "y"])
+    run_stages(load, train, target="y")
+    assert "train: x: bits below 2^-126 of the largest value" in capsys.readouterr().err
+
+
 def test_train_warns_of_leaks_and_of_few_rows(capsys: pytest.CaptureFixture[str]) -> None:
     x, z, w = np.random.default_rng(3).normal(size=(3, 36))
     y = 1.8 * (x + 0.02 * z) + 32

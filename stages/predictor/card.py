@@ -18,7 +18,7 @@ FACTS = {  # by their names in scores.json
     "max": "predictions differ from the float model's by {:g} at most on the test rows",
     "bound": "predictions differ by no more than {:g} anywhere in the training range",
     "half_widths": "nine of ten rows like the test rows lie within ±{[0.9]:g} of their prediction",
-    "cv_r2": "R² {0[mean]:.2f} ± {0[std]:.1g} in {1} folds of the training rows",
+    "cv_r2": "R² {0[mean]:.3f} ± {0[std]:.3f} in {1} folds of the training rows",
     "baseline": "the training mean alone has MAE {0[mae]} and RMSE {0[rmse]} on the test rows",
 }
 

@@ -23,6 +23,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from stages.columns.inputs import Schema
 from stages.columns.sql import double
@@ -39,7 +40,9 @@ Exponents = NDArray[np.int64]
 
 WIDTH = 18  # bits of a digit
 DIGITS = 7  # of a value at most
-ROWS = 2**13  # of a block, which fits into a cache
+ROWS = 2**12  # of a block, which fits into a cache
+WIDE = 500  # digits of a row, for which BLAS takes threads
+HIDDEN, EXPONENT = np.int64(1 << 52), np.int64(0x7FF << 52)  # bits of a double
 EXACT = 2**53  # up to which doubles have all whole numbers
 FULL = 2**27  # rows times digits, sums over which are sure to fit a BIGINT
 SHORT = 14  # bits of a digit with more rows, which may be 2^31 then
@@ -108,6 +111,11 @@ class Sums:
         return Sums(self.low[j], self.high[j], self.exponents[j], products)
 
     @property
+    def n_digits(self) -> Exponents:
+        """Digits of each column."""
+        return (sizes_of(self.low, self.high) + 1 - self.exponents) // WIDTH
+
+    @property
     def n_rows(self) -> int:
         return int(self.products[0, 0])
 
@@ -171,42 +179,50 @@ def sizes_of(low: Floats, high: Floats) -> Exponents:
 
 def count_digits(columns: Floats, sizes: Exponents) -> Exponents:
     """Return how many digits the values of columns have, of shape (n_columns, n_rows)."""
-    last = np.full(len(columns), np.finfo(float).max)  # a last bit
+    least = np.full(len(columns), np.inf)
     for start in range(0, columns.shape[1], ROWS):
-        x = columns[:, start : start + ROWS]
-        ulp = np.spacing(np.abs(x))
-        k = (x / ulp).astype(np.int64)
-        bits = (k & -k) * ulp
-        last = np.minimum(last, bits.min(axis=1, where=bits > 0, initial=np.inf))
-    n_bits = sizes - np.frexp(last)[1] + 2  # with the sign
-    return np.clip(-(-n_bits // WIDTH), 1, DIGITS)
+        bits = columns[:, start : start + ROWS].view(np.int64)
+        mantissa = bits | HIDDEN
+        # the last bit of the mantissa, times the power of two of the exponent; of a zero it is 0
+        last = (mantissa & -mantissa) * (bits & EXPONENT).view(np.float64)
+        last[last == 0] = np.inf
+        least = np.minimum(least, last.min(axis=1))
+    _, power = np.frexp(np.minimum(least, np.finfo(float).max))
+    n_bits = sizes - (power - 53) + 1  # with the sign
+    return np.asarray(np.clip(-(-n_bits // WIDTH), 1, DIGITS))
 
 
 def multiply(columns: Floats, sizes: Exponents) -> tuple[Exponents, Integers]:
     """Return the exponents of columns, of shape (n_columns, n_rows), and Σ kᵢkⱼ."""
-    n_digits = np.array([1, *count_digits(columns, sizes)])
+    n_digits = count_digits(columns, sizes)
     order = np.argsort(-n_digits, kind="stable")  # the first columns have most
-    counts = [int((n_digits > place).sum()) for place in range(n_digits.max())]
-    scales = np.ldexp(1.0, WIDTH - 1 - np.array([WIDTH - 1, *sizes]))[order, None]
-    added = np.zeros((sum(counts),) * 2, dtype=np.int64)
-    for start in range(0, columns.shape[1], ROWS):
-        block = columns[:, start : start + ROWS]
-        D = digits(np.vstack([np.ones(block.shape[1]), block])[order] * scales, counts)
-        sums = D @ D.T
-        if not sums.max() <= EXACT:  # as where it is NaN
-            raise ValueError("a value lies outside the range of its column")
-        added += sums.astype(np.int64)
-    back = np.argsort(order)
-    return sizes + 1 - WIDTH * n_digits[1:], combine(added, counts)[np.ix_(back, back)]
+    counts = [int((n_digits > place).sum()) for place in range(n_digits.max(initial=1))]
+    scales = np.ldexp(1.0, WIDTH - 1 - sizes)[order, None]
+    n = 1 + sum(counts)
+    added = np.zeros((n, n), dtype=np.int64)
+    # threads have little to share where products are small, and wait for one another
+    with threadpool_limits(1 if n < WIDE else None, "blas"):
+        for start in range(0, columns.shape[1], ROWS):
+            rest = columns[order, start : start + ROWS]
+            rest *= scales
+            D = digits(rest, counts)
+            sums = D @ D.T
+            if not sums.max() <= EXACT:  # as where it is NaN
+                raise ValueError("a value lies outside the range of its column")
+            added += sums.astype(np.int64)
+    back = np.argsort([*order, -1])  # k₀ comes first
+    counts[0] += 1
+    return sizes + 1 - WIDTH * n_digits, combine(added, counts)[np.ix_(back, back)]
 
 
 def digits(rest: Floats, counts: Sequence[int]) -> Floats:
     """Return the digits of numbers in units of their first digit, of shape (n_columns, n_rows).
 
-    The first counts[place] numbers have a digit at a place; the highest place comes first. A number
-    and its digits have one sign: so no subtraction is rounded. `rest` is used up.
+    The first counts[place] numbers have a digit at a place; the highest place comes first, and a
+    row of ones last. A number and its digits have one sign: so no subtraction is rounded. `rest` is
+    used up.
     """
-    D = np.empty((sum(counts), rest.shape[1]))
+    D = np.ones((sum(counts) + 1, rest.shape[1]))
     start = 0
     for count in reversed(counts):
         digit = D[start : start + count]

@@ -7,6 +7,7 @@ its first rows in the order of the split, and in the columns that they came in.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from stages.tables.relation import Engine, Relation, Rows, aggregate_by, measure
 from stages.tables.split import LOTS
 
 NAMES, ROWS, SAMPLE = "table.json", "rows.parquet", "sample.parquet"
+BATCHES = 16  # of a block, which are groups of rows
 LOT = '"\t"'  # no feature has this name, as theirs print
 
 
@@ -77,13 +79,14 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 
     def blocks(self, fold: str = "0") -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
         """Yield all rows, in blocks of shape (n_rows, n_columns), and the fold of each."""
-        path = Path(self.folder, ROWS)
+        path, columns = Path(self.folder, ROWS), range(len(self.names) + 1)
         with engine.connect(str(path)) as on, files.reading(path):
             query = Rows(read_parquet(path)).select([*self.names, f"CAST({fold} AS BIGINT)"])
             with ArrayStream(on.connection.sql(query)) as stream:
-                for batch in stream:
-                    columns = (batch.child(j).buffers[1] for j in range(batch.n_children))
-                    *values, folds = (np.asarray(each) for each in columns)
+                batches = iter(stream)
+                while several := [*islice(batches, BATCHES)]:
+                    buffers = ([each.child(j).buffers[1] for each in several] for j in columns)
+                    *values, folds = map(np.concatenate, buffers)
                     yield np.array(values).T, folds
 
     def sample(self) -> tuple[list[tuple[Any, ...]], NDArray[np.float64]]:
