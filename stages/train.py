@@ -42,12 +42,14 @@ def remark(schema: Schema, every: Sums, kept: list[int]) -> None:
 
 def doubt(features: Sequence[str], found: Mapping[str, Floats], inverse: Floats) -> None:
     """Tell of features that nearly follow from others, and of weights that may be zero."""
-    for j in np.flatnonzero(found["vif"][1:] > INFLATED).tolist():
-        shares = np.abs((inverse[j] * inverse).cumsum(axis=1)[:, -1])
-        shares[j] = 0
-        nearly = f"{label(features[j])} is nearly a combination of others, mostly of"
-        vif = f"VIF {found['vif'][1 + j]:,.0f}"
-        cli.say(f"train: {nearly} {label(features[int(shares.argmax())])} ({vif})")
+    vif = found["vif"][1:]
+    if inflated := [name for name, x in zip(features, vif.tolist(), strict=True) if x > INFLATED]:
+        worst = int(vif.argmax())
+        shares = np.abs((inverse[worst] * inverse).cumsum(axis=1)[:, -1])
+        shares[worst] = 0
+        nearly = f"{join(inflated)}: nearly combinations of others, of a VIF over {INFLATED:,}"
+        pair = label(features[worst]), label(features[int(shares.argmax())])
+        cli.say(f"train: {nearly}; {{}} goes most with {{}}".format(*pair))
     spans = (found["low"] * found["high"] <= 0)[1:].tolist()
     if unsure := [name for name, spanned in zip(features, spans, strict=True) if spanned]:
         count = f"{plural(len(unsure), 'weight')} of {len(features)} may be 0"

@@ -188,6 +188,19 @@ def test_train_names_what_it_leaves_out(capsys: pytest.CaptureFixture[str]) -> N
     assert "choose a smaller unit" in unit
 
 
+def test_train_names_features_that_others_nearly_make_up(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    x, z, w, u, noise = np.random.default_rng(4).normal(size=(5, 200))
+    columns = [x, x + 0.9 * z + 1e-3 * w, z, u, x + z + u + noise]
+    write_csv(np.column_stack(columns).tolist(), ["x", "sum", "z", "u", "y"])
+    run_stages(load, train, target="y")
+    [near, unsure] = capsys.readouterr().err.splitlines()
+    assert near.startswith("train: x, sum, z: nearly combinations of others")
+    assert near.endswith("sum goes most with x")
+    assert unsure == "train: 3 weights of 4 may be 0, by their 95 % intervals: x, sum, z"
+
+
 def test_train_tells_of_numbers_too_far_apart_to_be_exact(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -1,8 +1,8 @@
 """Fit the linear regression from the exact sums of its rows.
 
-scikit-learn fits p + 1 rows that have the correlations of all. Iterative refinement (Higham,
-Accuracy and Stability of Numerical Algorithms, 2002, chapter 12) with residuals in integers makes
-this the solution of the normal equations to some 190 bits. So no BLAS leaves a trace.
+Iterative refinement (Higham, Accuracy and Stability of Numerical Algorithms, 2002, chapter 12) with
+residuals in integers solves the normal equations to some 190 bits. scikit-learn's model is fitted
+to p + 1 rows that have the correlations of all, and gets these numbers: so no BLAS leaves a trace.
 """
 
 import math

@@ -1,0 +1,69 @@
+"""Which columns to add to a model: forward selection by folds, from their exact sums alone."""
+
+import math
+from collections.abc import Iterator, Sequence
+from statistics import fmean, stdev
+
+import numpy as np
+
+from stages.regression.inference import cross_validate
+from stages.regression.linear import Floats
+from stages.regression.sums import Sums
+
+LEAST = 1e-9  # share of its variance that the columns of a model leave unexplained of one more
+
+
+def select(
+    folds: Sequence[Sums], n_columns: int, tolerance: float, most: int
+) -> Iterator[tuple[list[int], list[float]]]:
+    """Yield the first columns and R² in each fold, then again and again with the best column more.
+
+    That is the one with the greatest mean R². It ends after `most` columns, or where the next gains
+    less than its standard error, which is that of the gains in the folds.
+    """
+    chosen, others = [*range(n_columns)], [*range(n_columns, len(folds[0].low) - 1)]
+    r2 = _score(folds, chosen, tolerance)
+    yield chosen, r2
+    for _ in range(min(most, len(others))):
+        best = others.pop(int(score_each(folds, chosen, others).argmax()))
+        before, chosen = r2, [*chosen, best]
+        r2 = _score(folds, chosen, tolerance)
+        gains = [after - first for first, after in zip(before, r2, strict=True)]
+        if fmean(gains) <= stdev(gains) / math.sqrt(len(gains)):
+            return
+        yield chosen, r2
+
+
+def _score(folds: Sequence[Sums], columns: Sequence[int], tolerance: float) -> list[float]:
+    kept = [*columns, len(folds[0].low) - 1]
+    return cross_validate([fold.of_columns(kept) for fold in folds], tolerance)
+
+
+def score_each(folds: Sequence[Sums], chosen: Sequence[int], others: Sequence[int]) -> Floats:
+    """Return the mean R² in the folds with each of the other columns besides those chosen.
+
+    In doubles, and -inf for a column that nearly follows from these.
+    """
+    every, found = sum(folds[1:], folds[0]), np.zeros(len(others))
+    unit = np.where(every.std > 0, every.std, 1)
+    b, t = np.array(chosen), np.array([*others, len(every.low) - 1])
+    for fold in folds:
+        rest = every.without(fold)
+        inner, outer = (np.outer(each.std / unit, each.std / unit) for each in (rest, fold))
+        apart = (fold.means - rest.means).astype(float) / unit
+        # mean products of deviations from the means of the rest, there and in the fold
+        inside, outside = (
+            rest.correlation * inner,
+            fold.correlation * outer + np.outer(apart, apart),
+        )
+        # what the chosen columns leave of the others and of the target: t - Gᵀb
+        G, *_ = np.linalg.lstsq(inside[np.ix_(b, b)], inside[np.ix_(b, t)], rcond=None)
+        left = inside[np.ix_(t, t)] - G.T @ inside[np.ix_(b, t)]
+        mixed = outside[:, t] - outside[:, b] @ G
+        off = mixed[t] - G.T @ mixed[b]
+        size = left.diagonal()[:-1]
+        weight = left[:-1, -1] / np.where(size > LEAST, size, np.inf)
+        squared = off[-1, -1] - 2 * weight * off[:-1, -1] + weight**2 * off.diagonal()[:-1]
+        share = squared / (fold.std[-1] / unit[-1]) ** 2
+        found += np.where(size > LEAST, 1 - share, -np.inf) / len(folds)
+    return found
