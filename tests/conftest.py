@@ -68,6 +68,7 @@ def write_parameters(folder: Path = Path(), **load: Any) -> None:
         "dataset": "data/raw/t.csv",
         "target": None,
         "features": None,
+        "derived": [],
         "unit": None,
     }
     section |= {

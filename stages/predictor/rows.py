@@ -47,9 +47,11 @@ class Scorer:
                 warnings[name] = f"{label(name)} is {show(x)}, which training has not seen"
         y = self.intercept
         for each, multiplier, scale in self.terms:
-            x = each.number(values[each.column])
+            x = each.number(values)
             if isnan(x):
-                what = f"{label(each.column)} is empty, must be {MUST_BE[each.kind]}"
+                empty = [it for it in each.factors or [each] if values[it.column] is None]
+                first = (empty or [each])[0]
+                what = f"{label(first.column)} is empty, must be {first.must_be}"
                 raise InputError(f"{place}: {what}")
             y += multiplier * (x / scale)
             if not each.min <= x <= each.max:
