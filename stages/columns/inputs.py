@@ -5,10 +5,9 @@ UTC; where it has no time zone, it is taken for UTC. A text has an input for eac
 the most frequent, the baseline: 1 in rows of that level, 0 in all others, also in those of a level
 that training has not seen. The empty text counts as a gap.
 
-A product or ratio is made of these, from left to right, so that each step is rounded once and alike
-everywhere. It has a value where factors are 0 or from 1e-50 to 1e50 in size, and divisors not 0;
-with three factors 1e33 is the limit, with four 1e25. So it is 0 or from 1e-100 to 1e100, as numbers
-are, and no engine meets a division by zero or an overflow, which some of them refuse.
+A product or ratio is made of these from left to right, so that each step is rounded once, and alike
+everywhere. A divisor of 0 makes it a gap, and so does a factor of another size than SIZES or 0:
+four of these make 0 or a number of 1e-100 to 1e100, and no engine meets an overflow.
 """
 
 import re
@@ -31,7 +30,9 @@ MUST_BE = {
     "boolean": "true or false",
     "date": "a date such as 2020-12-31, or a time such as 2020-12-31 23:59:59+01",
     "text": "a text",
+    "product": "of numbers that are 0 or 1e-25 to 1e25 in size, and of no divisor 0",
 }
+SIZES = "1e-25", "1e25"  # of a factor
 MOST = 1000  # inputs of a model, or columns that they come from; SQL for more takes minutes
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DIGIT = re.compile(r"(?<![\d.])(?=\d(?!\d))")  # where one lacks the zero before it
@@ -41,7 +42,7 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     """A number that the model takes from one column of a row, or makes of several."""
 
     column: str  # of a product or ratio, its name
-    # one of KINDS, what the column holds; unlike other defaults, it is written
+    # one of KINDS, what the column holds, or product; unlike other defaults, it is written
     kind: str = field(default_factory=lambda: "number")
     level: str | None = None  # of a text: the input is 1 where the column has it
     missing: bool = False  # the input is 1 where the column is empty
@@ -56,14 +57,14 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         is_read = self.reading is None or (
             self.reading in READINGS and READINGS[self.reading].kind == self.kind
         )
-        if self.kind not in KINDS or wrong_level or not is_read or not isfinite(self.fill or 0):
+        is_known = self.kind == "product" if self.factors else self.kind in KINDS
+        if not is_known or wrong_level or not is_read or not isfinite(self.fill or 0):
             raise ValueError(f"{self.name} is no input of a {self.kind}")
-        if self.factors or self.operators:
-            steps = zip("*" + self.operators, self.factors, strict=True)
-            term = self.column, [(operator, it.column, it.level) for operator, it in steps]
-            odd = [it for it in self.factors if it.factors or it.missing or it.fill is not None]
-            is_plain = self.kind == "number" and not self.missing and self.reading is None
-            if odd or not is_plain or term != parse_term(self.column):
+        if self.factors:
+            pairs = zip("*" + self.operators, self.factors, strict=True)
+            term = [(operator, each.column, each.level) for operator, each in pairs]
+            odd = self.missing or any(each.factors or each.missing for each in self.factors)
+            if odd or (self.column, term) != parse_term(self.column):
                 raise ValueError(f"{self.name} is not made of its factors")
 
     @property
@@ -78,7 +79,7 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         if self.factors:
             return self._multiply(column, dialect)
         x = column(self.column)
-        present = self._present(x)
+        present = f"{x} <> ''" if self.kind == "text" else f"{x} IS NOT NULL"
         if self.missing:
             return f"CASE WHEN {present} THEN 0 ELSE 1 END"
         if self.level is not None:
@@ -95,19 +96,16 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         # cast, for the common type of a REAL and a decimal is REAL to Postgres: it rounds the fill
         return f"coalesce({value}{dialect.cast}, {double(self.fill)})"
 
-    def _present(self, x: str) -> str:
-        return f"{x} <> ''" if self.kind == "text" else f"{x} IS NOT NULL"
-
     def _multiply(self, column: Callable[[str], str], dialect: Dialect) -> str:
         """Return a product or ratio in SQL, which begins with 1 so that all of it is in doubles."""
-        tests, (least, most) = [], self.sizes
-        value = one = f"1e0{dialect.cast}"
+        tests, value = [], f"1e0{dialect.cast}"
         for operator, each in zip("*" + self.operators, self.factors, strict=True):
             x = each.sql(column, dialect)
-            test = f"abs({one} * {x}) BETWEEN {least} AND {most}"
-            if operator == "*":
-                is_number = each.kind == "number"
-                test = f"({x} = 0 OR {test})" if is_number else each._present(column(each.column))
+            test = f"abs(1e0{dialect.cast} * {x}) BETWEEN {SIZES[0]} AND {SIZES[1]}"
+            if operator == "*" and each.kind == "number":
+                test = f"({x} = 0 OR {test})"
+            elif operator == "*":  # a date that the engine cannot read is no gap
+                test = f"{x if each.kind == 'text' else column(each.column)} IS NOT NULL"
             tests.append(test)
             value += f" {operator} {x}"
         rest = "" if self.fill is None else f"ELSE {double(self.fill)} "
@@ -116,10 +114,10 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     def number(self, row: Mapping[str, float | str | None]) -> float:
         """Return the input of a row, whose values `parse` has returned; NaN if there is none."""
         if self.factors:
-            y, (least, most) = 1.0, map(float, self.sizes)
+            y = 1.0
             for operator, each in zip("*" + self.operators, self.factors, strict=True):
                 x = each.number(row)
-                if not (least <= abs(x) <= most or (x == 0 and operator == "*")):
+                if not (1e-25 <= abs(x) <= 1e25 or (x == 0 and operator == "*")):
                     return nan if self.fill is None else self.fill
                 y = y * x if operator == "*" else y / x
             return y
@@ -129,19 +127,6 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         if value is None:
             return nan if self.fill is None else self.fill
         return float(value if self.level is None else value == self.level)
-
-    @property
-    def sizes(self) -> tuple[str, str]:
-        """The least and the greatest size of a factor that is not 0."""
-        limit = 100 // len(self.factors)
-        return f"1e-{limit}", f"1e{limit}"
-
-    @property
-    def must_be(self) -> str:
-        """What a value must be that is none."""
-        if not self.factors:
-            return MUST_BE[self.kind]
-        return "of numbers that are 0 or {} to {} in size, no divisor 0".format(*self.sizes)
 
     def show(self, value: float) -> str:
         """Return a value of the input for people."""
@@ -187,7 +172,7 @@ class Schema(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 
     @property
     def sources(self) -> tuple[Input, ...]:
-        """The inputs that one column has each, and factors of the others."""
+        """The inputs that come from one column each, and the factors of the others."""
         return tuple(source for each in self.inputs for source in each.factors or [each])
 
     @property

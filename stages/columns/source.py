@@ -78,6 +78,8 @@ class Source:
 
     def shown(self, name: str) -> str:
         """Return a column in SQL for messages; Python has other forms for decimals and moments."""
+        if name not in self.columns:  # but made of some
+            return "NULL"
         as_type = {"date": "STRING", "number": "DOUBLE"}.get(self.kind_of(name) or "")
         return f"CAST({self.column(name)} AS {as_type})" if as_type else self.column(name)
 
@@ -194,18 +196,13 @@ def check(source: Source, kinds: Kinds) -> None:
 
 
 def first_bad(
-    source: Source,
-    rows: str,
-    bad: str,
-    tests: Mapping[str, tuple[str, str]],
-    run: Callable[[str], list[Any]],
+    source: Source, rows: str, bad: str, tests: Mapping[str, str], run: Callable[[str], list[Any]]
 ) -> tuple[str, str | None]:
     """Say which of `rows` is the first that meets the test `bad`, and with which value.
 
-    `tests` have the value of a column or an input, and a test of it. Return also the first whose
-    test the row meets. `run` executes a query.
+    Return also the column whose test of `tests` it meets. `run` executes a query.
     """
-    outputs = [value for value, _ in tests.values()] + [test for _, test in tests.values()]
+    outputs = [*map(source.shown, tests), *tests.values()]
     names = ", ".join(f"{value} AS v{index}" for index, value in enumerate(outputs))
     query = f"SELECT row_number() OVER () AS n, {bad} AS bad, {names} FROM {rows}"
     [(n, _, *found)] = run(f"SELECT * FROM ({query}) AS t WHERE bad LIMIT 1")

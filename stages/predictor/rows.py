@@ -49,9 +49,7 @@ class Scorer:
         for each, multiplier, scale in self.terms:
             x = each.number(values)
             if isnan(x):
-                empty = [it for it in each.factors or [each] if values[it.column] is None]
-                first = (empty or [each])[0]
-                what = f"{label(first.column)} is empty, must be {first.must_be}"
+                what = f"{label(each.column)} is empty, must be {MUST_BE[each.kind]}"
                 raise InputError(f"{place}: {what}")
             y += multiplier * (x / scale)
             if not each.min <= x <= each.max:

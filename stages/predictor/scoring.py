@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from stages.columns.engine import DuckDB
-from stages.columns.inputs import MUST_BE, Input
+from stages.columns.inputs import MUST_BE
 from stages.columns.source import REJECTS, Source, first_bad
 from stages.columns.sql import double, identifier, literal
 from stages.predictor.document import Predictor
@@ -33,6 +33,12 @@ class Request:
     only: bool = False  # write the predictions alone
     half_width: float | None = None  # of the intervals to write
 
+    @property
+    def products(self) -> Mapping[str, str]:
+        """The products and ratios by name, each as the test in SQL that it has no value."""
+        inputs = enumerate(self.model.features)
+        return {each.name: f"x{index} IS NULL" for index, each in inputs if each.factors}
+
     def rows(self) -> str:
         """Return a query for all rows; `gap` are those left out for a gap, as training did."""
         schema, source, missing = self.model.schema, self.source, self.model.missing
@@ -42,15 +48,14 @@ class Request:
             f"{each.sql(read.__getitem__)} AS x{index}" for index, each in enumerate(schema.inputs)
         ]
         null = " OR ".join(f"{r} IS NULL" for r in read.values())
-        empty = [null, *(f"x{index} IS NULL" for index in self.products())]
-        gap = " OR ".join(empty) if missing == "drop" else "FALSE"
+        gap = " OR ".join([null, *self.products.values()]) if missing == "drop" else "FALSE"
         unreadable = " OR ".join(source.unreadable(*column) for column in schema.kinds.items())
         unreadable = f"WHEN {null} THEN {unreadable} ELSE FALSE END"  # it casts again
         factors = {
             it.column for each in schema.inputs for it in each.factors if it.kind == "number"
         }
-        infinite = "".join(f"WHEN isinf({r}) THEN TRUE " for c, r in read.items() if c in factors)
-        unreadable = f"CASE {infinite}{unreadable}"
+        infinite = (f"WHEN isinf({read[name]}) THEN TRUE " for name in sorted(factors))
+        unreadable = f"CASE {''.join(infinite)}{unreadable}"
         p = expression(self.model, [f"x{index}" for index in range(len(inputs))])
         if missing == "mean":  # else what cannot be read would count as a gap
             p = f"CASE WHEN NOT unreadable THEN {p} END"
@@ -59,10 +64,6 @@ class Request:
             f" FROM (SELECT *, {', '.join(inputs)}, {unreadable} AS unreadable"
             f" FROM (SELECT *, {', '.join(casts)} FROM {source.relation}))"
         )
-
-    def products(self) -> Mapping[int, Input]:
-        """Return the products and ratios among the inputs."""
-        return {index: each for index, each in enumerate(self.model.features) if each.factors}
 
     def ranges(self) -> Iterator[tuple[str, str]]:
         """Yield for each column what training has seen of it, for people and as a test in SQL."""
@@ -100,20 +101,15 @@ class Request:
         [(count,)] = self.on.rows(f"SELECT count(*) FROM {rows} WHERE {bad}")
         if not count:
             return
-        tests, must_be, fails = {}, {}, self.model.missing == "fail"
-        shown = self.source.shown
-        for index, (name, kind) in enumerate(self.model.schema.kinds.items()):
+        tests, kinds = {}, self.model.schema.kinds
+        for index, (name, kind) in enumerate(kinds.items()):
             is_gap, unreadable = f"r{index} IS NULL", self.source.unreadable(name, kind)
-            test = is_gap if fails else unreadable
-            test = f"{test} OR NOT isfinite(r{index})" if kind == "number" else test
-            tests[name], must_be[name] = (shown(name), test), MUST_BE[kind]
-        for index, each in self.products().items() if fails else ():  # else it is no mistake
-            values = ", ".join(f"CAST({shown(it.column)} AS STRING)" for it in each.factors)
-            tests[each.name] = f"concat_ws(' and ', {values})", f"x{index} IS NULL"
-            must_be[each.name] = each.must_be
+            test = is_gap if self.model.missing == "fail" else unreadable
+            tests[name] = f"{test} OR NOT isfinite(r{index})" if kind == "number" else test
+        tests |= self.products if self.model.missing == "fail" else {}
         place, wrong = first_bad(self.source, rows, bad, tests, self.on.rows)
         too_large = ": the prediction is too large for a number"
-        what = f", must be {must_be[wrong]}" if wrong else too_large
+        what = f", must be {MUST_BE[kinds.get(wrong, 'product')]}" if wrong else too_large
         raise InputError(f"{self.source.name}: {place}{what} ({plural(count, 'bad row')} in all)")
 
     def outputs(self, form: str) -> tuple[str, str]:

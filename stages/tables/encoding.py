@@ -1,9 +1,10 @@
 """Decide by the training rows which columns become which inputs, and what is done about gaps."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
@@ -52,21 +53,17 @@ def encode(found: Relation, training: Rows, config: Load) -> Encoding:
     left_out |= {name: TAKEN for name in found.kinds if name in OUTPUT}
     kinds = {name: kind for name, kind in found.kinds.items() if name not in left_out}
     products = [make_product(term, found, levels, left_out) for term in config.derived]
-    column, dialect = found.column, found.on.dialect
-    made = {each.name: each.sql(column, dialect) for each in products}
+    made = {each.name: each.sql(found.column, found.on.dialect) for each in products}
 
-    target = {found.target: column(found.target)}
-    values = {name: column(name) for name in kinds} | target | made
-    gap_rows, gaps = _count_gaps(values, found)
-    kept = _complete(values if config.missing == "drop" else target)
+    columns = {name: found.column(name) for name in (*kinds, found.target)} | made
+    gap_rows, gaps = _count_gaps(columns, found)
+    kept = _complete([*columns.values()] if config.missing == "drop" else [columns[found.target]])
     dropped = gap_rows if config.missing == "drop" else gaps.get(found.target, 0)
     training = training.only(kept)
     if dropped:
         for name in levels.keys() & kinds.keys():
             _, levels[name] = _count_levels(name, training, config.levels, found)
 
-    if made:
-        _check_products(made, training, found)
     fills = _find_fills(kinds, made, training, found) if config.missing == "mean" and kinds else {}
     inputs: list[Input] = []
     for name in (name for name in kinds if name not in found.extra):
@@ -75,7 +72,11 @@ def encode(found: Relation, training: Rows, config: Load) -> Encoding:
         inputs += some
         if not some:
             left_out[name] = EMPTY if empty == 1 else SAME
-    inputs += [replace(each, fill=fills.get(each.name, (0.0, None))[1]) for each in products]
+    for each in products:
+        empty, fill = fills.get(each.name, (0.0, None))
+        if empty == 1:
+            raise InputError(f"{found.dataset}: load.derived: {each.name} has {EMPTY}")
+        inputs.append(replace(each, fill=fill))
     _check_names(inputs, found, left_out, config)
     if gaps and config.missing == "fail":
         raise InputError(
@@ -92,50 +93,33 @@ def make_inputs(
     name: str, found: Relation, levels: Sequence[str], empty: float, fill: float | None
 ) -> Iterator[Input]:
     """Yield the inputs that a column becomes, `empty` being the share of rows without a value."""
-    kind, reading = found.kinds[name], _find_reading(name, found)
     if empty < 1:
-        for level in levels[1:] if kind == "text" else [None]:
-            yield Input(name, kind, level, fill=fill, reading=reading)
+        for level in levels[1:] if found.kinds[name] == "text" else [None]:
+            yield make_input(name, found, level=level, fill=fill)
         if empty >= WORTH_AN_INPUT:
-            yield Input(name, kind, missing=True, reading=reading)
+            yield make_input(name, found, missing=True)
 
 
-def _find_reading(name: str, found: Relation) -> str | None:
-    """Return how CSV writes a column, if not plainly."""
+def make_input(name: str, found: Relation, **given: Any) -> Input:
     reading = found.readings.get(name)
-    return None if reading in PLAIN.values() else reading
+    reading = None if reading in PLAIN.values() else reading
+    return Input(name, found.kinds[name], reading=reading, **given)
 
 
 def make_product(
-    term: str,
-    found: Relation,
-    levels: Mapping[str, Sequence[str]],
-    left_out: Mapping[str, str],
+    text: str, found: Relation, levels: Mapping[str, Sequence[str]], left_out: Mapping[str, str]
 ) -> Input:
     """Return the input that a term of load.derived asks for."""
-    (name, parsed), factors = parse_term(term), []
-    for _, column, level in parsed:
-        kind, known = found.kinds.get(column), levels.get(column, ())
-        why = left_out.get(column, "")
-        if kind == "text" and level not in known:
-            why = why or f"write one of its levels behind ' = ', {join(known)}"
-        elif kind != "text" and level is not None:
-            why = why or f"it is a {kind}, only a text has levels"
+    (name, term), factors = parse_term(text), []
+    for _, column, level in term:
+        why, known = left_out.get(column), levels.get(column, ())
+        if not why and (level not in known if known else level is not None):
+            why = f"write one of its levels: {join(known)}" if known else "it has no levels"
         if why:
             raise InputError(f"{found.dataset}: load.derived: {name}: {label(column)}: {why}")
-        reading = _find_reading(column, found)
-        factors.append(Input(column, str(kind), level, reading=reading))
-    operators = "".join(operator for operator, *_ in parsed[1:])
-    return Input(name, factors=tuple(factors), operators=operators)
-
-
-def _check_products(made: Mapping[str, str], training: Rows, found: Relation) -> None:
-    """Refuse products and ratios that are the same in all training rows."""
-    _, counts, low, high = measure([*made.values()], training, found.on)
-    for name, count, least, most in zip(made, counts, low.tolist(), high.tolist(), strict=True):
-        if least == most:
-            same = f"is {least:g} in all training rows" if count else "has " + EMPTY
-            raise InputError(f"{found.dataset}: load.derived: {name} {same}")
+        factors.append(make_input(column, found, level=level))
+    operators = "".join(operator for operator, *_ in term[1:])
+    return Input(name, "product", factors=tuple(factors), operators=operators)
 
 
 def _check_names(
@@ -205,17 +189,17 @@ def list_gaps(gaps: Mapping[str, int]) -> str:
     return ", ".join(f"{label(name)} in {count:,}" for name, count in gaps.items())
 
 
-def _complete(values: Mapping[str, str]) -> str:
-    """Return the condition that all values are there, which are SQL."""
-    return " AND ".join(f"{x} IS NOT NULL" for x in values.values())
+def _complete(columns: Iterable[str]) -> str:
+    """Return the condition that columns have values."""
+    return " AND ".join(f"{x} IS NOT NULL" for x in columns)
 
 
-def _count_gaps(values: Mapping[str, str], found: Relation) -> tuple[int, dict[str, int]]:
-    """Count the rows with a gap in any of the values, and in each that has one."""
-    asked = [f"count(*) FILTER (WHERE NOT ({_complete(values)}))"]
-    asked += [f"count(*) - count({x})" for x in values.values()]
+def _count_gaps(columns: Mapping[str, str], found: Relation) -> tuple[int, dict[str, int]]:
+    """Count the rows with a gap in any of the columns, and in each that has one."""
+    asked = [f"count(*) FILTER (WHERE NOT ({_complete(columns.values())}))"]
+    asked += [f"count(*) - count({x})" for x in columns.values()]
     _, (rows, *counts) = aggregate(asked, found.rows, found.on)
-    return rows, {name: count for name, count in zip(values, counts, strict=True) if count}
+    return rows, {name: count for name, count in zip(columns, counts, strict=True) if count}
 
 
 def _count_levels(name: str, rows: Rows, most: int, found: Relation) -> tuple[int, tuple[str, ...]]:
@@ -231,18 +215,19 @@ def _count_levels(name: str, rows: Rows, most: int, found: Relation) -> tuple[in
 def _find_fills(
     kinds: Mapping[str, str], made: Mapping[str, str], training: Rows, found: Relation
 ) -> dict[str, tuple[float, float | None]]:
-    """Return for each value the share of rows in which it is empty, and what to put in there.
+    """Return for each column the share of rows in which it is empty, and what to put in there.
 
     That is the mean, to FILL_DIGITS digits if FILL_ERROR allows. Sums are those of whole numbers,
     multiples of 2^-53 of the largest size, so that no order of the rows can change them.
     """
-    values = []
+    columns = {}
     for name, kind in kinds.items():
         x = found.column(name)
-        baseline = f"CASE WHEN {x} IS NOT NULL THEN 0e0 END"  # which is 0 in all inputs of a text
-        number = "" if kind == "text" else Input(name, kind).sql(found.column, found.on.dialect)
-        values.append(number or baseline)
-    values += made.values()
+        columns[name] = f"CASE WHEN {x} IS NOT NULL THEN 0e0 END"  # a text's baseline is always 0
+        if kind != "text":
+            columns[name] = Input(name, kind).sql(found.column, found.on.dialect)
+    columns |= made
+    values = [*columns.values()]
     n_rows, counts, low, high = measure(values, training, found.on)
     exponents = (53 - np.frexp(np.maximum(-low, high))[1]).tolist()
     whole = [
@@ -251,8 +236,7 @@ def _find_fills(
     ]
     _, totals = aggregate(whole, training, found.on)
     fills: dict[str, tuple[float, float | None]] = {}
-    names = [*kinds, *made]
-    numbers = zip(names, totals, counts, exponents, low.tolist(), high.tolist(), strict=True)
+    numbers = zip(columns, totals, counts, exponents, low.tolist(), high.tolist(), strict=True)
     for name, total, count, exponent, least, most in numbers:
         fill = None
         if count:
