@@ -101,7 +101,7 @@ def write(config: Load, columns: Mapping[str, str]) -> None:
     yaml.representer.add_representer(type(None), lambda here, _: here.represent_scalar(*null))
     document = yaml.load(PARAMS.read_text(encoding="utf-8"))
     section = document["load"]
-    for name in ("dataset", "target", "unit", "key", "missing", "categories"):
+    for name in ("dataset", "target", "derived", "unit", "key", "missing", "categories"):
         section[name] = value = getattr(config, name)
         if isinstance(value, list):  # on one line
             section[name] = CommentedSeq(value)
@@ -121,7 +121,7 @@ def write(config: Load, columns: Mapping[str, str]) -> None:
 def start(file: str, target: str, **given: Any) -> None:
     """Write the parameters for a table, and say what to do next; `given` are some of load."""
     given = {"unit": None, "key": None, "categories": [], **given}
-    before = replace(params.read(PARAMS).load, features=None, missing="mean")
+    before = replace(params.read(PARAMS).load, features=None, derived=[], missing="mean")
     try:
         config = replace(before, dataset=file, target=target, **given)
     except ValueError as error:

@@ -68,6 +68,7 @@ def write_parameters(folder: Path = Path(), **load: Any) -> None:
         "dataset": "data/raw/t.csv",
         "target": None,
         "features": None,
+        "derived": [],
         "unit": None,
     }
     section |= {
@@ -173,8 +174,9 @@ MAIN = """
 
 int main(void)
 {
-    NUMBER x[model_features];
-    while (fread(x, sizeof x, 1, stdin) == 1) {
+    NUMBER r[COLUMNS];
+    while (fread(r, sizeof r, 1, stdin) == 1) {
+        const NUMBER x[model_features] = {INPUTS};
         NUMBER y = FUNCTION(x);
         fwrite(&y, sizeof y, 1, stdout);
     }
@@ -184,11 +186,21 @@ int main(void)
 
 
 def run_c(model: Predictor, X: np.ndarray, folder: Path, *flags: str) -> np.ndarray:
-    """Compile a model without a warning, and predict rows of doubles, or of 32-bit integers."""
+    """Compile a model without a warning, and predict rows of doubles, or of 32-bit integers.
+
+    A row of doubles has the factors of products and ratios instead of these.
+    """
     if shutil.which("gcc") is None:
         pytest.skip("there is no gcc")
     number, function = ("double", "predict") if X.dtype == float else ("int32_t", "predict_fixed")
-    (folder / "main.c").write_text(MAIN)
+    made, taken = list[str](), 0
+    for j, each in enumerate(model.features):
+        count = len(each.factors) if X.dtype == float and each.factors else 1
+        values = ", ".join(f"r[{k}]" for k in range(taken, taken + count))
+        made, taken = [*made, f"model_x{j}({values})" if count > 1 else values], taken + count
+    assert X.shape[1] == taken
+    text = MAIN.replace("COLUMNS", str(taken)).replace("INPUTS", ", ".join(made))
+    (folder / "main.c").write_text(text)
     (folder / "model.h").write_text(c.header(model), encoding="utf-8")
     names = (f"-DNUMBER={number}", f"-DFUNCTION={function}")
     strict = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", *names)

@@ -17,6 +17,7 @@ load:
   dataset: diabetes # a table
   target: null
   features: [bmi] # to predict from
+  derived: [bmi * bmi] # of another table
   unit: points
   key: null
   missing: fail
@@ -59,6 +60,7 @@ def test_the_parameters_are_those_of_the_table_and_load_takes_them() -> None:
         dataset=path,
         target="price",
         features=["brand", "fuel", "automatic", "registered", "seen", "mileage"],
+        derived=[],
         unit=None,
         key=None,
         missing="mean",

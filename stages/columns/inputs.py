@@ -4,10 +4,14 @@ A number is an input as it is, and a boolean is 0 or 1. A date or time is its da
 UTC; where it has no time zone, it is taken for UTC. A text has an input for each of its levels but
 the most frequent, the baseline: 1 in rows of that level, 0 in all others, also in those of a level
 that training has not seen. The empty text counts as a gap.
+
+A product or ratio is made of these from left to right, so that each step is rounded once, and alike
+everywhere. A divisor of 0 makes it a gap, and so does a factor of another size than SIZES or 0:
+four of these make 0 or a number of 1e-100 to 1e100, and no engine meets an overflow.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from math import isfinite, nan
 from typing import Any
@@ -17,6 +21,7 @@ from msgspec.structs import replace
 
 from stages.columns.readings import MOMENT, READINGS
 from stages.columns.sql import DUCKDB, Dialect, double
+from stages.columns.terms import parse_term
 from stages.project.text import join
 
 KINDS = ("number", "boolean", "date", "text")
@@ -25,22 +30,26 @@ MUST_BE = {
     "boolean": "true or false",
     "date": "a date such as 2020-12-31, or a time such as 2020-12-31 23:59:59+01",
     "text": "a text",
+    "product": "of numbers that are 0 or 1e-25 to 1e25 in size, and of no divisor 0",
 }
+SIZES = "1e-25", "1e25"  # of a factor
 MOST = 1000  # inputs of a model, or columns that they come from; SQL for more takes minutes
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DIGIT = re.compile(r"(?<![\d.])(?=\d(?!\d))")  # where one lacks the zero before it
 
 
 class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
-    """A number that the model takes from one column of a row."""
+    """A number that the model takes from one column of a row, or makes of several."""
 
-    column: str
-    # one of KINDS, what the column holds; unlike other defaults, it is written
+    column: str  # of a product or ratio, its name
+    # one of KINDS, what the column holds, or product; unlike other defaults, it is written
     kind: str = field(default_factory=lambda: "number")
     level: str | None = None  # of a text: the input is 1 where the column has it
     missing: bool = False  # the input is 1 where the column is empty
     fill: float | None = None  # the input where it is empty; without one, there is no prediction
     reading: str | None = None  # one of READINGS, how CSV writes it, if not plainly
+    factors: "tuple[Input, ...]" = ()  # of a product or ratio, each of one column
+    operators: str = ""  # * or /, between them
 
     def __post_init__(self) -> None:
         is_level = self.kind == "text" and not self.missing
@@ -48,8 +57,15 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         is_read = self.reading is None or (
             self.reading in READINGS and READINGS[self.reading].kind == self.kind
         )
-        if self.kind not in KINDS or wrong_level or not is_read or not isfinite(self.fill or 0):
+        is_known = self.kind == "product" if self.factors else self.kind in KINDS
+        if not is_known or wrong_level or not is_read or not isfinite(self.fill or 0):
             raise ValueError(f"{self.name} is no input of a {self.kind}")
+        if self.factors:
+            pairs = zip("*" + self.operators, self.factors, strict=True)
+            term = [(operator, each.column, each.level) for operator, each in pairs]
+            odd = self.missing or any(each.factors or each.missing for each in self.factors)
+            if odd or (self.column, term) != parse_term(self.column):
+                raise ValueError(f"{self.name} is not made of its factors")
 
     @property
     def name(self) -> str:
@@ -58,8 +74,11 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
             return f"{self.column} is missing"
         return self.column if self.level is None else f"{self.column} = {self.level}"
 
-    def sql(self, x: str, dialect: Dialect = DUCKDB) -> str:
-        """Return the input in SQL, `x` being its column."""
+    def sql(self, column: Callable[[str], str], dialect: Dialect = DUCKDB) -> str:
+        """Return the input in SQL, `column` being what SQL calls one."""
+        if self.factors:
+            return self._multiply(column, dialect)
+        x = column(self.column)
         present = f"{x} <> ''" if self.kind == "text" else f"{x} IS NOT NULL"
         if self.missing:
             return f"CASE WHEN {present} THEN 0 ELSE 1 END"
@@ -77,13 +96,37 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         # cast, for the common type of a REAL and a decimal is REAL to Postgres: it rounds the fill
         return f"coalesce({value}{dialect.cast}, {double(self.fill)})"
 
-    def number(self, x: float | str | None) -> float:
-        """Return the input for a value that `parse` has returned; NaN if there is none."""
+    def _multiply(self, column: Callable[[str], str], dialect: Dialect) -> str:
+        """Return a product or ratio in SQL, which begins with 1 so that all of it is in doubles."""
+        tests, value = [], f"1e0{dialect.cast}"
+        for operator, each in zip("*" + self.operators, self.factors, strict=True):
+            x = each.sql(column, dialect)
+            test = f"abs(1e0{dialect.cast} * {x}) BETWEEN {SIZES[0]} AND {SIZES[1]}"
+            if operator == "*" and each.kind == "number":
+                test = f"({x} = 0 OR {test})"
+            elif operator == "*":  # a date that the engine cannot read is no gap
+                test = f"{x if each.kind == 'text' else column(each.column)} IS NOT NULL"
+            tests.append(test)
+            value += f" {operator} {x}"
+        rest = "" if self.fill is None else f"ELSE {double(self.fill)} "
+        return f"CASE WHEN {' AND '.join(dict.fromkeys(tests))} THEN {value} {rest}END"
+
+    def number(self, row: Mapping[str, float | str | None]) -> float:
+        """Return the input of a row, whose values `parse` has returned; NaN if there is none."""
+        if self.factors:
+            y = 1.0
+            for operator, each in zip("*" + self.operators, self.factors, strict=True):
+                x = each.number(row)
+                if not (1e-25 <= abs(x) <= 1e25 or (x == 0 and operator == "*")):
+                    return nan if self.fill is None else self.fill
+                y = y * x if operator == "*" else y / x
+            return y
+        value = row[self.column]
         if self.missing:
-            return float(x is None)
-        if x is None:
+            return float(value is None)
+        if value is None:
             return nan if self.fill is None else self.fill
-        return float(x if self.level is None else x == self.level)
+        return float(value if self.level is None else value == self.level)
 
     def show(self, value: float) -> str:
         """Return a value of the input for people."""
@@ -113,7 +156,7 @@ class Schema(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
             raise ValueError("features must not be empty")
         if len(self.inputs) > MOST:
             raise ValueError(f"features must be at most {MOST:,}, got {len(self.inputs):,}")
-        columns = {(each.column, each.kind) for each in self.inputs}
+        columns = {(each.column, each.kind) for each in self.sources}
         if len({*self.columns}) < len(self.columns) or len(self.kinds) < len(columns):
             raise ValueError(f"features must have names of their own, got {join(self.features)}")
 
@@ -128,21 +171,25 @@ class Schema(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
         return (*self.features, self.target)
 
     @property
+    def sources(self) -> tuple[Input, ...]:
+        """The inputs that come from one column each, and the factors of the others."""
+        return tuple(source for each in self.inputs for source in each.factors or [each])
+
+    @property
     def kinds(self) -> Mapping[str, str]:
         """The columns that the inputs come from, and what they hold."""
-        return {each.column: each.kind for each in self.inputs}
+        return {each.column: each.kind for each in self.sources}
 
     @property
     def readings(self) -> Mapping[str, str | None]:
         """How CSV writes the columns that the inputs come from."""
-        return {each.column: each.reading for each in self.inputs}
+        return {each.column: each.reading for each in self.sources}
 
     def of(self, features: Sequence[int]) -> "Schema":
         """Return the schema with some of its inputs only."""
-        inputs = tuple(self.inputs[j] for j in features)
-        used = {each.column for each in inputs}
-        levels = {name: levels for name, levels in self.levels.items() if name in used}
-        return replace(self, inputs=inputs, levels=levels)
+        some = replace(self, inputs=tuple(self.inputs[j] for j in features))
+        levels = {name: levels for name, levels in self.levels.items() if name in some.kinds}
+        return replace(some, levels=levels)
 
 
 def parse(value: Any, kind: str) -> float | str | None:

@@ -78,6 +78,8 @@ class Source:
 
     def shown(self, name: str) -> str:
         """Return a column in SQL for messages; Python has other forms for decimals and moments."""
+        if name not in self.columns:  # but made of some
+            return "NULL"
         as_type = {"date": "STRING", "number": "DOUBLE"}.get(self.kind_of(name) or "")
         return f"CAST({self.column(name)} AS {as_type})" if as_type else self.column(name)
 

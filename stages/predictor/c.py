@@ -13,7 +13,7 @@ from fractions import Fraction
 from itertools import count
 from math import ceil, log2
 
-from stages.columns.inputs import Input
+from stages.columns.inputs import SIZES, Input
 from stages.predictor.card import GAPS
 from stages.predictor.document import Predictor
 from stages.project.cli import InputError
@@ -21,6 +21,15 @@ from stages.project.cli import InputError
 HEAD_ROOM = 30  # bits of the largest number in the training range, where an int32_t has 31
 LIMIT = 2**62  # of the sum, so that rounding it stays below 2^63
 TWO = Fraction(2)
+PRODUCTS = f"""
+#include <math.h>
+
+/* Products and ratios of columns are made like x[j] = model_xj(...), where NAN is a gap. */
+static inline int model_fits(double x)
+{{
+    return fabs(x) >= {SIZES[0]} && fabs(x) <= {SIZES[1]};
+}}
+"""
 
 
 @dataclass(frozen=True)
@@ -74,7 +83,7 @@ def header(predictor: Predictor) -> str:
     upwards = Context(prec=3, rounding=ROUND_CEILING)
     bound = upwards.divide(*map(Decimal, fixed.bound.as_integer_ratio()))
     described = "\n".join(
-        f" * x[{j}]: {meaning(f)} ({f.min:g} to {f.max:g}), 2^{-q}"
+        f" * x[{j}]: {meaning(f, j)} ({f.min:g} to {f.max:g}), 2^{-q}"
         for j, (f, q) in enumerate(zip(features, fixed.fraction_bits, strict=True))
     )
     comment = f"""\
@@ -92,6 +101,7 @@ def header(predictor: Predictor) -> str:
         f"    y += {multiplier} * 0x1p{-f.exponent} * x[{j}];"
         for j, (f, multiplier) in enumerate(zip(features, predictor.multipliers, strict=True))
     )
+    products = [_product(f, j) for j, f in enumerate(features) if f.factors]
     return f"""\
 /*
 {comment}
@@ -117,7 +127,7 @@ static inline double predict(const double x[])
 {terms}
     return y;
 }}
-#endif
+{"".join([PRODUCTS, *products] if products else [])}#endif
 
 /* Takes x[j] * 2^model_fraction_bits[j], rounded to nearest, and returns the prediction times
  * 2^{fixed.result_bits}, rounded to nearest, ties up, and limited to 32 bits.
@@ -138,8 +148,10 @@ static inline int32_t predict_fixed(const int32_t x[])
 #endif"""
 
 
-def meaning(each: Input) -> str:
-    """Say how an input is made from its column, in words that suffice to do it."""
+def meaning(each: Input, index: int = 0) -> str:
+    """Say how an input is made from its columns, in words that suffice to do it."""
+    if each.factors:
+        return f"{each.column}, model_x{index}({'; '.join(map(meaning, each.factors))})"
     if each.missing:
         return f"1 where {each.column} is missing, 0 elsewhere"
     if each.level is not None:
@@ -147,6 +159,19 @@ def meaning(each: Input) -> str:
     units = {"boolean": ", 1 where true and 0 where false", "date": ", days since 1970 in UTC"}
     filled = "" if each.fill is None else f"; {each.fill!r} where missing"
     return f"{each.column}{units.get(each.kind, '')}{filled}"
+
+
+def _product(each: Input, index: int) -> str:
+    """Return the function that makes a product or ratio of its factors."""
+    steps = [*zip("*" + each.operators, "abcd", strict=False)]
+    tests = (f"{f'{x} == 0 || ' * (op == '*')}model_fits({x})" for op, x in steps)
+    value = " ".join(word for step in steps for word in step).removeprefix("* ")
+    return f"""
+static inline double model_x{index}({", ".join(f"double {x}" for _, x in steps)})
+{{
+    return ({") && (".join(tests)}) ? {value} : {"NAN" if each.fill is None else repr(each.fill)};
+}}
+"""
 
 
 def _fit(largest: Fraction) -> int:

@@ -72,9 +72,11 @@ class Predictor(
             if not text.isprintable():
                 raise ValueError(f"{show(text)} does not print")
         for feature in self.features:
-            levels = self.levels.get(feature.column, ())
-            if feature.kind == "text" and not (levels and feature.level in (None, *levels[1:])):
-                raise ValueError(f"{label(feature.name)} is none of the levels")
+            for each in feature.factors or [feature]:
+                levels = self.levels.get(each.column, ())
+                allowed = levels if feature.factors else (None, *levels[1:])  # not the baseline
+                if each.kind == "text" and not (levels and each.level in allowed):
+                    raise ValueError(f"{label(each.name)} is none of the levels")
             if feature.code >= 2**self.bits:
                 raise ValueError(f"code of {label(feature.name)} has more than {self.bits} bits")
 

@@ -42,7 +42,6 @@ def select(predictor: Predictor, table: str, name: str = "duckdb") -> str:
     quotes alone is a string to SQLite and Spark, which would make it a zero without a word.
     """
     dialect = sql.dialect(name)
-    inputs = predictor.schema.inputs
-    operands = [each.sql(dialect.column(each.column), dialect) for each in inputs]
+    operands = [each.sql(dialect.column, dialect) for each in predictor.schema.inputs]
     terms = expression(predictor, operands, "\n    ", dialect.cast)
     return f"SELECT t.*,\n    {terms} AS prediction\nFROM {table} AS t"

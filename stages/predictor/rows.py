@@ -47,7 +47,7 @@ class Scorer:
                 warnings[name] = f"{label(name)} is {show(x)}, which training has not seen"
         y = self.intercept
         for each, multiplier, scale in self.terms:
-            x = each.number(values[each.column])
+            x = each.number(values)
             if isnan(x):
                 what = f"{label(each.column)} is empty, must be {MUST_BE[each.kind]}"
                 raise InputError(f"{place}: {what}")

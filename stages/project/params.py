@@ -23,6 +23,7 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
     dataset: Text
     target: Text | None
     features: Columns | None
+    derived: list[Text]
     unit: Text | None
     key: Text | Columns | None
     missing: Literal["fail", "drop", "mean"]

@@ -1,19 +1,22 @@
 """Decide by the training rows which columns become which inputs, and what is done about gaps."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
+from msgspec.structs import replace
 
 from stages.columns.inputs import MOST, Input, Schema
 from stages.columns.readings import PLAIN
 from stages.columns.sql import double
+from stages.columns.terms import parse_term
 from stages.project.cli import InputError, plural
 from stages.project.files import SAMPLE_COLUMNS
 from stages.project.params import Load
-from stages.project.text import label, show
+from stages.project.text import join, label, show
 from stages.tables.relation import Relation, Rows, aggregate, measure
 
 WORTH_AN_INPUT = 0.01  # share of the training rows in which a column is empty
@@ -49,23 +52,31 @@ def encode(found: Relation, training: Rows, config: Load) -> Encoding:
             left_out[name] = SAME if n_levels else EMPTY
     left_out |= {name: TAKEN for name in found.kinds if name in OUTPUT}
     kinds = {name: kind for name, kind in found.kinds.items() if name not in left_out}
+    products = [make_product(term, found, levels, left_out) for term in config.derived]
+    made = {each.name: each.sql(found.column, found.on.dialect) for each in products}
 
-    gap_rows, gaps = _count_gaps([*kinds, found.target], found)
-    kept = _complete([*kinds, found.target] if config.missing == "drop" else [found.target], found)
+    columns = {name: found.column(name) for name in (*kinds, found.target)} | made
+    gap_rows, gaps = _count_gaps(columns, found)
+    kept = _complete([*columns.values()] if config.missing == "drop" else [columns[found.target]])
     dropped = gap_rows if config.missing == "drop" else gaps.get(found.target, 0)
     training = training.only(kept)
     if dropped:
         for name in levels.keys() & kinds.keys():
             _, levels[name] = _count_levels(name, training, config.levels, found)
 
-    fills = _find_fills(kinds, training, found) if config.missing == "mean" and kinds else {}
+    fills = _find_fills(kinds, made, training, found) if config.missing == "mean" and kinds else {}
     inputs: list[Input] = []
-    for name in kinds:
+    for name in (name for name in kinds if name not in found.extra):
         empty, fill = fills.get(name, (0.0, None))
-        made = [*make_inputs(name, found, levels.get(name, ()), empty, fill)]
-        inputs += made
-        if not made:
+        some = [*make_inputs(name, found, levels.get(name, ()), empty, fill)]
+        inputs += some
+        if not some:
             left_out[name] = EMPTY if empty == 1 else SAME
+    for each in products:
+        empty, fill = fills.get(each.name, (0.0, None))
+        if empty == 1:
+            raise InputError(f"{found.dataset}: load.derived: {each.name} has {EMPTY}")
+        inputs.append(replace(each, fill=fill))
     _check_names(inputs, found, left_out, config)
     if gaps and config.missing == "fail":
         raise InputError(
@@ -73,24 +84,42 @@ def encode(found: Relation, training: Rows, config: Load) -> Encoding:
             f" {list_gaps(gaps)}; load.missing: drop leaves these rows out, and mean puts the mean"
             " of the training rows in, or the most frequent text"
         )
-    used = {each.column: levels[each.column] for each in inputs if each.kind == "text"}
     head = found.dataset, found.target, found.unit, config.missing
-    return Encoding(
-        Schema(*head, used, tuple(inputs), found.na), left_out, gaps, gap_rows, kept, dropped
-    )
+    schema = Schema(*head, levels, tuple(inputs), found.na).of(range(len(inputs)))
+    return Encoding(schema, left_out, gaps, gap_rows, kept, dropped)
 
 
 def make_inputs(
     name: str, found: Relation, levels: Sequence[str], empty: float, fill: float | None
 ) -> Iterator[Input]:
     """Yield the inputs that a column becomes, `empty` being the share of rows without a value."""
-    kind, reading = found.kinds[name], found.readings.get(name)
-    reading = None if reading in PLAIN.values() else reading
     if empty < 1:
-        for level in levels[1:] if kind == "text" else [None]:
-            yield Input(name, kind, level, fill=fill, reading=reading)
+        for level in levels[1:] if found.kinds[name] == "text" else [None]:
+            yield make_input(name, found, level=level, fill=fill)
         if empty >= WORTH_AN_INPUT:
-            yield Input(name, kind, missing=True, reading=reading)
+            yield make_input(name, found, missing=True)
+
+
+def make_input(name: str, found: Relation, **given: Any) -> Input:
+    reading = found.readings.get(name)
+    reading = None if reading in PLAIN.values() else reading
+    return Input(name, found.kinds[name], reading=reading, **given)
+
+
+def make_product(
+    text: str, found: Relation, levels: Mapping[str, Sequence[str]], left_out: Mapping[str, str]
+) -> Input:
+    """Return the input that a term of load.derived asks for."""
+    (name, term), factors = parse_term(text), []
+    for _, column, level in term:
+        why, known = left_out.get(column), levels.get(column, ())
+        if not why and (level not in known if known else level is not None):
+            why = f"write one of its levels: {join(known)}" if known else "it has no levels"
+        if why:
+            raise InputError(f"{found.dataset}: load.derived: {name}: {label(column)}: {why}")
+        factors.append(make_input(column, found, level=level))
+    operators = "".join(operator for operator, *_ in term[1:])
+    return Input(name, "product", factors=tuple(factors), operators=operators)
 
 
 def _check_names(
@@ -160,17 +189,17 @@ def list_gaps(gaps: Mapping[str, int]) -> str:
     return ", ".join(f"{label(name)} in {count:,}" for name, count in gaps.items())
 
 
-def _complete(names: Sequence[str], found: Relation) -> str:
+def _complete(columns: Iterable[str]) -> str:
     """Return the condition that columns have values."""
-    return " AND ".join(f"{found.column(name)} IS NOT NULL" for name in names)
+    return " AND ".join(f"{x} IS NOT NULL" for x in columns)
 
 
-def _count_gaps(names: Sequence[str], found: Relation) -> tuple[int, dict[str, int]]:
+def _count_gaps(columns: Mapping[str, str], found: Relation) -> tuple[int, dict[str, int]]:
     """Count the rows with a gap in any of the columns, and in each that has one."""
-    asked = [f"count(*) FILTER (WHERE NOT ({_complete(names, found)}))"]
-    asked += [f"count(*) - count({found.column(name)})" for name in names]
+    asked = [f"count(*) FILTER (WHERE NOT ({_complete(columns.values())}))"]
+    asked += [f"count(*) - count({x})" for x in columns.values()]
     _, (rows, *counts) = aggregate(asked, found.rows, found.on)
-    return rows, {name: count for name, count in zip(names, counts, strict=True) if count}
+    return rows, {name: count for name, count in zip(columns, counts, strict=True) if count}
 
 
 def _count_levels(name: str, rows: Rows, most: int, found: Relation) -> tuple[int, tuple[str, ...]]:
@@ -184,18 +213,21 @@ def _count_levels(name: str, rows: Rows, most: int, found: Relation) -> tuple[in
 
 
 def _find_fills(
-    kinds: Mapping[str, str], training: Rows, found: Relation
+    kinds: Mapping[str, str], made: Mapping[str, str], training: Rows, found: Relation
 ) -> dict[str, tuple[float, float | None]]:
     """Return for each column the share of rows in which it is empty, and what to put in there.
 
     That is the mean, to FILL_DIGITS digits if FILL_ERROR allows. Sums are those of whole numbers,
     multiples of 2^-53 of the largest size, so that no order of the rows can change them.
     """
-    values = []
+    columns = {}
     for name, kind in kinds.items():
         x = found.column(name)
-        baseline = f"CASE WHEN {x} IS NOT NULL THEN 0e0 END"  # which is 0 in all inputs of a text
-        values.append(baseline if kind == "text" else Input(name, kind).sql(x, found.on.dialect))
+        columns[name] = f"CASE WHEN {x} IS NOT NULL THEN 0e0 END"  # a text's baseline is always 0
+        if kind != "text":
+            columns[name] = Input(name, kind).sql(found.column, found.on.dialect)
+    columns |= made
+    values = [*columns.values()]
     n_rows, counts, low, high = measure(values, training, found.on)
     exponents = (53 - np.frexp(np.maximum(-low, high))[1]).tolist()
     whole = [
@@ -204,7 +236,7 @@ def _find_fills(
     ]
     _, totals = aggregate(whole, training, found.on)
     fills: dict[str, tuple[float, float | None]] = {}
-    numbers = zip(kinds, totals, counts, exponents, low.tolist(), high.tolist(), strict=True)
+    numbers = zip(columns, totals, counts, exponents, low.tolist(), high.tolist(), strict=True)
     for name, total, count, exponent, least, most in numbers:
         fill = None
         if count:

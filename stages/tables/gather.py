@@ -19,6 +19,7 @@ from stages.columns.engine import DuckDB
 from stages.columns.inputs import MOST
 from stages.columns.source import Source
 from stages.columns.sql import identifier, literal
+from stages.columns.terms import parse_term
 from stages.project.cli import InputError, plural
 from stages.project.params import Load
 from stages.project.text import join, label
@@ -42,7 +43,7 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     """
     here.connection.execute(f"SET temp_directory = {literal(str(scratch))}")
     config, on, parts = open_parts(config, here, scratch)
-    features, target = choose(parts, config)
+    features, extra, target = choose(parts, config)
     orders = [] if config.order is None else [config.order]
     names = [*dict.fromkeys([*features, target, *orders])]
     parts, sizes, columns = tell_columns(parts, names, config, scratch, on)
@@ -54,7 +55,7 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     problems = {name: column.problem for name, column in columns.items() if column.problem}
     left_out = {name: columns[name].left_out for name in features if columns[name].left_out}
     if not config.features:
-        others = {*parts[0].unnamed} - {target, *config.keys}
+        others = {*parts[0].unnamed} - {target, *config.keys, *extra}
         left_out |= dict.fromkeys(sorted(others), "it has no name")
     markers = {column.marker for column in columns.values() if lenient and column.marker}
     if markers:
@@ -75,7 +76,7 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     order = "".join(find_order(name, columns[name].kind, rows, on) for name in orders)
     head = config.dataset, target, config.unit or OWN_UNIT
     na = tuple(parts[0].na)
-    return Relation(on, rows, *head, kinds, left_out, sum(sizes), readings, na, order)
+    return Relation(on, rows, *head, kinds, left_out, sum(sizes), readings, na, order, extra)
 
 
 def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine, Sequence[Source]]:
@@ -139,14 +140,23 @@ def find(pattern: str) -> list[Path]:
     return files
 
 
-def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
-    """Return the columns to predict from, all others if none are named, and the target."""
+def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], Sequence[str], str]:
+    """Return the columns to predict from, those of them for load.derived alone, and the target.
+
+    Where load.features is null, all other columns are features.
+    """
     target, keys, first = config.target, config.keys, parts[0]
     if target is None:
         what = f"the column of {first.name} to predict, one of {join(first.columns)}"
         raise InputError(f"load.target must name {what}")
     others = {target, *keys, *first.unnamed, PANDAS_INDEX}
     features = config.features or [each for each in first.columns if each not in others]
+    needed = dict.fromkeys(name for term in config.derived for _, name, _ in parse_term(term)[1])
+    extra = [name for name in needed if name not in features]
+    if taken := {target, *keys} & {*extra}:
+        what = "load.derived has load.target or a column of load.key"
+        raise InputError(f"{first.name}: {what}: {join(sorted(taken))}")
+    features = [*features, *extra]
     if len(features) > MOST:
         raise InputError(
             f"{first.name}: {len(features):,} columns to predict from, at most {MOST:,} are"
@@ -172,7 +182,7 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
             f"{first.name}: load.features, load.key, load.target and load.order must be different"
             f" columns, in more than case, got {join(twins)}"
         )
-    return features, target
+    return features, extra, target
 
 
 def unite(parts: Iterable[Source], kinds: Mapping[str, str], drawn: bool, on: Engine) -> Rows:

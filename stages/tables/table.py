@@ -108,9 +108,8 @@ def _show(x: str, kind: str) -> str:
 
 def list_values(schema: Schema, on: Engine) -> list[str]:
     """Return the features, then the target, as SQL."""
-    column = on.dialect.column
-    features = (each.sql(column(each.column), on.dialect) for each in schema.inputs)
-    return [*(f"CAST({x} AS DOUBLE)" for x in features), column(schema.target)]
+    features = (each.sql(on.dialect.column, on.dialect) for each in schema.inputs)
+    return [*(f"CAST({x} AS DOUBLE)" for x in features), on.dialect.column(schema.target)]
 
 
 def name_columns(schema: Schema) -> list[str]:

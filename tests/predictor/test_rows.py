@@ -104,7 +104,8 @@ MOMENT = st.builds(
 )
 def test_a_text_is_the_same_date_to_the_server_and_to_duckdb_or_none(texts: list[str]) -> None:
     source = Source("t", "csv", "(SELECT unnest(?))", ["d"], ["VARCHAR"])
-    query = f"SELECT {Input('d', 'date').sql(source.cast('d', 'date'))} FROM {source.relation}"
+    x = Input("d", "date").sql(lambda name: source.cast(name, "date"))
+    query = f"SELECT {x} FROM {source.relation}"
     duckdb.execute("SET TimeZone = 'UTC'")
     days = [number for (number,) in duckdb.execute(query, [texts]).fetchall()]
     assert days == [to_days(text) for text in texts]

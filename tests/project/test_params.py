@@ -6,9 +6,9 @@ from stages.project import params
 from stages.project.cli import InputError
 
 VALID = """\
-load: {dataset: diabetes, target: null, features: null, unit: null, key: null, missing: fail,
-  na: [-999], dates: null, categories: [], levels: 50, order: null,
-  test_size: 0.25, seed: 0}
+load: {dataset: diabetes, target: null, features: null, derived: [a / b],
+  unit: null, key: null, missing: fail, na: [-999], dates: null, categories: [],
+  levels: 50, order: null, test_size: 0.25, seed: 0}
 train: {folds: 5, tolerance: 1.0e-9}
 quantize: {bits: 1, rounding: nearest}
 evaluate: {samples: 5}
@@ -25,7 +25,20 @@ def read(text: str, folder: Path) -> params.Params:
 def test_values_are_typed(tmp_path: Path) -> None:
     assert read(VALID, tmp_path) == params.Params(
         params.Load(
-            "diabetes", None, None, None, None, "fail", [-999], None, [], 50, None, 0.25, 0
+            "diabetes",
+            None,
+            None,
+            ["a / b"],
+            None,
+            None,
+            "fail",
+            [-999],
+            None,
+            [],
+            50,
+            None,
+            0.25,
+            0,
         ),
         params.Train(5, 1e-9),
         params.Quantize(1, "nearest"),

@@ -27,7 +27,7 @@ def encode(
     **set_: Any,
 ) -> Encoding:
     """Encode columns, the target y among them, of which the first rows are for training."""
-    settings: dict[str, Any] = {"missing": "fail", "levels": 50, "features": None}
+    settings: dict[str, Any] = {"missing": "fail", "levels": 50, "features": None, "derived": []}
     settings |= {
         "unit": None,
         "key": None,
@@ -266,7 +266,7 @@ def test_rows_must_be_more_than_features_and_the_columns_of_most_are_named(
     n_train: int, n_test: int, key: str | None, message: str
 ) -> None:
     inputs = [Input("x"), Input("city", "text", "a"), Input("city", "text", "b")]
-    config = Load("toy", "y", None, None, key, "fail", [], None, [], 50, None, 0.2, 0)
+    config = Load("toy", "y", None, [], None, key, "fail", [], None, [], 50, None, 0.2, 0)
     parts = [(n_train, 0.0, 1.0), (n_test, 0.0, 1.0)]
     found = Relation(DuckDB("toy", None), Rows("t"), "toy", "y", "apples", {}, {}, 5)
     with pytest.raises(InputError, match=message):
