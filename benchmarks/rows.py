@@ -71,10 +71,12 @@ def make_checkout() -> Iterator[Path]:
         yield folder
 
 
-def write_params(folder: Path, dataset: str, key: str | None = None) -> None:
-    """Write the parameters of this checkout, with another table, whose target is y."""
+def write_params(
+    folder: Path, dataset: str, key: str | None = None, target: str | None = "y"
+) -> None:
+    """Write the parameters of this checkout, with another table."""
     params = YAML(typ="safe").load(Path("params.yaml"))
-    params["load"] |= {"dataset": dataset, "target": "y", "features": None, "key": key}
+    params["load"] |= {"dataset": dataset, "target": target, "features": None, "key": key}
     (folder / "params.yaml").write_text(json.dumps(params), encoding="utf-8")
 
 

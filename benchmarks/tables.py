@@ -18,7 +18,7 @@ from typing import NamedTuple
 from benchmarks.cost import attempt, measure
 from benchmarks.rows import STAGES, TABLE, make_checkout, without_pandas, write_params
 from stages.columns import engine, source
-from stages.project.files import METRICS, TEST, TRAIN
+from stages.project.files import SCORES, TEST, TRAIN
 from stages.tables.table import NAMES
 
 TRIED = 5  # columns, from the last on, that may be the target
@@ -61,10 +61,10 @@ def run(table: Path, floors: list[float]) -> Result:
             if message.startswith(f"{stage}: ") or "Traceback" in message:
                 return Result(message)
             seconds.append(cost.cpu - floor)
-        metrics = json.loads((folder / METRICS).read_bytes())
+        scores = json.loads((folder / SCORES).read_bytes())
         parts = [json.loads((folder / part / NAMES).read_bytes()) for part in (TRAIN, TEST)]
         n_rows, n_features = sum(each["n_rows"] for each in parts), len(parts[0]["low"]) - 1
-        score = metrics["test_r2"]["quantized"], metrics["optimal"]
+        score = scores["quantized"]["test"]["r2"], scores["quantization"]["optimal"]
         return Result("", tuple(seconds), n_rows, n_features, *score)
 
 

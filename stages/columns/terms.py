@@ -26,3 +26,12 @@ def parse_term(text: str) -> tuple[str, list[Factor]]:
         what = f"2 to {MOST} columns, or levels of texts, with ' * ' or ' / ' between"
         raise InputError(f"load.derived: {show(text)} must be {what}, as in a / b or a * city = x")
     return " ".join(words).rstrip(), factors
+
+
+def write_factor(name: str, level: str | None = None) -> str:
+    """Return a column, or a level of it, as a term has it."""
+    names = [name] if level is None else [name, level]
+    is_odd = re.compile(r'^[\s"]|\s$|\s[*/=]\s')
+    quoted = ('"' + each.replace('"', '""') + '"' for each in names)
+    pairs = zip(names, quoted, strict=True)
+    return " = ".join(other if is_odd.search(each) else each for each, other in pairs)

@@ -19,7 +19,8 @@ def select(
     """Yield the first columns and R² in each fold, then again and again with the best column more.
 
     That is the one with the greatest mean R². It ends after `most` columns, or where the next gains
-    less than its standard error, which is that of the gains in the folds.
+    no more than a standard error of the mean R² before it (the rule of Breiman, Friedman, Olshen,
+    Stone, Classification and Regression Trees, 1984, section 3.4.3).
     """
     chosen, others = [*range(n_columns)], [*range(n_columns, len(folds[0].low) - 1)]
     r2 = _score(folds, chosen, tolerance)
@@ -28,8 +29,7 @@ def select(
         best = others.pop(int(score_each(folds, chosen, others).argmax()))
         before, chosen = r2, [*chosen, best]
         r2 = _score(folds, chosen, tolerance)
-        gains = [after - first for first, after in zip(before, r2, strict=True)]
-        if fmean(gains) <= stdev(gains) / math.sqrt(len(gains)):
+        if fmean(r2) - fmean(before) <= stdev(before) / math.sqrt(len(before)):
             return
         yield chosen, r2
 

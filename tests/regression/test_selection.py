@@ -34,8 +34,8 @@ def select_by_brute_force(rows: Rows, fold: np.ndarray, n: int, most: int) -> li
             j: score(rows, fold, [*chosen, j]) for j in range(n, rows.X.shape[1]) if j not in chosen
         }
         best = max(tried, key=lambda j: tried[j].mean())
-        gains = tried[best] - score(rows, fold, chosen)
-        if gains.mean() <= gains.std(ddof=1) / math.sqrt(len(gains)):
+        before = score(rows, fold, chosen)
+        if tried[best].mean() - before.mean() <= before.std(ddof=1) / math.sqrt(len(before)):
             break
         chosen = [*chosen, best]
         found.append(chosen)
