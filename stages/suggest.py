@@ -35,7 +35,7 @@ from stages.tables import table
 from stages.tables.table import Table
 
 STRONGEST = 40  # features, by their correlation with the target, that terms are made of
-TERMS = 100  # that are tried on all rows
+TERMS = 60  # that are tried on all rows
 SAMPLE = 2**17  # rows by which these are found
 VALUES = 2**23  # at once, 64 MB
 

@@ -76,6 +76,25 @@ def test_the_table_of_formats_is_what_the_benchmark_prints(checkout: Path) -> No
             assert f"| {' | '.join(row)} |" in printed
 
 
+@pytest.mark.slow
+def test_what_terms_hold_is_what_the_benchmark_prints(checkout: Path) -> None:
+    rows = table("| table | rows | features |")
+    files = [next(Path("../shared/tables").glob(f"{row[0]}.csv"), None) for row in rows]
+    found = [str(path.resolve()) for path in files if path]
+    printed = run("python", "-m", "benchmarks.inputs", *found, cwd=checkout).stdout.splitlines()
+    named = {"california_housing", "diabetes", "cars", *(Path(path).stem for path in found)}
+    told = [row for row in rows if row[0] in named]
+    assert len(told) >= 3
+    for row in told:
+        assert f"| {' | '.join(row)} |" in printed
+    widths = [line.split(" | ") for line in printed if line.startswith("| and 3 suggested")]
+    bits, size, _, r2 = widths[0][1:]
+    told = (
+        f"weights of {bits} bits, {size} bytes in all, reach a test R² of {r2.removesuffix(' |')}"
+    )
+    assert told in TEXT
+
+
 def test_the_map_names_every_room() -> None:
     cells = [row[0] for row in table("| | |")]
     assert {f"`{room.parent.as_posix()}`" for room in Path("stages").glob("*/*.py")} <= set(cells)
