@@ -5,9 +5,8 @@ UTC; where it has no time zone, it is taken for UTC. A text has an input for eac
 the most frequent, the baseline: 1 in rows of that level, 0 in all others, also in those of a level
 that training has not seen. The empty text counts as a gap.
 
-A product or ratio is made of these from left to right, and each step is rounded once. A divisor of
-0 makes it a gap, and so does a factor that is neither 0 nor of a size within SIZES. So it is 0 or
-from 1e-100 to 1e100 in size, as numbers are, and no engine meets an overflow, which some refuse.
+A product or ratio is made of these from left to right, each step rounded once. It is a gap where a
+divisor is 0, or a factor neither 0 nor of a size within SIZES. So it is 0 or from 1e-100 to 1e100.
 """
 
 import re

@@ -5,14 +5,13 @@ import re
 from stages.project.cli import InputError
 from stages.project.text import show
 
-Factor = tuple[str, str, str | None]  # the operator before it, its column, a level of that
 # a name, which may be quoted, and the operator behind it
 NAME = re.compile(r'(?:"((?:[^"]|"")+)"|(.+?))(?:\s+([*/=])\s+|$)', re.DOTALL)
 
 
-def parse_term(text: str) -> tuple[str, list[Factor]]:
-    """Return a term with single spaces around operators, and its factors; the first has a *."""
-    words, factors, operator = [], list[Factor](), "*"
+def parse_term(text: str) -> tuple[str, list[tuple[str, str, str | None]]]:
+    """Return a term with single spaces, and the operator, column and level of each factor."""
+    words, factors, operator = [], list[tuple[str, str, str | None]](), "*"
     for quoted, plain, behind in NAME.findall(text.strip()):
         name = quoted.replace('""', '"') or plain
         if operator == "=" and factors[-1][2] is None:

@@ -93,7 +93,7 @@ def header(predictor: Predictor) -> str:
         for j, (f, multiplier) in enumerate(zip(features, predictor.multipliers, strict=True))
     )
     products = [_product(f, j) for j, f in enumerate(features) if f.factors]
-    include = "#include <math.h>\n" if products else ""
+    include = "#include <math.h> /* NAN is a gap of a product */\n" if products else ""
     return f"""\
 /*
 {comment}
@@ -143,9 +143,7 @@ static inline int32_t predict_fixed(const int32_t x[])
 def meaning(each: Input, index: int = 0) -> str:
     """Say how an input is made from its columns, in words that suffice to do it."""
     if each.factors:
-        return (
-            f"{each.column}: model_x{index}({'; '.join(map(meaning, each.factors))}), NAN for gaps"
-        )
+        return f"{each.column}, by model_x{index}({'; '.join(map(meaning, each.factors))})"
     if each.missing:
         return f"1 where {each.column} is missing, 0 elsewhere"
     if each.level is not None:

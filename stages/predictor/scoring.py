@@ -95,9 +95,8 @@ class Request:
             is_gap, unreadable = f"r{index} IS NULL", self.source.unreadable(name, kind)
             test = is_gap if self.model.missing == "fail" else unreadable
             tests[name] = f"{test} OR NOT isfinite(r{index})" if kind == "number" else test
-        for index, each in enumerate(self.model.features):
-            if each.factors and self.model.missing == "fail":
-                tests[each.name] = f"x{index} IS NULL"
+        inputs = enumerate(self.model.features) if self.model.missing == "fail" else ()
+        tests |= {each.name: f"x{index} IS NULL" for index, each in inputs if each.factors}
         place, wrong = first_bad(self.source, rows, bad, tests, self.on.rows)
         too_large = ": the prediction is too large for a number"
         what = f", must be {MUST_BE[kinds.get(wrong, 'product')]}" if wrong else too_large

@@ -101,14 +101,13 @@ def make_product(text: str, found: Relation, levels: Levels, left_out: Mapping[s
     """Return the input that a term of load.derived asks for."""
     (name, term), factors = parse_term(text), []
     for _, column, level in term:
-        why, known = left_out.get(column), levels.get(column, ())
-        if not why and (level not in known if known else level is not None):
+        known = levels.get(column, ())
+        if column in left_out or (level not in known if known else level is not None):
             why = f"write one of its levels: {join(known)}" if known else "it has no levels"
-        if why:
-            raise InputError(f"{found.dataset}: load.derived: {name}: {label(column)}: {why}")
-        factors.append(
-            Input(column, found.kinds[column], level, reading=found.readings.get(column))
-        )
+            why = f"{label(column)}: {left_out.get(column, why)}"
+            raise InputError(f"{found.dataset}: load.derived: {name}: {why}")
+        reading = found.readings.get(column)
+        factors.append(Input(column, found.kinds[column], level, reading=reading))
     operators = "".join(operator for operator, *_ in term)
     return Input(name, "product", factors=tuple(factors), operators=operators)
 
