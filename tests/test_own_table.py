@@ -14,6 +14,8 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from stages import gate, load, train
+from stages.predictor import document
+from stages.predictor.rows import Scorer
 from stages.project.cli import InputError
 from stages.project.files import METRICS, PREDICTOR, SCORES, SUMS, TEST, TRAIN
 from stages.project.params import Gate
@@ -265,6 +267,75 @@ def test_rows_without_a_target_are_dropped_and_other_gaps_filled(
     assert table.read(TRAIN).schema.features == filled
 
 
+@pytest.mark.slow
+def test_a_ratio_needs_its_columns_and_its_gaps_follow_load_missing(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rng = np.random.default_rng(8)
+    rows = [[i, *rng.uniform(1, 9, 2).round(2), rng.choice(["yes", "no"])] for i in range(200)]
+    rows = [[i, a, b, s, round(a / b + 0.1 * a * (s == "yes"), 6)] for i, a, b, s in rows]
+    rows[7][2] = 0
+    header = ["n", "a", "b", "s", "y"]
+    write_csv(rows, header)
+    wanted: Any = {"target": "y", "features": ["n"], "derived": ["a / b", "a * s = yes"]}
+    with pytest.raises(InputError, match="1 of 200 rows have a gap, a / b in 1; "):
+        run_stages(load, **wanted)
+    found = run_stages(**wanted, missing="drop")
+    assert "dropped 1 row with a gap, a / b in 1" in capsys.readouterr().err
+    assert found["float"]["test"]["r2"] == 1.0
+    assert "all 10 predictions are those" in predict()
+    output = predict("data/raw/t.csv").splitlines()
+    assert len(output) == 200
+    assert all(abs(float(p) - float(y)) < 0.1 for *_, y, p in (it.split(",") for it in output[1:]))
+    write_csv([row[:2] for row in rows], header[:2])
+    assert "columns b, s missing; found n, a" in refuse("data/raw/t.csv")
+
+
+@pytest.mark.slow
+def test_a_row_without_a_ratio_is_named_with_it() -> None:
+    write_csv([[i % 5, 1 + i % 7, i % 5 / (1 + i % 7)] for i in range(40)], ["a", "b", "y"])
+    run_stages(target="y", derived=["a / b"])
+    write_csv([[1, 2], [3, 0], [4, "1e26"], [5, 1]], ["a", "b"])
+    assert (
+        "row 2 below the header: a / b is empty, must be of numbers that are 0 or 1e-25 to 1e25"
+        " in size, and of no divisor 0 (2 bad rows in all)"
+    ) in refuse("data/raw/t.csv")
+    with pytest.raises(InputError, match=r"^row 1: a / b is empty, must be of numbers that are 0"):
+        Scorer(document.load(PREDICTOR)).predict({"a": 1, "b": 0}, "row 1")
+    write_csv([[1, 2], [3, ""]], ["a", "b"])
+    assert "row 2 below the header: b is empty, must be a finite" in refuse("data/raw/t.csv")
+
+
+def refuse(path: str) -> str:
+    """Return what predict says of a table that it refuses."""
+    command = [sys.executable, "-m", "stages.predict", path]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    return done.stderr
+
+
+@pytest.mark.parametrize(
+    ("derived", "message"),
+    [
+        (["a / c"], "column c missing; found n, a, b, y"),
+        (["a / y"], "load.derived, load.key, load.target .* must be different columns.* y"),
+        (["n * a"], "load.derived, load.key, load.target .* must be different columns.* n"),
+        (["a"], "load.derived: 'a' must be 2 to 4 columns"),
+        (["a / b", "a  /  b"], "two inputs would be called a / b"),
+    ],
+)
+def test_a_term_of_other_columns_is_refused(derived: list[str], message: str) -> None:
+    write_csv([[i, i % 5, 1 + i % 7, i % 3] for i in range(40)], ["n", "a", "b", "y"])
+    with pytest.raises(InputError, match=message):
+        run_stages(load, target="y", key="n", derived=derived)
+
+
+def test_a_ratio_that_is_constant_is_left_out_by_train(capsys: pytest.CaptureFixture[str]) -> None:
+    write_csv([[i % 5 + 1, 0, i % 3 + i % 7] for i in range(90)], ["a", "b", "y"])
+    run_stages(load, train, target="y", missing="mean", derived=["a / a", "a / b"])
+    assert "following from others: b, a / a, a / b" in capsys.readouterr().err
+
+
 def houses(n: int = 300) -> tuple[list[Any], list[Any]]:
     """Make houses as a clean table has them, and as somebody sends them."""
     rng = np.random.default_rng(5)
@@ -311,7 +382,5 @@ def test_the_next_file_is_read_as_the_first_one_was_whatever_it_looks_like() -> 
     write_csv(plain, HOUSES)
     assert predict("data/raw/t.csv", "--only") == expected
     write_csv([["1,479", "1.8%", "2018-11-30", 0]], HOUSES)
-    command = [sys.executable, "-m", "stages.predict", "data/raw/t.csv"]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "row 1 below the header: sold is '2018-11-30', must be a date" in done.stderr
+    said = refuse("data/raw/t.csv")
+    assert "row 1 below the header: sold is '2018-11-30', must be a date" in said

@@ -331,6 +331,37 @@ def test_fields_and_keys_move_bars_and_predictions(tab: Browser, tmp_path: Path)
 
 
 @pytest.mark.slow
+def test_a_ratio_follows_its_columns_and_has_a_line_without_a_field(
+    tab: Browser, tmp_path: Path
+) -> None:
+    ratio = Input("a / c", "product", factors=(Input("a"), Input("c")), operators="*/")
+    model = replace(EXAMPLE, features=(*EXAMPLE.features, feature(ratio, 0.0, 2.0, 2, 0)))
+    show(tab, tmp_path, model)
+    lines = "[...document.querySelectorAll('#rows label')].map((it) => it.textContent)"
+    assert tab.evaluate(lines) == ["a", 'b "é"', "c", "a / c"]
+    value = "document.querySelector('#rows output').value"
+    added = "[...document.querySelectorAll('.added')].at(-1).textContent"
+    ranges = "document.querySelectorAll('[type=range]').length"
+    assert tab.evaluate(ranges) == 2  # c has no training range
+    assert (tab.evaluate(value), shown(tab, "quantized")) == ("1", "2.500")  # 1.5 + 0.5 / 0.5
+    put(tab, "c", "0.25")
+    assert (tab.evaluate(value), shown(tab, "quantized")) == ("2", "3.500")
+    assert tab.evaluate(added) == "+1.500"  # 1 · (2 - 0.5)
+    assert put(tab, "c", "0") == ""
+    assert (tab.evaluate(value), shown(tab, "quantized")) == ("", "–")
+    filled = replace(ratio, fill=0.75)
+    more = replace(model, features=(*EXAMPLE.features, feature(filled, 0.0, 2.0, 2, 0)))
+    show(tab, tmp_path, replace(more, missing="mean"))
+    put(tab, "c", "0")
+    remark = "[...document.querySelectorAll('.row small')].at(-1).textContent"
+    assert tab.evaluate(remark) == "missing: counts as 0.75"
+    assert (tab.evaluate(value), shown(tab, "quantized")) == ("missing", "2.250")
+    assert put(tab, "c", "") == "missing: counts as missing"
+    assert shown(tab, "quantized") == "2.250"
+    assert tab.complaints == []
+
+
+@pytest.mark.slow
 def test_the_interval_follows_the_prediction(tab: Browser, tmp_path: Path) -> None:
     show(tab, tmp_path, EXAMPLE)
     assert "±1.500: 0.000 to 3.000" in shown(tab, "interval")  # of 1.500

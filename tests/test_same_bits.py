@@ -83,7 +83,7 @@ def number(each: Input, row: Mapping[str, Any]) -> float:
     gap = math.nan if each.fill is None else each.fill
     if each.factors:
         y = Fraction(1)
-        for operator, factor in zip("*" + each.operators, each.factors, strict=True):
+        for operator, factor in zip(each.operators, each.factors, strict=True):
             x = number(factor, row)
             if math.isnan(x) or (x != 0 and not 1e-25 <= abs(x) <= 1e25):
                 return gap
@@ -170,7 +170,7 @@ def make_product(term: str, fill: float | None) -> Input:
     name, factors = parse_term(term)
     kinds = {"new": "boolean", "seen": "date", "city": "text"}
     inputs = [Input(column, kinds.get(column, "number"), level) for _, column, level in factors]
-    operators = "".join(operator for operator, *_ in factors[1:])
+    operators = "".join(operator for operator, *_ in factors)
     return Input(name, "product", fill=fill, factors=tuple(inputs), operators=operators)
 
 

@@ -26,7 +26,8 @@ VALUES: dict[str, Callable[[Any], Any]] = {  # of any project's predictor
     "date": lambda feature: "2020-12-31",
     "text": lambda feature: "a text",
 }
-ROW = {each.column: VALUES[each.kind](each) for each in FEATURES}
+SOURCES = [(each, it) for each in FEATURES for it in each.factors or [each]]
+ROW = {it.column: VALUES[it.kind](each) for each, it in SOURCES[::-1]}
 BODY = json.dumps(ROW).encode()
 POST = b"POST /predict HTTP/1.1\r\nHost: here\r\nContent-Length: %d\r\n\r\n"
 WHOLE = POST % len(BODY) + BODY

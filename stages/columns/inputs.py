@@ -5,9 +5,8 @@ UTC; where it has no time zone, it is taken for UTC. A text has an input for eac
 the most frequent, the baseline: 1 in rows of that level, 0 in all others, also in those of a level
 that training has not seen. The empty text counts as a gap.
 
-A product or ratio is made of these from left to right, so that each step is rounded once, and alike
-everywhere. A divisor of 0 makes it a gap, and so does a factor of another size than SIZES or 0:
-four of these make 0 or a number of 1e-100 to 1e100, and no engine meets an overflow.
+A product or ratio is made of these from left to right, each step rounded once. It is a gap where a
+divisor is 0, or a factor neither 0 nor of a size within SIZES. So it is 0 or from 1e-100 to 1e100.
 """
 
 import re
@@ -49,7 +48,7 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     fill: float | None = None  # the input where it is empty; without one, there is no prediction
     reading: str | None = None  # one of READINGS, how CSV writes it, if not plainly
     factors: "tuple[Input, ...]" = ()  # of a product or ratio, each of one column
-    operators: str = ""  # * or /, between them
+    operators: str = ""  # * or / before each of them
 
     def __post_init__(self) -> None:
         is_level = self.kind == "text" and not self.missing
@@ -57,15 +56,11 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
         is_read = self.reading is None or (
             self.reading in READINGS and READINGS[self.reading].kind == self.kind
         )
-        is_known = self.kind == "product" if self.factors else self.kind in KINDS
+        steps = zip(self.operators, self.factors, strict=True)
+        term = [(operator, it.column, it.level) for operator, it in steps]
+        is_known = (self.column, term) == parse_term(self.column) if term else self.kind in KINDS
         if not is_known or wrong_level or not is_read or not isfinite(self.fill or 0):
             raise ValueError(f"{self.name} is no input of a {self.kind}")
-        if self.factors:
-            pairs = zip("*" + self.operators, self.factors, strict=True)
-            term = [(operator, each.column, each.level) for operator, each in pairs]
-            odd = self.missing or any(each.factors or each.missing for each in self.factors)
-            if odd or (self.column, term) != parse_term(self.column):
-                raise ValueError(f"{self.name} is not made of its factors")
 
     @property
     def name(self) -> str:
@@ -76,9 +71,7 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 
     def sql(self, column: Callable[[str], str], dialect: Dialect = DUCKDB) -> str:
         """Return the input in SQL, `column` being what SQL calls one."""
-        if self.factors:
-            return self._multiply(column, dialect)
-        x = column(self.column)
+        x = self._multiply(column, dialect) if self.factors else column(self.column)
         present = f"{x} <> ''" if self.kind == "text" else f"{x} IS NOT NULL"
         if self.missing:
             return f"CASE WHEN {present} THEN 0 ELSE 1 END"
@@ -99,23 +92,20 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     def _multiply(self, column: Callable[[str], str], dialect: Dialect) -> str:
         """Return a product or ratio in SQL, which begins with 1 so that all of it is in doubles."""
         tests, value = [], f"1e0{dialect.cast}"
-        for operator, each in zip("*" + self.operators, self.factors, strict=True):
+        for operator, each in zip(self.operators, self.factors, strict=True):
             x = each.sql(column, dialect)
             test = f"abs(1e0{dialect.cast} * {x}) BETWEEN {SIZES[0]} AND {SIZES[1]}"
-            if operator == "*" and each.kind == "number":
-                test = f"({x} = 0 OR {test})"
-            elif operator == "*":  # a date that the engine cannot read is no gap
-                test = f"{x if each.kind == 'text' else column(each.column)} IS NOT NULL"
+            if operator == "*":
+                test = f"({x} = 0 OR {test})" if each.kind == "number" else f"{x} IS NOT NULL"
             tests.append(test)
             value += f" {operator} {x}"
-        rest = "" if self.fill is None else f"ELSE {double(self.fill)} "
-        return f"CASE WHEN {' AND '.join(dict.fromkeys(tests))} THEN {value} {rest}END"
+        return f"CASE WHEN {' AND '.join(dict.fromkeys(tests))} THEN {value} END"
 
     def number(self, row: Mapping[str, float | str | None]) -> float:
         """Return the input of a row, whose values `parse` has returned; NaN if there is none."""
         if self.factors:
             y = 1.0
-            for operator, each in zip("*" + self.operators, self.factors, strict=True):
+            for operator, each in zip(self.operators, self.factors, strict=True):
                 x = each.number(row)
                 if not (1e-25 <= abs(x) <= 1e25 or (x == 0 and operator == "*")):
                     return nan if self.fill is None else self.fill

@@ -78,8 +78,6 @@ class Source:
 
     def shown(self, name: str) -> str:
         """Return a column in SQL for messages; Python has other forms for decimals and moments."""
-        if name not in self.columns:  # but made of some
-            return "NULL"
         as_type = {"date": "STRING", "number": "DOUBLE"}.get(self.kind_of(name) or "")
         return f"CAST({self.column(name)} AS {as_type})" if as_type else self.column(name)
 
@@ -200,9 +198,10 @@ def first_bad(
 ) -> tuple[str, str | None]:
     """Say which of `rows` is the first that meets the test `bad`, and with which value.
 
-    Return also the column whose test of `tests` it meets. `run` executes a query.
+    Return also the column or input whose test of `tests` it meets. `run` executes a query.
     """
-    outputs = [*map(source.shown, tests), *tests.values()]
+    outputs = [source.shown(name) if name in source.columns else "NULL" for name in tests]
+    outputs += tests.values()
     names = ", ".join(f"{value} AS v{index}" for index, value in enumerate(outputs))
     query = f"SELECT row_number() OVER () AS n, {bad} AS bad, {names} FROM {rows}"
     [(n, _, *found)] = run(f"SELECT * FROM ({query}) AS t WHERE bad LIMIT 1")

@@ -5,15 +5,13 @@ import re
 from stages.project.cli import InputError
 from stages.project.text import show
 
-MOST = 4  # factors
-Factor = tuple[str, str, str | None]  # the operator before it, its column, and a level of a text
-# a name, quoted if need be, and the operator behind it
+# a name, which may be quoted, and the operator behind it
 NAME = re.compile(r'(?:"((?:[^"]|"")+)"|(.+?))(?:\s+([*/=])\s+|$)', re.DOTALL)
 
 
-def parse_term(text: str) -> tuple[str, list[Factor]]:
-    """Return a term with single spaces around its operators, and its factors; the first has a *."""
-    words, factors, operator = [], list[Factor](), "*"
+def parse_term(text: str) -> tuple[str, list[tuple[str, str, str | None]]]:
+    """Return a term with single spaces, and the operator, column and level of each factor."""
+    words, factors, operator = [], list[tuple[str, str, str | None]](), "*"
     for quoted, plain, behind in NAME.findall(text.strip()):
         name = quoted.replace('""', '"') or plain
         if operator == "=" and factors[-1][2] is None:
@@ -22,9 +20,9 @@ def parse_term(text: str) -> tuple[str, list[Factor]]:
             factors.append((operator, name, None))
         words += [f'"{quoted}"' if quoted else plain, behind]
         operator = behind
-    if not 2 <= len(factors) <= MOST or "=" in [operator for operator, *_ in factors]:
-        what = f"2 to {MOST} columns, or levels of texts, with ' * ' or ' / ' between"
-        raise InputError(f"load.derived: {show(text)} must be {what}, as in a / b or a * city = x")
+    if not 2 <= len(factors) <= 4 or any(operator == "=" for operator, *_ in factors):
+        what = "2 to 4 columns, or levels as in city = Rome, with ' * ' or ' / ' between them"
+        raise InputError(f"load.derived: {show(text)} must be {what}")
     return " ".join(words).rstrip(), factors
 
 

@@ -21,15 +21,6 @@ from stages.project.cli import InputError
 HEAD_ROOM = 30  # bits of the largest number in the training range, where an int32_t has 31
 LIMIT = 2**62  # of the sum, so that rounding it stays below 2^63
 TWO = Fraction(2)
-PRODUCTS = f"""
-#include <math.h>
-
-/* Products and ratios of columns are made like x[j] = model_xj(...), where NAN is a gap. */
-static inline int model_fits(double x)
-{{
-    return fabs(x) >= {SIZES[0]} && fabs(x) <= {SIZES[1]};
-}}
-"""
 
 
 @dataclass(frozen=True)
@@ -102,13 +93,14 @@ def header(predictor: Predictor) -> str:
         for j, (f, multiplier) in enumerate(zip(features, predictor.multipliers, strict=True))
     )
     products = [_product(f, j) for j, f in enumerate(features) if f.factors]
+    include = "#include <math.h> /* NAN is a gap of a product */\n" if products else ""
     return f"""\
 /*
 {comment}
  */
 #ifndef MODEL_H
 #define MODEL_H
-#include <stdint.h>
+{include}#include <stdint.h>
 
 enum {{ model_features = {len(features)}, model_result_fraction_bits = {fixed.result_bits} }};
 {_table("model_fraction_bits", fixed.fraction_bits)}
@@ -127,7 +119,7 @@ static inline double predict(const double x[])
 {terms}
     return y;
 }}
-{"".join([PRODUCTS, *products] if products else [])}#endif
+{"".join(products)}#endif
 
 /* Takes x[j] * 2^model_fraction_bits[j], rounded to nearest, and returns the prediction times
  * 2^{fixed.result_bits}, rounded to nearest, ties up, and limited to 32 bits.
@@ -151,7 +143,7 @@ static inline int32_t predict_fixed(const int32_t x[])
 def meaning(each: Input, index: int = 0) -> str:
     """Say how an input is made from its columns, in words that suffice to do it."""
     if each.factors:
-        return f"{each.column}, model_x{index}({'; '.join(map(meaning, each.factors))})"
+        return f"{each.column}, by model_x{index}({'; '.join(map(meaning, each.factors))})"
     if each.missing:
         return f"1 where {each.column} is missing, 0 elsewhere"
     if each.level is not None:
@@ -163,13 +155,14 @@ def meaning(each: Input, index: int = 0) -> str:
 
 def _product(each: Input, index: int) -> str:
     """Return the function that makes a product or ratio of its factors."""
-    steps = [*zip("*" + each.operators, "abcd", strict=False)]
-    tests = (f"{f'{x} == 0 || ' * (op == '*')}model_fits({x})" for op, x in steps)
-    value = " ".join(word for step in steps for word in step).removeprefix("* ")
+    pairs, zero = [*zip(each.operators, "abcd", strict=False)], {"*": "{0} == 0 || ", "/": ""}
+    fits = f"(fabs({{0}}) >= {SIZES[0]} && fabs({{0}}) <= {SIZES[1]}))"
+    tests = " && ".join(f"({zero[operator]}{fits}".format(x) for operator, x in pairs)
+    value = "".join(f" {operator} {x}" for operator, x in pairs)
     return f"""
-static inline double model_x{index}({", ".join(f"double {x}" for _, x in steps)})
+static inline double model_x{index}({", ".join(f"double {x}" for _, x in pairs)})
 {{
-    return ({") && (".join(tests)}) ? {value} : {"NAN" if each.fill is None else repr(each.fill)};
+    return {tests} ? 1.0{value} : {"NAN" if each.fill is None else repr(each.fill)};
 }}
 """
 

@@ -8,7 +8,7 @@ A bad row ends the pass, and only then other queries look for the first one and 
 
 import csv
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,12 +33,6 @@ class Request:
     only: bool = False  # write the predictions alone
     half_width: float | None = None  # of the intervals to write
 
-    @property
-    def products(self) -> Mapping[str, str]:
-        """The products and ratios by name, each as the test in SQL that it has no value."""
-        inputs = enumerate(self.model.features)
-        return {each.name: f"x{index} IS NULL" for index, each in inputs if each.factors}
-
     def rows(self) -> str:
         """Return a query for all rows; `gap` are those left out for a gap, as training did."""
         schema, source, missing = self.model.schema, self.source, self.model.missing
@@ -48,14 +42,9 @@ class Request:
             f"{each.sql(read.__getitem__)} AS x{index}" for index, each in enumerate(schema.inputs)
         ]
         null = " OR ".join(f"{r} IS NULL" for r in read.values())
-        gap = " OR ".join([null, *self.products.values()]) if missing == "drop" else "FALSE"
+        gap = "p IS NULL" if missing == "drop" else "FALSE"
         unreadable = " OR ".join(source.unreadable(*column) for column in schema.kinds.items())
-        unreadable = f"WHEN {null} THEN {unreadable} ELSE FALSE END"  # it casts again
-        factors = {
-            it.column for each in schema.inputs for it in each.factors if it.kind == "number"
-        }
-        infinite = (f"WHEN isinf({read[name]}) THEN TRUE " for name in sorted(factors))
-        unreadable = f"CASE {''.join(infinite)}{unreadable}"
+        unreadable = f"CASE WHEN {null} THEN {unreadable} ELSE FALSE END"  # it casts again
         p = expression(self.model, [f"x{index}" for index in range(len(inputs))])
         if missing == "mean":  # else what cannot be read would count as a gap
             p = f"CASE WHEN NOT unreadable THEN {p} END"
@@ -106,7 +95,8 @@ class Request:
             is_gap, unreadable = f"r{index} IS NULL", self.source.unreadable(name, kind)
             test = is_gap if self.model.missing == "fail" else unreadable
             tests[name] = f"{test} OR NOT isfinite(r{index})" if kind == "number" else test
-        tests |= self.products if self.model.missing == "fail" else {}
+        inputs = enumerate(self.model.features) if self.model.missing == "fail" else ()
+        tests |= {each.name: f"x{index} IS NULL" for index, each in inputs if each.factors}
         place, wrong = first_bad(self.source, rows, bad, tests, self.on.rows)
         too_large = ": the prediction is too large for a number"
         what = f", must be {MUST_BE[kinds.get(wrong, 'product')]}" if wrong else too_large

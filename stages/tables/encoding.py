@@ -4,13 +4,11 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 from msgspec.structs import replace
 
 from stages.columns.inputs import MOST, Input, Schema
-from stages.columns.readings import PLAIN
 from stages.columns.sql import double
 from stages.columns.terms import parse_term
 from stages.project.cli import InputError, plural
@@ -24,6 +22,7 @@ SAME, EMPTY = "the same text in all training rows", "no values in training rows"
 OUTPUT, TAKEN = {*SAMPLE_COLUMNS, "prediction"}, "the output has a column of this name, rename it"
 FILL_DIGITS = 6  # a short number, which every engine reads right
 FILL_ERROR = 0.001  # of the range of a column: a larger one takes all digits
+Levels = Mapping[str, Sequence[str]]  # of texts
 Part = tuple[int, float, float]  # its rows, and the least and greatest target among them
 
 
@@ -66,17 +65,14 @@ def encode(found: Relation, training: Rows, config: Load) -> Encoding:
 
     fills = _find_fills(kinds, made, training, found) if config.missing == "mean" and kinds else {}
     inputs: list[Input] = []
-    for name in (name for name in kinds if name not in found.extra):
+    for name in (name for name in kinds if name in (config.features or kinds)):
         empty, fill = fills.get(name, (0.0, None))
         some = [*make_inputs(name, found, levels.get(name, ()), empty, fill)]
         inputs += some
         if not some:
             left_out[name] = EMPTY if empty == 1 else SAME
-    for each in products:
-        empty, fill = fills.get(each.name, (0.0, None))
-        if empty == 1:
-            raise InputError(f"{found.dataset}: load.derived: {each.name} has {EMPTY}")
-        inputs.append(replace(each, fill=fill))
+    for each in products:  # one without a value in training is 0, and train leaves it out
+        inputs.append(replace(each, fill=fills[each.name][1] or 0.0 if fills else None))
     _check_names(inputs, found, left_out, config)
     if gaps and config.missing == "fail":
         raise InputError(
@@ -93,32 +89,26 @@ def make_inputs(
     name: str, found: Relation, levels: Sequence[str], empty: float, fill: float | None
 ) -> Iterator[Input]:
     """Yield the inputs that a column becomes, `empty` being the share of rows without a value."""
+    kind, reading = found.kinds[name], found.readings.get(name)
     if empty < 1:
-        for level in levels[1:] if found.kinds[name] == "text" else [None]:
-            yield make_input(name, found, level=level, fill=fill)
+        for level in levels[1:] if kind == "text" else [None]:
+            yield Input(name, kind, level, fill=fill, reading=reading)
         if empty >= WORTH_AN_INPUT:
-            yield make_input(name, found, missing=True)
+            yield Input(name, kind, missing=True, reading=reading)
 
 
-def make_input(name: str, found: Relation, **given: Any) -> Input:
-    reading = found.readings.get(name)
-    reading = None if reading in PLAIN.values() else reading
-    return Input(name, found.kinds[name], reading=reading, **given)
-
-
-def make_product(
-    text: str, found: Relation, levels: Mapping[str, Sequence[str]], left_out: Mapping[str, str]
-) -> Input:
+def make_product(text: str, found: Relation, levels: Levels, left_out: Mapping[str, str]) -> Input:
     """Return the input that a term of load.derived asks for."""
     (name, term), factors = parse_term(text), []
     for _, column, level in term:
-        why, known = left_out.get(column), levels.get(column, ())
-        if not why and (level not in known if known else level is not None):
+        known = levels.get(column, ())
+        if column in left_out or (level not in known if known else level is not None):
             why = f"write one of its levels: {join(known)}" if known else "it has no levels"
-        if why:
-            raise InputError(f"{found.dataset}: load.derived: {name}: {label(column)}: {why}")
-        factors.append(make_input(column, found, level=level))
-    operators = "".join(operator for operator, *_ in term[1:])
+            why = f"{label(column)}: {left_out.get(column, why)}"
+            raise InputError(f"{found.dataset}: load.derived: {name}: {why}")
+        reading = found.readings.get(column)
+        factors.append(Input(column, found.kinds[column], level, reading=reading))
+    operators = "".join(operator for operator, *_ in term)
     return Input(name, "product", factors=tuple(factors), operators=operators)
 
 
@@ -172,7 +162,7 @@ def list_reasons(left_out: Mapping[str, str]) -> str:
     return "; ".join(f"{label(name)}: {why}" for name, why in left_out.items())
 
 
-def list_twins(levels: Mapping[str, Sequence[str]]) -> str:
+def list_twins(levels: Levels) -> str:
     """List texts of which two levels differ in case or in spaces around them only, and these."""
     pairs = []
     for name, texts in levels.items():
@@ -220,23 +210,20 @@ def _find_fills(
     That is the mean, to FILL_DIGITS digits if FILL_ERROR allows. Sums are those of whole numbers,
     multiples of 2^-53 of the largest size, so that no order of the rows can change them.
     """
-    columns = {}
+    values = dict(made)
     for name, kind in kinds.items():
-        x = found.column(name)
-        columns[name] = f"CASE WHEN {x} IS NOT NULL THEN 0e0 END"  # a text's baseline is always 0
+        values[name] = f"CASE WHEN {found.column(name)} IS NOT NULL THEN 0e0 END"  # of a baseline
         if kind != "text":
-            columns[name] = Input(name, kind).sql(found.column, found.on.dialect)
-    columns |= made
-    values = [*columns.values()]
-    n_rows, counts, low, high = measure(values, training, found.on)
+            values[name] = Input(name, kind).sql(found.column, found.on.dialect)
+    n_rows, counts, low, high = measure([*values.values()], training, found.on)
     exponents = (53 - np.frexp(np.maximum(-low, high))[1]).tolist()
     whole = [
         f"sum(CAST(floor({x} * {double(2.0**exponent)} + 0.5e0) AS DECIMAL(38, 0)))"
-        for x, exponent in zip(values, exponents, strict=True)
+        for x, exponent in zip(values.values(), exponents, strict=True)
     ]
     _, totals = aggregate(whole, training, found.on)
     fills: dict[str, tuple[float, float | None]] = {}
-    numbers = zip(columns, totals, counts, exponents, low.tolist(), high.tolist(), strict=True)
+    numbers = zip(values, totals, counts, exponents, low.tolist(), high.tolist(), strict=True)
     for name, total, count, exponent, least, most in numbers:
         fill = None
         if count:

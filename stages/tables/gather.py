@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from stages.columns import source
 from stages.columns.engine import DuckDB
 from stages.columns.inputs import MOST
+from stages.columns.readings import PLAIN
 from stages.columns.source import Source
 from stages.columns.sql import identifier, literal
 from stages.columns.terms import parse_term
@@ -43,7 +44,7 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     """
     here.connection.execute(f"SET temp_directory = {literal(str(scratch))}")
     config, on, parts = open_parts(config, here, scratch)
-    features, extra, target = choose(parts, config)
+    features, target = choose(parts, config)
     orders = [] if config.order is None else [config.order]
     names = [*dict.fromkeys([*features, target, *orders])]
     parts, sizes, columns = tell_columns(parts, names, config, scratch, on)
@@ -55,7 +56,7 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     problems = {name: column.problem for name, column in columns.items() if column.problem}
     left_out = {name: columns[name].left_out for name in features if columns[name].left_out}
     if not config.features:
-        others = {*parts[0].unnamed} - {target, *config.keys, *extra}
+        others = {*parts[0].unnamed} - {target, *config.keys, *features}
         left_out |= dict.fromkeys(sorted(others), "it has no name")
     markers = {column.marker for column in columns.values() if lenient and column.marker}
     if markers:
@@ -65,7 +66,8 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     if problems:
         raise InputError(". ".join([*problems.values()][:PROBLEMS]))
     kinds = {name: columns[name].kind for name in features if name not in left_out}
-    readings = {name: columns[name].reading for name in kinds}
+    plain, readings = PLAIN.values(), {name: columns[name].reading for name in kinds}
+    readings = {name: None if it in plain else it for name, it in readings.items()}
     wanted = kinds | {target: "number"} | dict.fromkeys(config.keys, "text")
     wanted |= {name: columns[name].kind for name in orders}
     if not config.keys:
@@ -76,7 +78,7 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     order = "".join(find_order(name, columns[name].kind, rows, on) for name in orders)
     head = config.dataset, target, config.unit or OWN_UNIT
     na = tuple(parts[0].na)
-    return Relation(on, rows, *head, kinds, left_out, sum(sizes), readings, na, order, extra)
+    return Relation(on, rows, *head, kinds, left_out, sum(sizes), readings, na, order)
 
 
 def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine, Sequence[Source]]:
@@ -140,23 +142,16 @@ def find(pattern: str) -> list[Path]:
     return files
 
 
-def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], Sequence[str], str]:
-    """Return the columns to predict from, those of them for load.derived alone, and the target.
-
-    Where load.features is null, all other columns are features.
-    """
+def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
+    """Return the columns to predict from, all others if none are named, and the target."""
     target, keys, first = config.target, config.keys, parts[0]
     if target is None:
         what = f"the column of {first.name} to predict, one of {join(first.columns)}"
         raise InputError(f"load.target must name {what}")
     others = {target, *keys, *first.unnamed, PANDAS_INDEX}
     features = config.features or [each for each in first.columns if each not in others]
-    needed = dict.fromkeys(name for term in config.derived for _, name, _ in parse_term(term)[1])
-    extra = [name for name in needed if name not in features]
-    if taken := {target, *keys} & {*extra}:
-        what = "load.derived has load.target or a column of load.key"
-        raise InputError(f"{first.name}: {what}: {join(sorted(taken))}")
-    features = [*features, *extra]
+    needed = (column for term in config.derived for _, column, _ in parse_term(term)[1])
+    features = [*features, *dict.fromkeys(each for each in needed if each not in features)]
     if len(features) > MOST:
         raise InputError(
             f"{first.name}: {len(features):,} columns to predict from, at most {MOST:,} are"
@@ -179,10 +174,10 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], Sequen
     counts = Counter(map(str.lower, chosen))  # as SQL sees no case
     if twins := [name for name in chosen if counts[name.lower()] > 1]:
         raise InputError(
-            f"{first.name}: load.features, load.key, load.target and load.order must be different"
-            f" columns, in more than case, got {join(twins)}"
+            f"{first.name}: load.features or load.derived, load.key, load.target and load.order"
+            f" must be different columns, in more than case, got {join(twins)}"
         )
-    return features, extra, target
+    return features, target
 
 
 def unite(parts: Iterable[Source], kinds: Mapping[str, str], drawn: bool, on: Engine) -> Rows:

@@ -1,6 +1,6 @@
 """A data set as SQL sees it: typed columns, rows, and the engine that has them."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,6 @@ class Relation:
     readings: Mapping[str, str | None] = field(default_factory=dict)  # of texts of CSV
     na: tuple[str, ...] = ()  # texts of CSV that mark a gap
     order: str = ""  # the value of load.order, as SQL
-    extra: Collection[str] = ()  # columns of `kinds` for products and ratios alone
 
     def column(self, name: str) -> str:
         """Return a column as SQL."""

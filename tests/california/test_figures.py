@@ -1,9 +1,13 @@
 """The model of California Housing against published figures."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
+from sklearn.linear_model import LinearRegression
+from sklearn.model_selection import train_test_split
+from sklearn.preprocessing import StandardScaler
 
 from stages.predictor.document import Predictor
 from stages.predictor.payload import pack
@@ -11,7 +15,7 @@ from stages.quantizer.solve import SHARE, quantize
 from stages.regression import scores
 from stages.regression.fit import fit, solve
 from stages.tables.datasets import DataSet
-from tests.conftest import Rows, Trained, schema_of, trained_on
+from tests.conftest import Rows, Trained, run_stages, schema_of, trained_on
 
 TRAIN = {"r2": "0.6126", "mse": "0.5179", "mae": "0.5286"}
 TEST = {
@@ -53,6 +57,31 @@ def assert_scores(trained: Trained, rows: Rows, published: dict[str, str]) -> No
     found = scores.score(rows.sums, trained.model, seen)
     for name, digits in published.items():
         assert f"{found[name]:.{len(digits.partition('.')[2])}f}" == digits, name
+
+
+RATIOS = ["AveRooms / AveOccup", "HouseAge / AveOccup", "MedInc / AveOccup"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("n", "test_r2"), [(0, "0.5758"), (1, "0.6395"), (3, "0.6607")])
+def test_ratios_reach_what_scikit_learn_does(
+    n: int, test_r2: str, california: DataSet, own_folder: Path
+) -> None:
+    scores = run_stages(dataset="california_housing", derived=RATIOS[:n])
+    columns = dict(california.columns)
+    for ratio in RATIOS[:n]:
+        over, under = ratio.split(" / ")
+        columns[ratio] = columns[over] / columns[under]
+    y = columns.pop(california.target)
+    X_train, X_test, y_train, y_test = train_test_split(
+        np.column_stack([*columns.values()]), y, test_size=0.2, random_state=42
+    )
+    scaler = StandardScaler().fit(X_train)
+    model = LinearRegression().fit(scaler.transform(X_train), y_train)
+    r2 = model.score(scaler.transform(X_test), y_test)
+    assert scores["float"]["test"]["r2"] == pytest.approx(r2, abs=0.51e-6)
+    assert f"{r2:.4f}" == test_r2
+    assert scores["quantized"]["test"]["r2"] == pytest.approx(r2, abs=2e-4)
 
 
 @pytest.mark.parametrize("seed", [42, pytest.param(7, marks=pytest.mark.slow)])

@@ -9,6 +9,7 @@ from typing import Any
 import duckdb
 import pytest
 import sqlglot
+from msgspec.structs import replace
 from sqlglot import exp
 
 from stages.columns.inputs import EPOCH, Input
@@ -121,6 +122,9 @@ def test_duckdb_and_sqlite_have_the_number_of_python(
 
 # the text
 
+FACTORS = (Input("x"), Input("s", "text", "a"), Input("z"))
+PRODUCT = Input("x * s = a / z", "product", factors=FACTORS, operators="**/")
+
 
 @pytest.mark.parametrize("filled", FILLED)
 @pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda it: it.name)
@@ -133,6 +137,24 @@ def test_every_input_parses_in_every_dialect(dialect: Dialect, filled: bool) -> 
             assert {column.sql() for column in parsed.find_all(exp.Column)} == {"t.x"}
             texts = [node.this for node in parsed.find_all(exp.Literal, exp.National)]
             assert each.level is None or each.level in texts
+
+
+@pytest.mark.parametrize("dialect", DIALECTS.values(), ids=lambda it: it.name)
+def test_a_product_parses_in_every_dialect_and_guards_its_division(dialect: Dialect) -> None:
+    for fill in (None, 0.123457):
+        sql = replace(PRODUCT, fill=fill).sql(lambda name: f"t.{name}", dialect)
+        parsed = sqlglot.parse_one(f"SELECT {sql}", read=dialect.name)
+        assert {column.sql() for column in parsed.find_all(exp.Column)} == {"t.x", "t.s", "t.z"}
+        [division] = parsed.find_all(exp.Div)
+        assert division.find_ancestor(exp.If)
+
+
+def test_a_ratio_in_sql_is_this_text() -> None:
+    ratio = Input("x / z", "product", factors=(Input("x"), Input("z")), operators="*/")
+    assert ratio.sql("t.{}".format) == (
+        "CASE WHEN (t.x = 0 OR abs(1e0 * t.x) BETWEEN 1e-25 AND 1e25)"
+        " AND abs(1e0 * t.z) BETWEEN 1e-25 AND 1e25 THEN 1e0 * t.x / t.z END"
+    )
 
 
 # what is none
@@ -148,11 +170,21 @@ def test_every_input_parses_in_every_dialect(dialect: Dialect, filled: bool) -> 
         {"kind": "number", "level": "a"},
         {"fill": math.nan},
         {"fill": math.inf},
+        {"kind": "product"},
     ],
 )
 def test_nonsense_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="is no input of"):
         Input("x", **fields)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"column": "x / s = a / z"}, {"operators": "*"}, {"operators": "*+/"}, {"level": "a"}],
+)
+def test_a_product_is_made_of_its_factors(fields: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=r"is no input of|argument|must be"):
+        replace(PRODUCT, **fields)
 
 
 @pytest.mark.parametrize(

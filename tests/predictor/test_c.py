@@ -121,3 +121,10 @@ def test_the_header_says_how_each_feature_is_made() -> None:
         " * x[3]: seen, days since 1970 in UTC; 20.0 where missing",
         " * x[4]: km; 1.5 where missing",
     ]
+    factors = Input("km"), Input("fuel", "text", "diesel")
+    term = Input("km / fuel = diesel", "product", factors=factors, operators="*/", fill=2.5)
+    text = c.header(replace(CAR, features=(*CAR.features, feature(term, 1.0, 2.0, 1, 0))))
+    assert f"x[5]: {term.name}, by model_x5(km; 1 where fuel is diesel, 0 elsewhere) (1" in text
+    assert "double model_x5(double a, double b)" in text
+    assert ") ? 1.0 * a / b : 2.5;" in text
+    assert not {"math.h", "model_x"} & {*re.findall(r"math\.h|model_x", c.header(CAR))}

@@ -107,6 +107,32 @@ def test_a_predictor_is_that_of_its_weights_and_comes_back(model: Predictor) -> 
         assert document.load(Path(folder, "predictor.json")) == model
 
 
+def test_a_product_comes_back_with_its_factors(tmp_path: Path) -> None:
+    factors = Input("a"), Input("s", "text", "yes", reading=None)
+    term = Input("a / s = yes", "product", factors=factors, operators="*/", fill=0.5)
+    features = (*EXAMPLE.features, feature(term, 0.0, 1.0, 2, 1))
+    model = replace(EXAMPLE, levels={"s": ("yes", "no")}, features=features)
+    document.save(model, tmp_path / "predictor.json")
+    assert document.load(tmp_path / "predictor.json") == model
+    stored = json.loads((tmp_path / "predictor.json").read_bytes())["features"][2]
+    assert stored == {
+        "column": "a / s = yes",
+        "kind": "product",
+        "fill": 0.5,
+        "factors": [
+            {"column": "a", "kind": "number"},
+            {"column": "s", "kind": "text", "level": "yes"},
+        ],
+        "operators": "*/",
+        "min": 0.0,
+        "max": 1.0,
+        "code": 2,
+        "exponent": 1,
+    }
+    with pytest.raises(ValueError, match="s = yes is none of the levels"):
+        replace(model, levels={"s": ("no",)})
+
+
 NUMBER = {"column": "a", "kind": "number", "min": 0.0, "max": 1.0, "code": 0, "exponent": 0}
 LEVEL = NUMBER | {"kind": "text", "level": "b", "fill": 0}
 

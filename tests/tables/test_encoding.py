@@ -8,6 +8,7 @@ from typing import Any
 import duckdb
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from stages.columns.engine import DuckDB
 from stages.columns.inputs import Input
@@ -189,6 +190,63 @@ def test_a_mean_has_more_digits_where_six_would_leave_the_range(
 ) -> None:
     found = encode({"x": "number"}, {"x": [*values, None]}, missing="mean")
     assert found.schema.inputs[0] == Input("x", fill=fill)
+
+
+# products and ratios
+
+RATIO = Input("x / z", "product", factors=(Input("x"), Input("z")), operators="*/")
+TWO = {"x": [6.0, 3.0, 1.0, 5.0, None, 0.0], "z": [2.0, 4.0, 0.0, None, 1.0, 1.0]}
+NUMBERS = {"x": "number", "z": "number"}
+
+
+def test_a_divisor_of_zero_and_gaps_of_factors_are_gaps_of_the_ratio() -> None:
+    message = "^toy: 3 of 6 rows have a gap, x in 1, z in 1, x / z in 3; load.missing: drop"
+    with pytest.raises(InputError, match=message):
+        encode(NUMBERS, TWO, derived=["x  / z"])
+    found = encode(NUMBERS, TWO, derived=["x / z"], missing="drop")
+    assert found.schema.inputs == (Input("x"), Input("z"), RATIO)
+    assert (found.dropped, found.gap_rows) == (3, 3)
+
+
+def test_mean_fills_a_ratio_with_that_of_the_rows_that_have_one() -> None:
+    found = encode(NUMBERS, TWO, 5, derived=["x / z"], missing="mean", features=["z"])
+    assert found.schema.features == ("z", "z is missing", "x / z")
+    assert found.schema.inputs[2] == replace(RATIO, fill=(6 / 2 + 3 / 4) / 2)
+    assert found.schema.kinds == {"z": "number", "x": "number"}
+
+
+def test_sizes_that_could_overflow_are_gaps() -> None:
+    columns = {"x": [1e25, 1.1e25, -1e26, 1e-24, 1e-25, 9e-26, 0.0], "z": [1.0] * 7}
+    found = encode(NUMBERS, columns, derived=["x / z", "x * z"], missing="drop")
+    assert found.gaps == {"x / z": 3, "x * z": 3}
+
+
+@pytest.mark.parametrize(
+    ("term", "message"),
+    [
+        ("x * s", r"x \* s: s: write one of its levels: no, yes$"),
+        ("x * s = maybe", r"x \* s = maybe: s: write one of its levels: no, yes$"),
+        ("x = 1 * z", r"x = 1 \* z: x: it has no levels$"),
+        ("x * one = a", r"x \* one = a: one: the same text in all training rows$"),
+        ("x * many = a", r"x \* many = a: many: text of 4 levels, load.levels is 3$"),
+        ("x + z", "'x \\+ z' must be 2 to 4 columns"),
+    ],
+)
+def test_terms_that_cannot_be_made_are_told_in_one_line(term: str, message: str) -> None:
+    columns = {"x": [1, 2, 3, 4], "z": [1, 2, 1, 3], "s": ["no", "no", "no", "yes"]}
+    columns |= {"one": [*"aaaa"], "many": [*"abcd"]}
+    kinds = NUMBERS | dict.fromkeys(("s", "one", "many"), "text")
+    with pytest.raises(InputError, match=f"load.derived: {message}"):
+        encode(kinds, columns, derived=[term], levels=3)
+
+
+def test_a_level_may_be_the_baseline_and_of_a_column_for_it_alone() -> None:
+    columns = {"x": [1, 2, 3, 4], "s": ["no", "no", "no", "yes"]}
+    kinds = {"x": "number", "s": "text"}
+    found = encode(kinds, columns, derived=["x * s = no"], features=["x"]).schema
+    assert found.features == ("x", "x * s = no")
+    assert (found.kinds, found.levels) == (kinds, {"s": ("no", "yes")})
+    assert found.of([0]).levels == {}
 
 
 # what is no input

@@ -122,6 +122,18 @@ def test_texts_dates_and_gaps_give_the_same_bytes(missing: str) -> None:
     assert made(NEAR, **wanted) == made(FAR, **wanted)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("missing", ["mean", "drop"])
+def test_products_and_ratios_give_the_same_bytes(missing: str) -> None:
+    write_cars(cars(3000), "parquet", Path(NEAR))
+    Path(FAR).write_text(f"SELECT * FROM parquet.`{Path(NEAR).absolute()}`")
+    derived = ["mileage / automatic", "mileage * fuel = petrol", "seen * mileage / registered"]
+    wanted = {"target": "price", "key": "vin", "missing": missing, "derived": derived}
+    near, far = (made(name, **wanted, features=["brand", "mileage"]) for name in (NEAR, FAR))
+    assert near == far
+    assert b"seen * mileage / registered" in near[PREDICTOR]
+
+
 @pytest.fixture
 def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Start a Connect server."""
