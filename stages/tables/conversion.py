@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -28,11 +28,7 @@ def first_rows(part: Source) -> Rows:
 
 
 def convert(
-    parts: Sequence[Source],
-    columns: Sequence[str],
-    texts: Collection[str],
-    folder: Path,
-    on: DuckDB,
+    parts: Sequence[Source], columns: Sequence[str], texts: set[str], folder: Path, on: DuckDB
 ) -> tuple[list[Source], list[tuple[str, str, int]]]:
     """Return columns of CSV from Parquet in `folder`; those in `texts` stay texts.
 
@@ -49,18 +45,19 @@ def convert(
     for part, copy in zip(parts, copies, strict=True):
         query = Rows(part.relation).select(_list_values(part, columns, numbers))
         on.copy(query, len(columns), copy, "uncompressed")
-        converted.append(dataclasses.replace(part, rows=_read(copy), columns=columns, types=types))
+        rows = f"read_parquet({literal(str(copy))})"
+        converted.append(dataclasses.replace(part, rows=rows, columns=columns, types=types))
     written, markers = Rows(read_parquet(*copies)), literals("", *parts[0].na)
     odd = written.only("others IS NOT NULL")
     others = {name: f"others[{place}]" for place, name in enumerate(numbers, 1)}
     _, counts = count({name: f"{x} NOT IN {markers}" for name, x in others.items()}, odd, on)
     if more := [name for name in numbers if counts[name]]:
-        return convert(parts, columns, {*texts, *more}, folder, on)
+        return convert(parts, columns, texts.union(more), folder, on)
     cells = {name: f"c{j}" for j, name in enumerate(columns) if name not in numbers}
     gaps: dict[str, dict[str, int] | None] = {}
-    for rows, values in ((written, cells), (odd, others)):
+    for among, values in ((written, cells), (odd, others)):
         histograms = [f"histogram({x}) FILTER ({x} IN {markers})" for x in values.values()]
-        gaps |= zip(values, aggregate(histograms, rows, on)[1], strict=True)
+        gaps |= zip(values, aggregate(histograms, among, on)[1], strict=True)
     return converted, [(name, *gap) for name in columns for gap in (gaps[name] or {}).items()]
 
 
@@ -73,12 +70,9 @@ def store(
         copy = folder / f"values{index}.parquet"
         values = [f"{part.value(*column)} AS c{j}" for j, column in enumerate(kinds.items())]
         on.copy(Rows(part.relation).select(values), len(values), copy, "uncompressed")
-        stored.append(dataclasses.replace(part, rows=_read(copy), types=types))
+        rows = f"read_parquet({literal(str(copy))})"
+        stored.append(dataclasses.replace(part, rows=rows, types=types))
     return stored
-
-
-def _read(copy: Path) -> str:
-    return f"read_parquet({literal(str(copy))})"
 
 
 def _list_values(part: Source, columns: Sequence[str], numbers: Sequence[str]) -> list[str]:

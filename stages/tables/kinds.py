@@ -70,12 +70,10 @@ def tell_columns(
     sizes = survey.count([*tests, *product(keys, ["key"])])
     decimal = survey.find_decimal(names)
     if doubtful := {name for name in names if decimal == "," and survey.met[name, "fraction"]}:
-        cli.say(
-            f"{on.name}: decimals are commas, so that 1.479 is 1479 in {join(sorted(doubtful))}"
-        )
+        where = join(sorted(doubtful))
+        cli.say(f"{on.name}: decimals are commas, so that 1.479 is 1479 in {where}")
         return tell_columns(files, names, config, scratch, on, doubtful.union(texts))
-    told = [f"{label(name)} has {show(gap)} in {plural(n, 'row')}" for name, gap, n in gaps]
-    if told:
+    if told := [f"{label(name)} has {show(gap)} in {plural(n, 'row')}" for name, gap, n in gaps]:
         cli.say(f"{on.name}: gaps by load.na: {', '.join(told)}")
     found = {name: survey.choose_column(name, decimal) for name in names}
     found |= dict.fromkeys(keys, Column("text"))
@@ -156,23 +154,22 @@ class Survey:
         Count also the values that two readings read differently, where both fit all of a column,
         and if commas may be decimal, the numbers that were taken for some with a decimal point.
         """
-        met, first = self.met, self.parts[0]
-        texts = [name for name in names if first.kind == "csv" and first.kind_of(name) == "text"]
-        pairs = [*product(texts, DOUBTS)]
+        met = self.met
+        pairs = [*product((name for name in names if (name, POINT) in met), DOUBTS)]
         both = [(name, pair) for name, pair in pairs if not any(met[name, key] for key in pair)]
         self.count([(name, OR.join(pair)) for name, pair in both])
         forms = [(name, *pair) for name, pair in pairs if pair != DAYS]
         point = any(met[name, one] == 0 < met[name, other] for name, one, other in forms)
         comma = any(met[name, other] == 0 < met[name, one] for name, one, other in forms)
         if comma or any(met[name, one + OR + other] for name, one, other in forms):
-            numbers = [name for name in names if first.kind_of(name) == "number"]
+            numbers = [name for name in names if (name, "number") in met]
             self.count([*product(numbers, ("fraction", "point"))])
         point = point or any(met[name, "point"] for name in names)
         return None if point == comma else "." if point else ","
 
     def choose_column(self, name: str, decimal: str | None) -> Column:
         """Return what a column holds, or why it can be neither an input nor the target."""
-        first, is_target = self.parts[0], name == self.config.target
+        first = self.parts[0]
         if not name:
             return Column(left_out="it has no name")
         if odd := [part.type_of(name) for part in self.parts if not part.kind_of(name)]:
@@ -182,12 +179,13 @@ class Survey:
             return Column(problem=f"{first.name}: {label(name)} is {types}: the files must agree")
         if not self.met[name, "value"]:
             return Column(left_out="it has no values")
-        kind = "text" if name in self.config.categories else str(first.kind_of(name))
-        if kind == "text" and first.kind == "csv" and name not in self.config.categories:
+        if name in self.config.categories:
+            return Column("text")
+        if (name, POINT) in self.met:
             return self._choose_reading(name, decimal)
-        if is_target and kind != "number":
+        if name == self.config.target and first.kind_of(name) != "number":
             return Column(left_out=f"its type is {first.type_of(name)}")
-        return Column(kind)
+        return Column(str(first.kind_of(name)))
 
     def _choose_reading(self, name: str, decimal: str | None) -> Column:
         """Return how texts of CSV are read: as nearly all of them can be, the target as numbers.
