@@ -223,7 +223,7 @@ def _read_header(head: str, name: str, wanted: Collection[str]) -> tuple[str, in
     headers = []
     for delimiter in DELIMITERS:
         records = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, strict=True)
-        with suppress(csv.Error):
+        with suppress(csv.Error):  # of a line that cannot be read, and ends the search
             for above, record in enumerate(records):
                 names = [*map(str.strip, record)]
                 if any(names) and not names[0].startswith("sep="):  # which Excel writes above

@@ -49,30 +49,24 @@ class Column(NamedTuple):
 
 
 def tell_columns(
-    files: Sequence[Source],
-    names: Sequence[str],
-    config: Load,
-    scratch: Path,
-    on: Engine,
-    texts: Collection[str] = (),
+    parts: Sequence[Source], names: Sequence[str], config: Load, scratch: Path, on: Engine
 ) -> tuple[Sequence[Source], list[int], dict[str, Column]]:
-    """Return the files, CSV as what it holds; their numbers of rows; and what the columns hold.
-
-    CSV keeps `texts` as they are written, though they look like numbers.
-    """
-    parts, keys = files, config.keys
+    """Return the parts, CSV as what it holds; their numbers of rows; and what the columns hold."""
+    files, keys, texts = parts, config.keys, {*config.keys, *config.categories}
     gaps: list[tuple[str, str, int]] = []
-    if isinstance(on, DuckDB) and files[0].kind == "csv":
-        as_text = {*texts, *keys, *config.categories}
-        parts, gaps = convert(files, [*names, *keys], as_text, scratch, on)
-    survey = Survey(parts, config, on)
-    tests = [(name, test) for name in names for test in list_tests(name, parts)]
-    sizes = survey.count([*tests, *product(keys, ["key"])])
-    decimal = survey.find_decimal(names)
-    if doubtful := {name for name in names if decimal == "," and survey.met[name, "fraction"]}:
+    while True:
+        if isinstance(on, DuckDB) and files[0].kind == "csv":
+            parts, gaps = convert(files, [*names, *keys], texts, scratch, on)
+        survey = Survey(parts, config, on)
+        tests = [(name, test) for name in names for test in list_tests(name, parts)]
+        sizes = survey.count([*tests, *product(keys, ["key"])])
+        decimal = survey.find_decimal(names)
+        doubtful = {name for name in names if decimal == "," and survey.met[name, "fraction"]}
+        if not doubtful:
+            break
         where = join(sorted(doubtful))
         cli.say(f"{on.name}: decimals are commas, so that 1.479 is 1479 in {where}")
-        return tell_columns(files, names, config, scratch, on, doubtful.union(texts))
+        texts |= doubtful
     if told := [f"{label(name)} has {show(gap)} in {plural(n, 'row')}" for name, gap, n in gaps]:
         cli.say(f"{on.name}: gaps by load.na: {', '.join(told)}")
     found = {name: survey.choose_column(name, decimal) for name in names}
