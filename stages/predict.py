@@ -50,10 +50,7 @@ def find_input(file: str | None, folder: Path) -> tuple[Path, str]:
     name, source = ("standard input", 0) if file in (None, "-") else (file, file)
     path = folder / "table"
     try:
-        with (
-            open(source, "rb", buffering=0, closefd=source != 0) as stream,
-            path.open("wb") as stored,
-        ):
+        with open(source, "rb", 0, closefd=source != 0) as stream, path.open("wb") as stored:
             is_device = stat.S_ISCHR(os.fstat(stream.fileno()).st_mode) and not stream.isatty()
             while (chunk := stream.read(CHUNK)) != b"":
                 if is_device:  # and may have no end

@@ -24,9 +24,9 @@ from stages.project.cli import InputError, plural
 from stages.project.files import TRAIN
 from stages.project.params import Load
 from stages.project.text import join, label, show
-from stages.tables.conversion import FIRST
+from stages.tables.conversion import count, first_rows
 from stages.tables.encoding import Encoding, check, encode
-from stages.tables.gather import PANDAS_INDEX, choose, gather, open_parts
+from stages.tables.gather import PANDAS_INDEX, gather, open_parts
 from stages.tables.relation import Relation, Rows, aggregate, measure
 from stages.tables.split import split
 
@@ -40,11 +40,10 @@ def find_leading_zeros(config: Load, scratch: Path, here: DuckDB) -> dict[str, s
     parts = [] if config.dataset.endswith(".sql") else open_parts(config, here, scratch)[2]
     if not parts or parts[0].kind != "csv":
         return {}
-    names = [*choose(parts, config)[0]]
-    first = Rows(f"(SELECT * FROM {parts[0].relation} LIMIT {FIRST}) AS t")
-    tests = [f"count_if(regexp_full_match({parts[0].column(name)}, '0[0-9]+'))" for name in names]
-    _, counts = aggregate(tests, first, here)
-    return {name: "leading zeros" for name, count in zip(names, counts, strict=True) if count}
+    column = parts[0].column
+    tests = {name: f"regexp_full_match({column(name)}, '0[0-9]+')" for name in parts[0].columns}
+    _, counts = count(tests, first_rows(parts[0]), here)
+    return dict.fromkeys(+counts, "leading zeros")
 
 
 def look_at(found: Relation) -> tuple[dict[str, str], str | None, dict[str, str]]:
@@ -96,17 +95,16 @@ def write(config: Load, columns: Mapping[str, str]) -> None:
     """Write what belongs to the table into params.yaml, and keep the rest with its comments."""
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 4096, True
+    yaml.default_flow_style = None  # lists on one line
     yaml.indent(mapping=2, sequence=4, offset=2)
     null = ("tag:yaml.org,2002:null", "null")  # else it writes nothing
     yaml.representer.add_representer(type(None), lambda here, _: here.represent_scalar(*null))
     document = yaml.load(PARAMS.read_text(encoding="utf-8"))
     section = document["load"]
-    for name in ("dataset", "target", "derived", "unit", "key", "missing", "categories"):
-        section[name] = value = getattr(config, name)
-        if isinstance(value, list):  # on one line
-            section[name] = CommentedSeq(value)
-            section[name].fa.set_flow_style()
+    for name in ("dataset", "target", "derived", "unit", "key", "missing", "categories", "order"):
+        section[name] = getattr(config, name)
     section["features"] = features = CommentedSeq(columns)
+    features.fa.set_block_style()
     for index, remark in enumerate(columns.values()):
         features.yaml_add_eol_comment(remark, index, column=0)
     section["na"].extend(config.na[len(section["na"]) :])
@@ -121,7 +119,9 @@ def write(config: Load, columns: Mapping[str, str]) -> None:
 def start(file: str, target: str, **given: Any) -> None:
     """Write the parameters for a table, and say what to do next; `given` are some of load."""
     given = {"unit": None, "key": None, "categories": [], **given}
-    before = replace(params.read(PARAMS).load, features=None, derived=[], missing="mean")
+    before = replace(
+        params.read(PARAMS).load, features=None, derived=[], order=None, missing="mean"
+    )
     try:
         config = replace(before, dataset=file, target=target, **given)
     except ValueError as error:
@@ -134,11 +134,11 @@ def start(file: str, target: str, **given: Any) -> None:
         names, key, codes = look_at(found)
         kinds = {name: kind for name, kind in found.kinds.items() if name not in names}
         found = dataclasses.replace(found, kinds=kinds, left_out={**found.left_out, **names})
-        parts, ends = split(found, config), []
+        parts = split(found, config)
         encoding = encode(found, parts.training, config)
-        for rows in (parts.training, parts.test):
-            n, _, low, high = measure([found.column(target)], rows.only(encoding.kept), found.on)
-            ends.append((n, low[0], high[0]))
+        sides = (side.only(encoding.kept) for side in (parts.training, parts.test))
+        measured = [measure([found.column(target)], side, found.on) for side in sides]
+    ends = [(n, low[0], high[0]) for n, _, low, high in measured]
     inputs, columns = encoding.schema.inputs, describe(encoding, codes | zeros)
     check(ends, inputs[:1], found, config)  # else no choice of features makes a model
     missing = "mean" if encoding.gaps else "fail"

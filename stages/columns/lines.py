@@ -9,10 +9,10 @@ import csv
 import gzip
 import zlib
 from collections.abc import Iterator
-from io import BufferedReader, TextIOWrapper
+from io import BufferedReader, IncrementalNewlineDecoder, TextIOWrapper
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from stages.project.cli import InputError
 
@@ -34,33 +34,33 @@ class Look(NamedTuple):
 
 def look(path: Path, name: str) -> Look:
     """Look at a file; CSV is read to its end, as DuckDB ignores the checksum of gzip."""
-    ends: set[bytes] = set()
+    ends = IncrementalNewlineDecoder(None, translate=False)
     size, quotes, odd = 0, False, False
     try:
         with _open(path) as file:
             block = head = file.read(HEAD)
             below = head.find(b"\n")
             while block and not head.startswith(b"PAR1"):
-                block += file.read(1) if block.endswith((b"\r", b"+")) else b""  # to see both
-                both = block.count(b"\r\n") if b"\r" in block else 0
-                ends |= {b"\r\n"} if both else set()
-                ends |= {end for end in (b"\r", b"\n") if end in block and block.count(end) > both}
+                block += file.read(1) if block.endswith(b"+") else b""  # to see both
+                ends.decode(block.decode("latin-1"))
                 size, quotes = size + len(block), quotes or b'"' in block
                 odd = odd or any(block.find(digits, below) >= 0 for digits in (b"_", b"+-"))
                 block, below = file.read(HEAD), 0
+            ends.decode("", final=True)
     except (OSError, EOFError, zlib.error) as error:
         raise InputError(f"{name} is damaged: {error}") from error
     is_packed = isinstance(file, gzip.GzipFile)
-    return Look(head, is_packed, size > SPLIT, quotes, len(ends) > 1, odd)
+    return Look(head, is_packed, size > SPLIT, quotes, isinstance(ends.newlines, tuple), odd)
 
 
-def read(path: Path, name: str, encoding: str, **style: Any) -> Iterator[list[str]]:
-    """Yield the rows as Python reads CSV of this style; refuse a quote that does not end."""
+def read(path: Path, name: str, encoding: str, delimiter: str) -> Iterator[list[str]]:
+    """Yield the rows of CSV as Python reads it; refuse a quote that does not end."""
     csv.field_size_limit(LONGEST)
     before = 0
     # bytes that are not UTF-8 stay, so that DuckDB tells their line
     with _open(path) as file, TextIOWrapper(file, encoding, "surrogateescape", newline="") as text:
-        rows = csv.reader(text, strict=True, **style)
+        # as DuckDB has it, blanks before quotes are no part of a value
+        rows = csv.reader(text, delimiter=delimiter, skipinitialspace=True, strict=True)
         try:
             for row in rows:
                 yield row

@@ -4,7 +4,7 @@ import csv
 import io
 import re
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from math import isfinite
@@ -127,12 +127,7 @@ def numbers_of(texts: Iterable[str]) -> list[float]:
 
 
 def detect(
-    path: Path,
-    name: str,
-    kinds: Kinds,
-    on: DuckDB,
-    skip: bool = False,
-    folder: Path | None = None,
+    path: Path, name: str, kinds: Kinds, on: DuckDB, skip: bool = False, folder: Path | None = None
 ) -> Source:
     """Tell which table a file holds; `name` is what messages call it.
 
@@ -154,13 +149,11 @@ def detect(
         delimiter, above, names = _read_header(text, name, kinds)
         columns = [each or f"column {place}" for place, each in enumerate(names, 1)]
         alone = is_long and (skip or has_quotes)  # read by one thread
-        style = {"delimiter": delimiter, "skipinitialspace": True}  # as DuckDB has it before quotes
+        records = lines.read(path, name, encoding, delimiter)
         if is_mixed or encoding == "utf-16":
-            records = lines.read(path, name, encoding, **style)
             path, is_packed, alone = lines.copy(records, delimiter, folder), False, True
         elif alone and has_quotes:
-            deque(lines.read(path, name, encoding, **style), 0)
-        types = ["VARCHAR"] * len(columns)
+            deque(records, 0)
         fields = ", ".join(f"c{j}: 'VARCHAR'" for j in range(len(columns)))
         rows = (
             f"read_csv({_quote(path)}, columns = {{{fields}}}, auto_detect = false, header = true,"
@@ -168,8 +161,8 @@ def detect(
             f" compression = '{'gzip' if is_packed else 'none'}', parallel = {not alone}"
             + (f", store_rejects = true, rejects_limit = {REJECTS})" if skip else ")")
         )
-        unnamed = [column for column, each in zip(columns, names, strict=True) if not each]
-        is_simple = not has_odd_digits and encoding != "utf-16"
+        unnamed = [column for column in columns if column not in names]
+        is_simple, types = not has_odd_digits and encoding != "utf-16", ["VARCHAR"] * len(columns)
         found = Source(name, "csv", rows, columns, types, unnamed=unnamed, is_simple=is_simple)
     check(found, kinds)
     return found
@@ -183,9 +176,9 @@ def check(source: Source, kinds: Kinds) -> None:
         advice = f"; is it JSON? {EXPORT}" if columns[0][:1] in ("{", "[") else ""
         raise InputError(f"{name}: {what} missing; found {join(columns)}{advice}")
     if repeated := [column for column, count in Counter(columns).items() if count > 1]:
-        places = [str(place) for place, each in enumerate(columns, 1) if each == repeated[0]]
-        where = f"columns {' and '.join(places)}"
-        raise InputError(f"{name}: more than one column is called {label(repeated[0])}: {where}")
+        places = (str(place) for place, each in enumerate(columns, 1) if each == repeated[0])
+        what = f"{label(repeated[0])}: columns {' and '.join(places)}"
+        raise InputError(f"{name}: more than one column is called {what}")
     for column, wanted in kinds.items():
         found = source.kind_of(column)
         if wanted and found not in (wanted, "text") and (wanted != "text" or not found):
@@ -223,12 +216,6 @@ def _quote(path: Path) -> str:
     return literal(re.sub(r"[*?[]", r"[\g<0>]", str(path.absolute())))
 
 
-def _read_records(head: str, delimiter: str) -> Iterator[list[str]]:
-    """Yield the lines that CSV begins with, up to one that cannot be read."""
-    with suppress(csv.Error):
-        yield from csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, strict=True)
-
-
 def _read_header(head: str, name: str, wanted: Collection[str]) -> tuple[str, int, list[str]]:
     """Return the delimiter of CSV, how many blank lines are above the header, and its names.
 
@@ -236,11 +223,13 @@ def _read_header(head: str, name: str, wanted: Collection[str]) -> tuple[str, in
     """
     headers = []
     for delimiter in DELIMITERS:
-        for above, record in enumerate(_read_records(head, delimiter)):
-            names = [*map(str.strip, record)]
-            if any(names) and not names[0].startswith("sep="):  # which Excel writes above
-                headers.append((delimiter, above, names))
-                break
+        records = csv.reader(io.StringIO(head, newline=""), delimiter=delimiter, strict=True)
+        with suppress(csv.Error):  # of a line that cannot be read, and ends the search
+            for above, record in enumerate(records):
+                names = [*map(str.strip, record)]
+                if any(names) and not names[0].startswith("sep="):  # which Excel writes above
+                    headers.append((delimiter, above, names))
+                    break
     if "\0" in head or not headers:
         raise InputError(f"{name} is not a table: neither CSV in UTF-8 or UTF-16 nor Parquet")
     best = max(headers, key=lambda header: (len({*wanted} & {*header[2]}), len(header[2])))

@@ -234,15 +234,13 @@ def search(problem: Problem, best: Floats) -> tuple[Floats, bool, int]:
     """
     factor, target = problem.factor * problem.sigma, problem.weights.tolist()
     each = NODE + len(target)
-    nodes, budget = 0, BUDGET
-    tried, done = set[int](), set[int]()
+    nodes, budget, done = 0, BUDGET, dict[int, bool]()
     first, whole = plausible(problem, problem.loss(best))
-    while budget > 0 and (fresh := sorted({*first.tolist()} - tried)):
+    while budget > 0 and (fresh := sorted({*first.tolist()} - done.keys())):
         rounded, losses = planes(problem, np.array(fresh))
         for k in np.argsort(losses, kind="stable"):
             if budget <= 0:
                 break
-            tried.add(fresh[k])
             values, complete, cost = candidates(problem, fresh[k], problem.loss(best))
             budget -= cost
             if values:
@@ -259,10 +257,9 @@ def search(problem: Problem, best: Floats) -> tuple[Floats, bool, int]:
                 complete = complete and ended
                 if found:
                     best = min(best, np.array(found), key=problem.loss)
-            if complete:
-                done.add(fresh[k])
+            done[fresh[k]] = complete
         first, whole = plausible(problem, problem.loss(best))  # which ends where it had no end
-    return best, whole and {*first.tolist()} <= done, nodes
+    return best, whole and all(done.get(window) for window in first.tolist()), nodes
 
 
 def candidates(problem: Problem, first: int, loss: float) -> tuple[list[list[float]], bool, int]:
@@ -305,11 +302,10 @@ def shortest(value: Fraction, tolerance: Fraction) -> tuple[Fraction, Fraction]:
 
     As e is the least, k is odd, or 0.
     """
-    exponent = -math.frexp(value)[1]
+    unit = Fraction(2) ** math.frexp(value)[1]
     while True:
-        unit = Fraction(2) ** -exponent
         rounded = round(value / unit) * unit
         error = (rounded - value) ** 2
         if error <= tolerance:
             return rounded, error
-        exponent += 1
+        unit /= 2

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -80,7 +80,4 @@ def diabetes() -> DataSet:
     return DataSet(columns, target, "points of the study's score, one year on")
 
 
-SOURCES: Mapping[str, Callable[[], DataSet]] = {
-    "california_housing": california_housing,
-    "diabetes": diabetes,
-}
+SOURCES = {"california_housing": california_housing, "diabetes": diabetes}
