@@ -27,7 +27,7 @@ YEAR_FIRST = "translate({}[:10], './', '--') || {}[11:]"
 # others can be infinite, or cannot be written to CSV; year() would be 1 for the year 0, too
 IN_YEARS = "BETWEEN {moment} '0001-01-01' AND {moment} '9999-12-31 23:59:59.999999'"
 MINUS = "\N{MINUS SIGN}"
-TIMES = ("", " %H:%M", " %H:%M:%S", " %I:%M %p", " %I:%M:%S %p")
+TIMES = ("%H:%M", "%H:%M:%S", "%I:%M %p", "%I:%M:%S %p")
 
 
 class Reading(NamedTuple):
@@ -60,12 +60,16 @@ def _date(day_and_month: str) -> Reading:
 
     With hyphens it is not short, as it could come first.
     """
-    cases = ""
+    text, cases = "translate({}, './', '--')", ""
     for year, mark, digits in (("%Y", "[./-]", r"[12]\d\d\d"), ("%y", "[./]", r"\d\d")):
-        date = rf"\d\d?{mark}\d\d?{mark}{digits}( .*\d.*)?"
-        formats = ", ".join(literal(f"{day_and_month}-{year}{time}") for time in TIMES)
-        moment = f"try_strptime(translate({{}}, './', '--'), [{formats}])"
-        cases += f" WHEN regexp_full_match({{}}, '{date}') THEN {moment}"
+        date = rf"\d\d?{mark}\d\d?{mark}{digits}"
+        formats = [literal(f"{day_and_month}-{year} {time}") for time in TIMES]
+        cases += (
+            f" WHEN regexp_full_match({{}}, '{date}')"
+            f" THEN try_strptime({text}, '{day_and_month}-{year}')"
+            f" WHEN regexp_full_match({{}}, '{date} .*')"
+            f" THEN try_strptime({text}, [{', '.join(formats)}])"
+        )
     return Reading("date", f"CAST(CASE{cases} END AS TIMESTAMPTZ)")
 
 
