@@ -95,16 +95,17 @@ def write(config: Load, columns: Mapping[str, str]) -> None:
     """Write what belongs to the table into params.yaml, and keep the rest with its comments."""
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 4096, True
-    yaml.default_flow_style = None  # lists on one line
     yaml.indent(mapping=2, sequence=4, offset=2)
     null = ("tag:yaml.org,2002:null", "null")  # else it writes nothing
     yaml.representer.add_representer(type(None), lambda here, _: here.represent_scalar(*null))
     document = yaml.load(PARAMS.read_text(encoding="utf-8"))
     section = document["load"]
     for name in ("dataset", "target", "derived", "unit", "key", "missing", "categories", "order"):
-        section[name] = getattr(config, name)
+        section[name] = value = getattr(config, name)
+        if isinstance(value, list):  # on one line
+            section[name] = CommentedSeq(value)
+            section[name].fa.set_flow_style()
     section["features"] = features = CommentedSeq(columns)
-    features.fa.set_block_style()
     for index, remark in enumerate(columns.values()):
         features.yaml_add_eol_comment(remark, index, column=0)
     section["na"].extend(config.na[len(section["na"]) :])
