@@ -11,7 +11,7 @@ from stages.project.files import PREDICTOR
 from tests.conftest import run, succeed
 
 STAGES = ("load", "train", "quantize", "evaluate")
-COMMANDS = {*STAGES, "predict", "serve", "gate", "report", "start"}
+COMMANDS = {*STAGES, "predict", "serve", "gate", "report", "start", "suggest"}
 # each may use those before
 ROOMS = ("project", "columns", "tables", "regression", "quantizer", "predictor")
 PIPELINE: dict[str, Any] = yaml.safe_load(Path("dvc.yaml").read_text(encoding="utf-8"))
