@@ -284,6 +284,7 @@ def test_a_ratio_needs_its_columns_and_its_gaps_follow_load_missing(
     assert "dropped 1 row with a gap, a / b in 1" in capsys.readouterr().err
     assert found["float"]["test"]["r2"] == 1.0
     assert "all 10 predictions are those" in predict()
+    assert "baseline, as is" not in predict("--card")  # of s, which is a factor alone
     output = predict("data/raw/t.csv").splitlines()
     assert len(output) == 200
     assert all(abs(float(p) - float(y)) < 0.1 for *_, y, p in (it.split(",") for it in output[1:]))

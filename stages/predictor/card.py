@@ -27,8 +27,8 @@ def card(predictor: Predictor, scores: dict[str, Any], coefficients: Iterable[An
     """Return the model card as Markdown, of scores.json and the rows of coefficients.csv."""
     target, features, found = predictor.target, predictor.features, scores["quantization"]
     baselines = (
-        f"\n- {name}: {baseline} is the baseline, as is a level that is not below"
-        for name, (baseline, *_) in predictor.levels.items()
+        f"\n- {name}: {predictor.levels[name][0]} is the baseline, as is a level that is not below"
+        for name in dict.fromkeys(f.column for f in features if f.kind == "text")
     )
     parts, facts = list_scores(scores["quantized"]), "\n- ".join(list_facts(scores))
     names = [f.name if f.name.isidentifier() else f"[{f.name}]" for f in features]
