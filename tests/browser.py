@@ -115,6 +115,6 @@ def browser() -> Iterator[Browser]:
 
 if __name__ == "__main__":
     with browser() as tab:
-        tab.look(960, 700, scale=1.2)
+        tab.look(960, 680, scale=1.2)
         tab.open(PAGE)
         tab.photograph(PAGE.parent / "pictures/model.png")

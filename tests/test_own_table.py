@@ -126,6 +126,7 @@ def test_without_test_rows_the_model_learns_from_all_and_folds_score_it(
     assert "0 test" not in predict("--card")
 
 
+@pytest.mark.slow
 def test_few_test_rows_give_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
     write_csv([[i, i * i % 7] for i in range(95)], ["x", "y"])
     assert "half_widths" not in run_stages(target="y")

@@ -204,7 +204,7 @@ CASES = {
 }
 
 
-RARE = "products, fail", "products, drop"
+RARE = "products, fail", "products, drop", "products, mean"
 
 
 @cache

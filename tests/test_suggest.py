@@ -44,9 +44,14 @@ def suggested(text: str) -> list[str]:
     ("formula", "terms"),
     [
         (lambda a, b, c, d, yes: a / b, ["a / b"]),
-        (lambda a, b, c, d, yes: d * d + a, ["d * d"]),
-        (lambda a, b, c, d, yes: c * yes - b, ['"c / d" * smoker = yes']),
-        (lambda a, b, c, d, yes: a + 2 * b - c, []),
+        *(
+            pytest.param(*each, marks=pytest.mark.slow)
+            for each in (
+                (lambda a, b, c, d, yes: d * d + a, ["d * d"]),
+                (lambda a, b, c, d, yes: c * yes - b, ['"c / d" * smoker = yes']),
+                (lambda a, b, c, d, yes: a + 2 * b - c, []),
+            )
+        ),
     ],
 )
 def test_it_finds_the_term_that_the_target_is_made_of(
@@ -56,6 +61,7 @@ def test_it_finds_the_term_that_the_target_is_made_of(
     assert suggested(suggest.suggest(most=1)) == terms
 
 
+@pytest.mark.slow
 def test_it_prints_what_each_term_gains_and_how_many_bytes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -74,6 +80,7 @@ def test_it_prints_what_each_term_gains_and_how_many_bytes(
     assert sizes == sorted(sizes)
 
 
+@pytest.mark.slow
 def test_the_test_rows_are_not_looked_at() -> None:
     write(300, ratio)
     before = suggest.suggest(most=2)
@@ -82,6 +89,7 @@ def test_the_test_rows_are_not_looked_at() -> None:
     assert suggest.suggest(most=2) == before
 
 
+@pytest.mark.slow
 def test_with_many_terms_the_strongest_are_found_first(monkeypatch: pytest.MonkeyPatch) -> None:
     write(300, ratio)
     whole = suggest.suggest(most=1)

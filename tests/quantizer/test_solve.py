@@ -333,6 +333,7 @@ def test_units_of_features_do_not_matter_to_the_growth(powers: list[int]) -> Non
         assert two.optimal == one.optimal
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("power", [-900, -550, 400])
 def test_the_unit_of_the_target_does_not_matter(power: int) -> None:
     plain = some_rows(0, 3)

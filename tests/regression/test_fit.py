@@ -87,7 +87,7 @@ def test_a_feature_that_varies_by_one_ulp_is_fitted(n: int) -> None:
     assert_is_rational_solution(Rows(x[:, None], np.arange(float(n))).sums)
 
 
-@pytest.mark.parametrize("p", [1, 8, 60])
+@pytest.mark.parametrize("p", [1, 8, pytest.param(60, marks=pytest.mark.slow)])
 def test_the_fit_is_that_of_scikit_learn_within_its_error(p: int) -> None:
     rows = table(np.random.default_rng(p), 500, p, condition=10)
     pipeline = fit(solve(rows.sums)[0])

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import statsmodels.api as sm
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_score
@@ -53,7 +53,7 @@ def test_a_real_table_tells_what_statsmodels_tells(trained: Trained) -> None:
     assert_is_that_of_statsmodels(trained.train)
 
 
-@settings(max_examples=20)
+@pytest.mark.slow
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(2, 40))
 def test_any_table_tells_what_statsmodels_tells(seed: int, p: int, more: int) -> None:
     rng = np.random.default_rng(seed)

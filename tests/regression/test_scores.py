@@ -100,6 +100,7 @@ def test_half_widths_are_order_statistics_of_the_errors(m: int) -> None:
     assert half_widths(rows, model) == expected
 
 
+@pytest.mark.slow
 def test_so_many_fresh_rows_lie_within_the_interval() -> None:
     # whatever the model, and however errors are distributed
     rng = np.random.default_rng(0)

@@ -42,7 +42,7 @@ def select_by_brute_force(rows: Rows, fold: np.ndarray, n: int, most: int) -> li
     return found
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(j, marks=pytest.mark.slow) for j in (1, 2, 3))])
 def test_it_selects_as_brute_force_does(seed: int) -> None:
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(80, 9)) @ rng.normal(size=(9, 9)) + rng.normal(size=9)

@@ -91,6 +91,7 @@ def test_near_and_far_give_the_same_bytes(order: str | None) -> None:
     assert len(near) > 8
 
 
+@pytest.mark.slow
 def test_start_looks_at_a_table_on_a_server() -> None:
     write(houses(60))
     write_parameters(dataset=FAR, target="y", key="id")

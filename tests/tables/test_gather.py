@@ -196,6 +196,7 @@ def test_a_text_keeps_how_it_is_written_where_files_begin_with_numbers(cut: int 
     assert read("data/raw/*.csv").columns["code"].tolist() == codes
 
 
+@pytest.mark.slow
 def test_more_columns_than_a_model_can_have_are_refused_in_one_line() -> None:
     names = [f"x{j}" for j in range(3000)]
     write_csv([[i * j % 7 for j in range(3001)] for i in range(50)], [*names, "price"])

@@ -156,7 +156,7 @@ def make_days(rng: np.random.Generator, n: int, days: int) -> list[list[object]]
     return [[f"k{i:03}", day, i, i * i % 11] for i, day in enumerate(when)]
 
 
-@pytest.mark.parametrize("key", ["id", None])
+@pytest.mark.parametrize("key", ["id", pytest.param(None, marks=pytest.mark.slow)])
 def test_the_last_rows_in_order_are_the_test_and_folds_are_stretches(key: str | None) -> None:
     rows = make_days(np.random.default_rng(4), 250, days=40)  # many of one day
     write_csv(rows[:99], ["id", "day", "x", "price"], "a.csv")
@@ -185,6 +185,7 @@ def test_an_order_that_cannot_be_is_refused(header: list[str], order: str, messa
         load_sides(key=None, features=["x"], order=order)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["number", "text"])
 def test_numbers_are_ordered_by_size_and_texts_by_their_letters(order: str) -> None:
     write_csv([[10 - i, f"t{i}", i, i % 7] for i in range(11)], ["number", "text", "x", "price"])
