@@ -172,7 +172,9 @@ def test_every_kernel_and_number_of_threads_gives_the_same_integers() -> None:
         for kernel in ("Prescott", "Nehalem", "Sandybridge", "Haswell", "SkylakeX")
         for threads in "12"
     )
-    found = {run("python", "-c", KERNEL, cwd=Path(), env=env).stdout for env in settings}
+    done = [run("python", "-c", KERNEL, cwd=Path(), env=env) for env in settings]
+    # a signal ends a kernel whose instructions the CPU lacks
+    found = {each.stdout for each in done if each.returncode >= 0}
     assert len(found) == 1
     assert len(found.pop()) == 65
 
