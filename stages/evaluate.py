@@ -86,7 +86,7 @@ def main() -> str:
         held_out = Sums.of_table(test)[0], scores.tally(models, test, float(known.means[-1]))
     scored = scores.compare(models, (known, scores.tally(models, train)), held_out)
     scored["quantization"] |= proof
-    scored["cv_r2"] = scores.summarize(learned.r2)
+    scored["cv_r2"] = scores.summarize_folds(learned.r2)
     scored["half_widths"] = scores.half_widths(quantized, test)
     if not scored["half_widths"]:
         few = f"{plural(test.n_rows, 'test row')} cannot tell how far off predictions are"

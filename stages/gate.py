@@ -16,8 +16,8 @@ def shortfalls(metrics: Mapping[str, Any], limits: Gate) -> list[str]:
     for name, what, value in (("min_r2", "test R²", r2), ("min_cv_r2", "mean R² of folds", folds)):
         least = getattr(limits, name)
         if least is not None and (value is None or value < least):
-            is_none = "missing" if value is None else value
-            lines.append(f"{what} is {is_none}, gate.{name} wants at least {least}")
+            told = "missing" if value is None else value
+            lines.append(f"{what} is {told}, gate.{name} wants at least {least}")
     if r2 is not None and (drop := round(metrics["float_r2"] - r2, DECIMALS)) > limits.max_r2_drop:
         lines.append(f"test R² drops by {drop}, gate.max_r2_drop allows {limits.max_r2_drop}")
     return lines

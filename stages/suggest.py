@@ -1,21 +1,22 @@
 """Suggest products and ratios of features for load.derived, by the training rows alone.
 
 Of all products and ratios of two features, forward selection takes the one after which R² in the
-folds is greatest, again and again, until the next gains less than its standard error: a divisor is
-never 0 in the training rows, nor are there values of both signs. Where there are many features or
-terms, only those of the strongest features are tried, and only the strongest terms on all rows.
+folds is greatest, again and again, until the next gains no more than a standard error of R². A
+divisor has one sign in the training rows. Where there are many features, terms are made of the
+strongest, and where there are many terms, some of the rows choose those that all rows are asked of.
 
 R² in the folds has chosen the terms, so it promises more than other rows will hold: `dvc repro`
 tells by the test rows, which this does not look at.
 """
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations_with_replacement
 from statistics import fmean, pstdev
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stages.columns.inputs import Input, Schema
 from stages.columns.terms import write_factor
@@ -30,14 +31,15 @@ from stages.regression import sums
 from stages.regression.fit import solve
 from stages.regression.linear import Floats
 from stages.regression.selection import score_each, select
-from stages.regression.sums import Sums
+from stages.regression.sums import Sums, leave_out, total
 from stages.tables import table
 from stages.tables.table import Table
 
 STRONGEST = 40  # features, by their correlation with the target, that terms are made of
 TERMS = 60  # that are tried on all rows
-SAMPLE = 2**17  # rows by which these are found
+SAMPLE = 2**17  # rows, or up to twice as many, by which these are found
 VALUES = 2**23  # at once, 64 MB
+Blocks = Iterable[tuple[Floats, NDArray[np.int64]]]  # of rows, and the fold of each
 
 
 class Term(NamedTuple):
@@ -67,31 +69,31 @@ def list_terms(train: Table, correlation: Floats) -> Iterator[Term]:
             yield Term(j, "/", i)
 
 
-def add_up(train: Table, terms: Sequence[Term], folds: int, most: int | None = None) -> list[Sums]:
-    """Return the sums of features, terms and target by fold, of `most` rows, or all."""
-    nothing = np.zeros(len(train.names) + len(terms))
-    found = [Sums.of([], nothing, nothing) for _ in range(folds)]
-    size = max(1, VALUES // len(nothing))
-    for block, fold in train.blocks(train.fold(folds)):
-        for start in range(0, min(len(block), most or len(block)), size):
+def sum_terms(blocks: Blocks, terms: Sequence[Term]) -> list[Sums]:
+    """Return the sums of features, terms and target of some rows, by fold."""
+    found: dict[int, Sums] = {}
+    for block, fold in blocks:
+        size = max(1, VALUES // (block.shape[1] + len(terms)))
+        for start in range(0, len(block), size):
             rows, places = block[start : start + size], fold[start : start + size]
             made = (term.of(rows) for term in terms)
             whole = np.array([*rows[:, :-1].T, *made, rows[:, -1]])
-            for j in np.unique(places):
+            for j in np.unique(places).tolist():
                 part = whole[:, places == j]
-                found[j] += Sums.of([part.T], part.min(axis=1), part.max(axis=1))
-        if most and (most := most - len(block)) <= 0:
-            break
-    return found
+                sums = Sums.of([part.T], part.min(axis=1), part.max(axis=1))
+                found[j] = found[j] + sums if j in found else sums
+    return [found[j] for j in sorted(found)]
 
 
 def find_strongest(train: Table, terms: Sequence[Term], folds: int) -> list[Term]:
-    """Return the terms that alone add most to R² in the folds of the first rows."""
-    n, gains = len(train.schema.inputs), list[float]()
+    """Return the terms that alone add most to R² in the folds of some rows, evenly spread."""
+    n, gains, step = len(train.schema.inputs), list[float](), max(1, train.n_rows // SAMPLE)
+    blocks = train.blocks(train.fold(folds))
+    sample = [(block[::step].copy(), fold[::step].copy()) for block, fold in blocks]
     for start in range(0, len(terms), TERMS):
         part = terms[start : start + TERMS]
-        found = add_up(train, part, folds, SAMPLE)
-        gains += score_each(found, range(n), range(n, n + len(part))).tolist()
+        pairs = leave_out(sum_terms(sample, part))
+        gains += score_each(pairs, range(n), range(n, n + len(part))).tolist()
     best = sorted(range(len(terms)), key=lambda j: -gains[j])[:TERMS]
     return [terms[j] for j in sorted(best)]
 
@@ -119,12 +121,12 @@ def suggest(most: int) -> str:
     terms = [*list_terms(train, learned.sums.correlation[:-1, -1])]
     if len(terms) > TERMS:
         terms = find_strongest(train, terms, folds)
-    found = add_up(train, terms, folds)
-    every, y, names, mean = sum(found[1:], found[0]), n + len(terms), list[str](), 0.0
+    found = sum_terms(train.blocks(train.fold(folds)), terms)
+    every, names, mean = total(found), list[str](), 0.0
     print(f"{'R² in the folds':<22}{'gain':>8}{'bytes':>7}  term")
     for chosen, r2 in select(found, n, config.train.tolerance, most):
         gain, mean = fmean(r2) - mean, fmean(r2)
-        size = count_bytes(every.of_columns([*chosen, y]), config)
+        size = count_bytes(every.of_features(chosen), config)
         name = plural(n, "feature")
         if len(chosen) > n:
             one, operator, other = terms[chosen[-1] - n]

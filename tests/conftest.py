@@ -246,6 +246,10 @@ class Rows:
     def sums(self) -> Sums:
         return Sums.of([self.block], self.block.min(axis=0), self.block.max(axis=0))
 
+    def sums_of_folds(self, fold: np.ndarray) -> list[Sums]:
+        ends = self.block.min(axis=0), self.block.max(axis=0)
+        return [Sums.of([self.block[fold == j]], *ends) for j in range(fold.max() + 1)]
+
     def write(self, folder: Path) -> Table:
         """Write the rows as a table."""
         block = self.block

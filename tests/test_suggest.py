@@ -98,6 +98,21 @@ def test_with_many_terms_the_strongest_are_found_first(monkeypatch: pytest.Monke
     assert suggest.suggest(most=1) == whole
 
 
+@pytest.mark.slow
+def test_rows_in_the_order_of_their_folds_are_sampled_from_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    rng = np.random.default_rng(1)
+    a, b, c = rng.uniform(1, 3, size=(3, 300))
+    rows = np.column_stack([range(300), a, b, c, a / b + rng.normal(size=300) / 20])
+    write_csv(rows.tolist(), ["t", "a", "b", "c", "y"])
+    run_stages(load, train, target="y", order="t", features=["a", "b", "c"])
+    monkeypatch.setattr(suggest, "TERMS", 4)
+    monkeypatch.setattr(suggest, "SAMPLE", 40)
+    monkeypatch.setattr(suggest, "VALUES", 99)
+    assert suggested(suggest.suggest(most=1)) == ["a / b"]
+
+
 def test_too_few_rows_for_folds_are_a_mistake() -> None:
     write_csv([[i, i % 3, i * i % 7] for i in range(8)], ["x", "z", "y"])
     run_stages(load, train, target="y", test_size=0.3)

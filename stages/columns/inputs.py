@@ -24,14 +24,15 @@ from stages.columns.terms import parse_term
 from stages.project.text import join
 
 KINDS = ("number", "boolean", "date", "text")
+SIZES = "1e-25", "1e25"  # of a factor, as SQL and C write them
+LEAST, LARGEST = map(float, SIZES)
 MUST_BE = {
     "number": "a finite number",
     "boolean": "true or false",
     "date": "a date such as 2020-12-31, or a time such as 2020-12-31 23:59:59+01",
     "text": "a text",
-    "product": "of numbers that are 0 or 1e-25 to 1e25 in size, and of no divisor 0",
+    "product": f"of numbers that are 0 or {SIZES[0]} to {SIZES[1]} in size, and of no divisor 0",
 }
-SIZES = "1e-25", "1e25"  # of a factor
 MOST = 1000  # inputs of a model, or columns that they come from; SQL for more takes minutes
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DIGIT = re.compile(r"(?<![\d.])(?=\d(?!\d))")  # where one lacks the zero before it
@@ -107,7 +108,7 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
             y = 1.0
             for operator, each in zip(self.operators, self.factors, strict=True):
                 x = each.number(row)
-                if not (1e-25 <= abs(x) <= 1e25 or (x == 0 and operator == "*")):
+                if not (LEAST <= abs(x) <= LARGEST or (x == 0 and operator == "*")):
                     return nan if self.fill is None else self.fill
                 y = y * x if operator == "*" else y / x
             return y

@@ -95,9 +95,9 @@ def solve(sums: Sums, tolerance: float = OWN) -> tuple[Solution, list[int]]:
     for i in reversed(range(len(R))):  # elementwise, as in `cholesky`
         U[i] /= R[i, i]
         U[:i] -= R[:i, i, None] * U[i]
-    features, place, y = sorted(order), np.argsort(order), len(sums.low) - 1
-    weights = refine(R, sums.of_columns([*order, y]))[place]
-    return Solution(sums.of_columns([*features, y]), weights, R[:, place], U[place]), features
+    features, place = sorted(order), np.argsort(order)
+    weights = refine(R, sums.of_features(order))[place]
+    return Solution(sums.of_features(features), weights, R[:, place], U[place]), features
 
 
 def fit(solution: Solution) -> "Pipeline":

@@ -12,7 +12,7 @@ import numpy as np
 from stages.regression.fit import Solution, solve
 from stages.regression.linear import Floats
 from stages.regression.scores import r2
-from stages.regression.sums import Sums, root
+from stages.regression.sums import Sums, leave_out, root
 
 COLUMNS = ("feature", "coefficient", "per_std", "std_error", "t", "p", "low", "high", "vif")
 LEVEL = 0.95  # of the interval from low to high
@@ -57,10 +57,10 @@ def list_rows(features: Sequence[str], found: Mapping[str, Floats]) -> Iterator[
 
 def cross_validate(folds: Sequence[Sums], tolerance: float) -> list[float]:
     """Return R² on each fold of the fit of the others; none if it is undefined on one."""
-    every, found = sum(folds[1:], folds[0]), []
-    for fold in folds:
+    found = []
+    for fold, rest in leave_out(folds):
         if not fold.n_rows or not fold.variances[-1]:
             return []
-        solution, features = solve(every.without(fold), tolerance)
-        found.append(r2(fold.of_columns([*features, len(fold.low) - 1]), solution.model))
+        solution, features = solve(rest, tolerance)
+        found.append(r2(fold.of_features(features), solution.model))
     return found

@@ -156,7 +156,7 @@ def compare(models: Models, train: Known, test: Known | None) -> dict[str, Any]:
     return scores | {"fit": assess(learned, model), "quantization": found}
 
 
-def summarize(r2: Sequence[float]) -> dict[str, Any]:
+def summarize_folds(r2: Sequence[float]) -> dict[str, Any]:
     """Return R² of each fold, if there are any, their mean and standard deviation."""
     if not r2:
         return {}

@@ -110,6 +110,10 @@ class Sums:
         products = self.products[np.ix_([0, *j + 1], [0, *j + 1])]
         return Sums(self.low[j], self.high[j], self.exponents[j], products)
 
+    def of_features(self, features: Sequence[int]) -> "Sums":
+        """Keep the features at these positions, and the target."""
+        return self.of_columns([*features, len(self.low) - 1])
+
     @property
     def n_digits(self) -> Exponents:
         """Digits of each column."""
@@ -352,8 +356,19 @@ class Learned:
     @cached_property
     def sums(self) -> Sums:
         """Those of all rows."""
-        first, *others = self.folds
-        return sum(others, first)
+        return total(self.folds)
+
+
+def total(folds: Sequence[Sums]) -> Sums:
+    """Return the sums of all rows."""
+    first, *others = folds
+    return sum(others, first)
+
+
+def leave_out(folds: Sequence[Sums]) -> list[tuple[Sums, Sums]]:
+    """Return the sums of each fold, and of the rows that are not in it."""
+    every = total(folds)
+    return [(fold, every.without(fold)) for fold in folds]
 
 
 def save(learned: Learned, path: Path) -> None:

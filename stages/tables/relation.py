@@ -85,7 +85,8 @@ def aggregate_by(
         raise InputError(
             f"{on.name} changed: it had {told} rows within its ranges; pin its snapshot"
         )
-    places = [asked.index(value) for value in values]
+    place = {value: j for j, value in enumerate(asked)}
+    places = [place[value] for value in values]
     return [(key, count, [found[j] for j in places]) for key, (count, *found) in groups.items()]
 
 

@@ -24,11 +24,11 @@ from stages.columns.sql import double, identifier
 from stages.project import files
 from stages.tables import spark
 from stages.tables.relation import Engine, Relation, Rows, aggregate_by, measure, read_parquet
-from stages.tables.split import LOTS
+from stages.tables.split import LOTS, PLACE
 
 NAMES, ROWS, SAMPLE = "table.json", "rows.parquet", "sample.parquet"
 BATCHES = 16  # of a block, which are groups of rows
-LOT = '"\t"'  # no feature has this name, as theirs print
+LOT = identifier(PLACE)  # no feature has this name
 
 
 class Table(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):

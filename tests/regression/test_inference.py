@@ -16,7 +16,6 @@ from statsmodels.stats.outliers_influence import variance_inflation_factor
 from stages.regression import scores
 from stages.regression.fit import OWN, solve
 from stages.regression.inference import COLUMNS, cross_validate, estimate, list_rows
-from stages.regression.sums import Sums
 from tests.conftest import Rows, Trained
 
 
@@ -108,20 +107,15 @@ def test_rows_have_six_digits(trained: Trained) -> None:
 # folds
 
 
-def sums_of_folds(rows: Rows, fold: np.ndarray) -> list[Sums]:
-    ends = rows.block.min(axis=0), rows.block.max(axis=0)
-    return [Sums.of([rows.block[fold == j]], *ends) for j in range(fold.max() + 1)]
-
-
 @pytest.mark.parametrize("folds", [2, 5, 9])
 def test_folds_are_scored_as_by_scikit_learn(folds: int, trained: Trained) -> None:
     rows = trained.train
     fold = np.random.default_rng(folds).integers(0, folds, len(rows.y))
     model = make_pipeline(StandardScaler(), LinearRegression())
     expected = cross_val_score(model, rows.X, rows.y, cv=PredefinedSplit(fold))
-    found = cross_validate(sums_of_folds(rows, fold), OWN)
+    found = cross_validate(rows.sums_of_folds(fold), OWN)
     np.testing.assert_allclose(found, expected, rtol=1e-9)
-    told = scores.summarize(found)
+    told = scores.summarize_folds(found)
     assert told["mean"] == round(float(expected.mean()), 6)
     assert told["std"] == round(float(expected.std()), 6)
 
@@ -132,7 +126,7 @@ def test_a_feature_that_varies_in_one_fold_only_has_no_weight_there() -> None:
     X = np.column_stack([x[0], fold == 2])
     rows = Rows(X, x[0] + x[1] / 9)
     alone = Rows(X[:, :1], rows.y)
-    found, expected = (cross_validate(sums_of_folds(each, fold), OWN) for each in (rows, alone))
+    found, expected = (cross_validate(each.sums_of_folds(fold), OWN) for each in (rows, alone))
     assert found[2] == expected[2]
     assert found[0] != expected[0]
 
@@ -141,5 +135,5 @@ def test_folds_that_have_no_r2_are_not_told() -> None:
     rows = Rows(np.arange(9.0)[:, None], np.array([1.0, 2, 3, 4, 4, 4, 3, 2, 1]))
     same, empty = np.repeat([0, 1, 2], 3), np.repeat([0, 2], [4, 5])
     for fold in (same, empty):
-        assert cross_validate(sums_of_folds(rows, fold), OWN) == []
-    assert scores.summarize([]) == {}
+        assert cross_validate(rows.sums_of_folds(fold), OWN) == []
+    assert scores.summarize_folds([]) == {}

@@ -12,13 +12,8 @@ from sklearn.preprocessing import StandardScaler
 
 from stages.regression.fit import OWN
 from stages.regression.selection import score_each, select
-from stages.regression.sums import Sums
+from stages.regression.sums import leave_out
 from tests.conftest import Rows
-
-
-def sums_of_folds(rows: Rows, fold: np.ndarray) -> list[Sums]:
-    ends = rows.block.min(axis=0), rows.block.max(axis=0)
-    return [Sums.of([rows.block[fold == j]], *ends) for j in range(fold.max() + 1)]
 
 
 def score(rows: Rows, fold: np.ndarray, columns: Sequence[int]) -> np.ndarray:
@@ -49,7 +44,7 @@ def test_it_selects_as_brute_force_does(seed: int) -> None:
     rows = Rows(X, X @ (rng.normal(size=9) * rng.integers(0, 2, 9)) + 3 * rng.normal(size=80))
     fold = rng.integers(0, 4, 80)
     expected = select_by_brute_force(rows, fold, 2, 5)
-    found = [*select(sums_of_folds(rows, fold), 2, OWN, 5)]
+    found = [*select(rows.sums_of_folds(fold), 2, OWN, 5)]
     assert [columns for columns, _ in found] == expected
     for columns, r2 in found:
         np.testing.assert_allclose(r2, score(rows, fold, columns), rtol=1e-9)
@@ -59,7 +54,7 @@ def test_each_column_is_scored_as_by_a_fit_with_it() -> None:
     rng = np.random.default_rng(9)
     X = (rng.normal(size=(60, 6)) + 7) * 10.0 ** np.arange(-9, 9, 3)
     rows, fold = Rows(X, X[:, 0] * 1e9 + rng.normal(size=60)), np.repeat([0, 1, 2], 20)
-    found = score_each(sums_of_folds(rows, fold), [0, 3], [1, 2, 4, 5])
+    found = score_each(leave_out(rows.sums_of_folds(fold)), [0, 3], [1, 2, 4, 5])
     expected = [score(rows, fold, [0, 3, j]).mean() for j in (1, 2, 4, 5)]
     np.testing.assert_allclose(found, expected, rtol=1e-9)
 
@@ -68,6 +63,6 @@ def test_columns_that_follow_from_others_are_never_chosen() -> None:
     rng = np.random.default_rng(2)
     x, z, noise = rng.normal(size=(3, 50))
     rows = Rows(np.column_stack([x, z, x + z, np.full(50, 3.0)]), x + z + noise / 9)
-    folds = sums_of_folds(rows, np.repeat([0, 1], 25))
-    assert (score_each(folds, [0, 1], [2, 3]) == -np.inf).all()
+    folds = rows.sums_of_folds(np.repeat([0, 1], 25))
+    assert (score_each(leave_out(folds), [0, 1], [2, 3]) == -np.inf).all()
     assert [columns for columns, _ in select(folds, 2, OWN, 9)] == [[0, 1]]
