@@ -4,14 +4,12 @@ import math
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from stages.regression import scores
 from stages.regression.fit import OWN, solve
@@ -20,6 +18,9 @@ from tests.conftest import Rows, Trained
 
 
 def assert_is_that_of_statsmodels(rows: Rows) -> None:
+    import statsmodels.api as sm  # here, as it takes a second
+    from statsmodels.stats.outliers_influence import variance_inflation_factor
+
     solution, _ = solve(rows.sums)
     found = estimate(solution)
     X = sm.add_constant(rows.X, has_constant="add")
@@ -48,6 +49,7 @@ def assert_is_that_of_statsmodels(rows: Rows) -> None:
         assert assessed[name] == pytest.approx(value, rel=1e-9, abs=0.5e-6), name
 
 
+@pytest.mark.slow
 def test_a_real_table_tells_what_statsmodels_tells(trained: Trained) -> None:
     assert_is_that_of_statsmodels(trained.train)
 
