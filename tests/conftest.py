@@ -401,7 +401,7 @@ def checkout(clone: Path) -> Path:
 
 def served() -> Any:
     """Start Sail, a Spark Connect server in this process; its address is what SPARK_REMOTE has."""
-    os.environ["RUST_LOG"] = "error"
+    os.environ |= {"RUST_LOG": "error", "SAIL_SPARK__SESSION_TIMEOUT_SECS": "3600"}
     pysail = pytest.importorskip("pysail.spark", reason="pysail is not installed")
     server = pysail.SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)
