@@ -513,21 +513,22 @@ OPEN = "for (const each of document.querySelectorAll('details')) each.open = tru
 
 @pytest.mark.slow
 @pytest.mark.parametrize("has_long_names", [False, True])
-def test_it_fits_a_phone(has_long_names: bool, tab: Browser, tmp_path: Path) -> None:
-    tab.look(390, 844)
+@pytest.mark.parametrize("width", [390, 800])
+def test_it_fits_a_phone(width: int, has_long_names: bool, tab: Browser, tmp_path: Path) -> None:
+    tab.look(width, 844)
     if has_long_names:
-        a, b = (replace(each, column=each.column * 30) for each in EXAMPLE.features)
+        a, b = (replace(each, column=each.column * 60) for each in EXAMPLE.features)
         cells = {a.column: "-1.2345678901234567e-08", b.column: "-124.35000000000001"}
         show(tab, tmp_path, replace(KINDS, features=(*KINDS.features, a, b)), SAMPLE | cells)
     else:
         tab.open(PAGE)
     tab.evaluate(OPEN)
-    assert tab.evaluate("document.documentElement.scrollWidth") == 390
+    assert tab.evaluate("document.documentElement.scrollWidth") == width
     assert tab.evaluate(CUT) == []
     boxes = (
         "[...document.querySelectorAll('.wide')].every((it) => it.scrollWidth <= it.clientWidth)"
     )
-    assert tab.evaluate(boxes)
+    assert width > 390 or tab.evaluate(boxes)
     tab.evaluate("take('rows').scrollIntoView()")
     assert tab.evaluate("document.querySelector('.answer').getBoundingClientRect().top") == 0
 
