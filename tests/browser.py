@@ -76,8 +76,9 @@ class Browser:
             pass
 
     def evaluate(self, script: str) -> Any:
-        """Return the value of an expression of JavaScript."""
-        done = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        """Return the value of an expression of JavaScript, of a promise what it becomes."""
+        options = {"returnByValue": True, "awaitPromise": True}
+        done = self.ask("Runtime.evaluate", expression=script, **options)
         assert "exceptionDetails" not in done, done
         return done["result"].get("value")
 

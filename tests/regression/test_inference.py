@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 
 from stages.regression import scores
 from stages.regression.fit import OWN, solve
-from stages.regression.inference import COLUMNS, cross_validate, estimate, list_rows
+from stages.regression.inference import COLUMNS, cross_validate, estimate, list_doubts, list_rows
 from tests.conftest import Rows, Trained
 
 
@@ -104,6 +104,22 @@ def test_rows_have_six_digits(trained: Trained) -> None:
     assert {len(row) for row in rows} == {len(COLUMNS)}
     cells = [cell for row in rows for cell in row[1:] if cell]
     assert all(cell == f"{float(cell):.6g}" for cell in cells)
+
+
+def test_doubts_are_told_of_few_rows_and_by_vif_and_intervals() -> None:
+    empty = dict.fromkeys(COLUMNS, "")
+    rows = [
+        empty | {"feature": "(intercept)", "low": "-1", "high": "1"},
+        empty | {"feature": "a", "low": "-1e-200", "high": "1e-200", "vif": "1"},
+        empty | {"feature": "b", "low": "-2e-200", "high": "-1e-200", "vif": "1000"},
+        empty | {"feature": "c", "vif": "1000.1"},
+    ]
+    near = "c: nearly combinations of others, of a VIF over 1,000"
+    unsure = "1 of 3 weights may be 0, by 95 % intervals: a"
+    assert [*list_doubts(rows, 30)] == [near, unsure]
+    few = "29 rows are few for 3 features: expect a lower R² on others"
+    assert [*list_doubts(rows, 29)] == [few, near, unsure]
+    assert [*list_doubts(rows[:3:2], 10)] == []
 
 
 # folds
