@@ -142,6 +142,7 @@ def parse() -> argparse.Namespace:
     add("--on-error", choices=("fail", "skip"), default="fail", help=what)
     language = f"write --sql in the SQL of {', '.join(DIALECTS)}; needs sqlglot"
     add("--dialect", metavar="NAME", default="duckdb", help=language)
+    add("--name", default="", help="what the names in --c begin with, instead of the target")
     return parser.parse_args()
 
 
@@ -157,7 +158,7 @@ def main() -> None:
         with files.reading(ROOT / SCORES.parent):
             print(card(model, document.load_scores(ROOT), files.load_csv(ROOT / COEFFICIENTS)))
     elif args.c:
-        print(c.header(model))
+        print(c.header(model, args.name))
     elif has_table:
         predict_file(model, args)
     else:

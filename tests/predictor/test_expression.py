@@ -54,7 +54,11 @@ def test_a_dialect_that_is_unknown_or_needs_sqlglot_is_refused(
 
 @pytest.mark.parametrize(
     ("options", "write"),
-    [("--sql h --dialect spark", lambda model: select(model, "h", "spark")), ("--c", c.header)],
+    [
+        ("--sql h --dialect spark", lambda model: select(model, "h", "spark")),
+        ("--c", c.header),
+        ("--c --name Light", lambda model: c.header(model, "light")),
+    ],
 )
 def test_predict_prints_it(
     options: str,
