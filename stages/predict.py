@@ -9,10 +9,6 @@ A row is bad if a value is not of the kind of its column, if a gap has no fillin
 prediction is too large for a number; a line is bad if it is no row. The first bad row is reported,
 counted from 1 below the header, or the first bad line, counted with it; the exit code is 2, and
 nothing is written.
-
-Standard input and output go through a temporary file, and so does CSV in UTF-16, or whose lines end
-in different ways. A container with a read-only disk has 64 MB of memory for that: for more, use
-FILE and --output, or `docker run --tmpfs /tmp`.
 """
 
 import argparse

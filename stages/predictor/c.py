@@ -59,9 +59,8 @@ def fixed_point(predictor: Predictor) -> FixedPoint:
 
     bound = abs(constant / TWO**sum_bits - intercept)
     bound += sum(abs(w) / TWO**q / 2 for w, q in zip(weights, bits, strict=True))
-    low = [min(w * Fraction(f.min), w * Fraction(f.max)) for w, f in pairs]
-    high = [max(w * Fraction(f.min), w * Fraction(f.max)) for w, f in pairs]
-    largest = max(abs(intercept + sum(ends)) for ends in (low, high))
+    ends = [(w * Fraction(f.min), w * Fraction(f.max)) for w, f in pairs]
+    largest = max(abs(intercept + sum(map(end, ends))) for end in (min, max))
     result_bits = min(sum_bits, _fit(largest + bound))
     if result_bits < sum_bits:
         bound += 1 / TWO**result_bits / 2
@@ -89,7 +88,7 @@ def header(predictor: Predictor, name: str = "") -> str:
  * weights: {predictor.bits} bits
  * gaps: {GAPS[predictor.missing]}
  *
- * The features, their training range, and the unit of their whole numbers in {name}_predict_fixed:
+ * The features, their training range, and the unit of their whole numbers in predict_fixed:
 {described}"""
     # names must not begin or end a comment in C, or be another character
     comment = re.sub(r"[*/?\\](?=[*/?\\])", r"\g<0> ", comment)

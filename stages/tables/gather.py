@@ -138,7 +138,11 @@ def find(pattern: str) -> list[Path]:
     found = [pattern] if Path(pattern).exists() else glob(pattern, recursive=True)  # noqa: PTH207
     files = sorted(path for path in map(Path, found) if path.is_file() and path.suffix != ".dvc")
     if not files:
-        raise InputError(f"load.dataset: no file matches {pattern}")
+        hint = (
+            "; an experiment in a queue has what git or DVC know: `git add` or `dvc add` the file"
+        )
+        is_queued = ".dvc" in Path.cwd().parts
+        raise InputError(f"load.dataset: no file matches {pattern}{hint if is_queued else ''}")
     return files
 
 

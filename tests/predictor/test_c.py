@@ -154,7 +154,7 @@ def compile_c(folder: Path, text: str, *flags: str) -> str:
     (folder / "main.c").write_text(text)
     strict = ("-std=c99", "-Wall", "-Wextra", "-Wundef", "-Werror", "-pedantic")
     done = run("gcc", *strict, *flags, "main.c", "-o", "main", cwd=folder)
-    assert (done.returncode == 0) is not done.stderr
+    assert (done.returncode == 0) is (done.stderr == "")
     return done.stderr
 
 
