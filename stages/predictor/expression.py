@@ -47,5 +47,5 @@ def select(predictor: Predictor, table: str, name: str = "duckdb") -> str:
     operands = [each.sql(dialect.column, dialect) for each in predictor.schema.inputs]
     terms = expression(predictor, operands, "\n    ", dialect.cast)
     case = FOLDS.get(name)
-    note = f"/* a table created without quotes has names in {case} case: write them so */\n"
+    note = f"/* a table created without quotes has {case}-case names: write them so here */\n"
     return f"{note if case else ''}SELECT t.*,\n    {terms} AS prediction\nFROM {table} AS t"
