@@ -105,8 +105,7 @@ def check_itself(model: Predictor) -> None:
     with files.reading(path), engine.connect(str(path)) as on:
         source = detect(path, str(path), kinds, on)
         rows = Request(source, model, on).rows()
-        recorded = source.value("quantized", "number")
-        found = on.rows(f"SELECT p, {recorded} FROM ({rows})")
+        found = on.rows(f"SELECT p, {source.value('quantized', 'number')} FROM ({rows})")
         # half of the last decimal that was recorded, and what doubles lose
         differing = sum(not abs(p - y) <= 0.5e-6 + 1e-14 * (1 + abs(p)) for p, y in found)
     print(f"Sample predictions: [{', '.join(f'{p:.3f}' for p, _ in found[:5])}]", flush=True)

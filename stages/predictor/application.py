@@ -38,9 +38,8 @@ class Application:
         self.rows = counter("predictor_rows", "Rows predicted")
         unlike = "Values outside the range of the training rows, or texts that they have not"
         self.unlike = counter("predictor_inputs_outside_training", unlike, ["column"])
-        names = [each.column for each in (*model.schema.sources, *model.features)]
-        for name in names:  # so that its first event is an increase
-            self.unlike.labels(name)
+        for each in (*model.schema.sources, *model.features):
+            self.unlike.labels(each.column)  # so that its first event is an increase
         infer = partial(protocol.infer, kinds=model.schema.kinds)
         self.posts = {"/predict": protocol.predict, f"{protocol.ABOUT}/infer": infer}
         self.intervals = {f"interval={level}": half for level, half in half_widths.items()}

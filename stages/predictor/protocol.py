@@ -109,9 +109,7 @@ def describe(model: Predictor, levels: Collection[str] = ()) -> Mapping[str, Any
     The schemas allow all that the server takes, and more: empty texts, any dates and tensors.
     """
     kinds = model.schema.kinds
-    inputs = [
-        {"name": name, "datatype": DATATYPES[kind], "shape": [-1]} for name, kind in kinds.items()
-    ]
+    inputs = [{"name": name, "datatype": DATATYPES[k], "shape": [-1]} for name, k in kinds.items()]
     outputs = [{"name": OUTPUT, "datatype": "FP64", "shape": [-1]}]
     about = {"name": MODEL, "platform": "linear-regression", "inputs": inputs, "outputs": outputs}
     told = {
