@@ -1,7 +1,6 @@
 """Write the model as a page for people, `reports/model.html`, with the plots of `dvc.yaml`.
 
-The page is one file of HTML that needs no network, framework or server. Besides, the pictures of
-README are drawn in `reports/pictures`, and what `dvc plots show` shows in `dvc_plots/index.html`.
+It is one file that needs no network or server. So is `dvc_plots/index.html`, with all plots.
 """
 
 import json
