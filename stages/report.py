@@ -1,6 +1,6 @@
 """Write the model as a page for people, `reports/model.html`, with the plots of `dvc.yaml`.
 
-The page is one file of HTML that needs no network, framework or server.
+It is one file that needs no network or server. So is `dvc_plots/index.html`, with all plots.
 """
 
 import json
@@ -26,31 +26,36 @@ from stages.project import cli, files
 from stages.project.cli import InputError, plural
 from stages.regression import inference
 
-PLOTS = ("reports/plots/predictions.csv", "Residuals", "reports/plots/weights.csv")  # of dvc.yaml
+PLOTS = ("reports/plots/predictions.csv", "Residuals")  # of dvc.yaml, on the page
+PICTURES = ("reports/plots/predictions.csv", "reports/coefficients.csv")  # of the README
 WEIGHTS = ("weight", "mean", "p1", "p99")
 # vl-convert brings the first font; where the page is seen without it, the second is as wide
 FONT = "Liberation Sans, Arial, sans-serif"
-POINT = {"size": 14, "strokeWidth": 1}
-LOOK = {"aria": False, "background": None, "font": FONT, "mark": {"aria": False}, "point": POINT}
+LOOK = {"aria": False, "background": "white", "font": FONT, "mark": {"aria": False}}
 
 
-def drop_revision(node: dict[str, Any]) -> dict[str, Any]:
-    """Drop the channels that tell revisions apart: there is one, and its legend is noise."""
-    return {k: v for k, v in node.items() if not isinstance(v, dict) or v.get("field") != "rev"}
+def draw_plots(target: str, unit: str | None) -> dict[str, tuple[str, str]]:
+    """Return each plot that DVC shows, by its name in `dvc.yaml`, as its title and SVG."""
 
+    def prepare(node: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(title := node.get("title"), str):
+            node["title"] = title.replace("target", named).split("\n")
+        # drop the channels that tell revisions apart: there is one, and its legend is noise
+        return {k: v for k, v in node.items() if not isinstance(v, dict) or v.get("field") != "rev"}
 
-def draw_plots() -> dict[str, str]:
-    """Return the plots of all test rows and of the weights as SVG, by title."""
     with cli.requiring("page"):
         from vl_convert import vegalite_to_svg
-    command = [sys.executable, "-m", "dvc", "plots", "show", "--json", *PLOTS]
-    done = subprocess.run(command, capture_output=True)  # noqa: S603
-    found = json.loads(done.stdout or "{}", object_hook=drop_revision)
-    if not found.get("data") or found.get("errors"):  # which DVC does not fail for
-        reason = done.stderr.decode(errors="replace").strip()
-        raise InputError(f"DVC shows no plots, whose data `dvc repro` makes: {reason}")
-    plots = [found["data"][name][0]["content"] for name in PLOTS]
-    return {plot.pop("title")["text"]: vegalite_to_svg(plot, config=LOOK) for plot in plots}
+    named = f"{target}\n({unit})" if unit else target
+    command = [sys.executable, "-m", "dvc", "plots", "show", "--json"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")  # noqa: S603
+    found = json.loads(done.stdout or "{}", object_hook=prepare).get("data", {})
+    plots = {name: shown[0]["content"] for name, shown in found.items() if shown}
+    if not plots.keys() >= {*PLOTS, *PICTURES}:  # which DVC does not fail for
+        raise InputError(f"DVC shows no plots, whose data `dvc repro` makes: {done.stderr.strip()}")
+    titles = [plot.pop("title")["text"] for plot in plots.values()]
+    drawn = (vegalite_to_svg(plot, config=LOOK) + "\n" for plot in plots.values())
+    short = (re.sub(r"(\.\d)\d+(?=[^<>]*>)", r"\1", svg) for svg in drawn)  # tenths of a pixel do
+    return dict(zip(plots, zip(titles, short, strict=True), strict=True))
 
 
 def make_page(
@@ -76,7 +81,7 @@ def make_page(
     lists["doubts"] = [*inference.list_doubts(coefficients, scores["rows"]["train"])]
     rated = ([f"{k}, {p}", *r] for k in ("float", "quantized") for p, *r in list_scores(scores[k]))
     figures = (
-        f'<figure tabindex="0">\n<figcaption>{escape(title)}</figcaption>\n{svg}\n</figure>\n'
+        f'<figure tabindex="0">\n<figcaption>{escape(title)}</figcaption>\n{svg}</figure>\n'
         for title, svg in plots.items()
     )
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
@@ -140,12 +145,18 @@ def main() -> str:
     with files.reading(path):
         kinds, cells = {**model.schema.kinds, "actual": "number"}, files.load_csv(path)
         rows = [{name: parse_cell(row[name], kinds[name]) for name in kinds} for row in cells]
-    coefficients, plots = files.load_csv(files.COEFFICIENTS), draw_plots()
+    unit = None if model.unit == "its own unit" else model.unit
+    coefficients, drawn = files.load_csv(files.COEFFICIENTS), draw_plots(model.target, unit)
+    plots = dict(drawn[name] for name in PLOTS)
     with files.reading(files.SCORES.parent):
-        unit = None if model.unit == "its own unit" else model.unit
         text = make_page(model, scores, coefficients, weights, rows, plots, unit)
-    with files.replacing(files.PAGE) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
+    every = "".join(f"<h2>{escape(title)}</h2>\n{svg}" for title, svg in drawn.values())
+    every = f'<!doctype html>\n<meta charset="utf-8">\n{every}'
+    texts = {files.PAGE: text, Path("dvc_plots/index.html"): every}  # the path that DVC uses
+    texts |= {Path(f"reports/pictures/{Path(it).stem}.svg"): drawn[it][1] for it in PICTURES}
+    for path, text in texts.items():
+        with files.replacing(path) as part:
+            part.write_text(text, encoding="utf-8", newline="\n")
     return files.PAGE.as_posix()
 
 

@@ -206,10 +206,12 @@ def test_doubts_are_those_of_train_and_no_list_is_empty() -> None:
 def test_what_is_committed_is_what_report_makes_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(files, "PAGE", tmp_path / PAGE.name)
+    replacing = files.replacing
+    monkeypatch.setattr(files, "replacing", lambda path: replacing(tmp_path / path.name))
     report.main()
+    for path in (PAGE, *Path("reports/pictures").iterdir()):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
     text = PAGE.read_text(encoding="utf-8")
-    assert (tmp_path / PAGE.name).read_text(encoding="utf-8") == text
     root = parse(text)
     names = [node.get("content") for node in root.iter("meta") if node.get("name") == "predictor"]
     assert names == [sha256(PREDICTOR.read_bytes()).hexdigest()]
@@ -220,6 +222,8 @@ def test_what_is_committed_is_what_report_makes_now(
     points = [len(figure.findall(".//{*}path")) for figure in root.iter("figure")]
     assert min(points) > 2 * 8
     assert "workspace" not in text_of(root)  # as DVC calls what is here, in legends
+    every = parse((tmp_path / "index.html").read_text(encoding="utf-8"))
+    assert sorted(texts_of(every, "h2")) == sorted(re.findall("title: (.*)\n", pipeline))
 
 
 def test_coefficients_of_another_table_are_named(
@@ -228,7 +232,7 @@ def test_coefficients_of_another_table_are_named(
     shutil.copytree("reports", tmp_path / "reports")
     shutil.copytree("models", tmp_path / "models")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(report, "draw_plots", dict)
+    monkeypatch.setattr(report, "draw_plots", lambda *_: dict.fromkeys(report.PLOTS, ("", "")))
     COEFFICIENTS.unlink(missing_ok=True)
     with pytest.raises(InputError, match=f"^{re.escape(COEFFICIENTS.as_posix())} does not exist"):
         report.main()
@@ -254,10 +258,10 @@ def test_files_that_are_damaged_are_named(
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="no plots, whose data `dvc repro` makes"):
-        report.draw_plots()
+        report.draw_plots("price", None)
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(InputError, match=r"pip install -r requirements/page.txt"):
-        report.draw_plots()
+        report.draw_plots("price", None)
 
 
 # in a browser
