@@ -22,7 +22,7 @@ from stages.predictor import document
 from stages.predictor.card import GAPS, list_facts, list_scores, list_weights
 from stages.predictor.document import PROOF, Predictor
 from stages.predictor.payload import pack
-from stages.project import cli, files
+from stages.project import cli, files, params
 from stages.project.cli import InputError, plural
 
 PLOTS = ("reports/plots/predictions.csv", "Residuals", "reports/plots/weights.csv")  # of dvc.yaml
@@ -57,6 +57,7 @@ def make_page(
     weights: Sequence[tuple[float, float]],
     sample: Mapping[str, float | str | None],
     plots: Mapping[str, str],
+    unit: str | None,
 ) -> str:
     """Return the page of a predictor; its inputs start at `sample`, a row with `actual`.
 
@@ -79,7 +80,8 @@ def make_page(
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     texts = {
         "target": model.target,
-        "unit": model.unit,
+        "unit": unit or "",
+        "in_unit": f", in {unit}," if unit else "",
         "bits": model.bits,
         "columns": f"{plural(len(kinds), 'column')} of {model.dataset}",
         "proof": PROOF[found["optimal"]],
@@ -128,6 +130,7 @@ def write_rows(rows: Iterable[Iterable[str]]) -> str:
 
 def main() -> str:
     model, scores = document.load(files.PREDICTOR), document.load_scores()
+    unit = params.read().report.unit
     path = files.PLOTS / "weights.csv"
     with files.reading(path):
         rows = [row for row in files.load_csv(path) if row["model"] == "float"]
@@ -138,7 +141,7 @@ def main() -> str:
         sample = {name: parse_cell(cells[name], kind) for name, kind in kinds.items()}
     coefficients, plots = files.load_csv(files.COEFFICIENTS), draw_plots()
     with files.reading(files.SCORES.parent):
-        text = make_page(model, scores, coefficients, weights, sample, plots)
+        text = make_page(model, scores, coefficients, weights, sample, plots, unit)
     with files.replacing(files.PAGE) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
     return files.PAGE.as_posix()

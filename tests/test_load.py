@@ -24,7 +24,7 @@ NUMBERS = np.arange(40.0)
 def toy(monkeypatch: pytest.MonkeyPatch) -> DataSet:
     """Make a named data set of 40 rows, whose target is the row's number."""
     columns = {'a "quoted" name': NUMBERS / 7, "place": NUMBERS**2, "ü": NUMBERS.copy()}
-    whole = DataSet(columns, target="ü", unit="apples")
+    whole = DataSet(columns, target="ü")
     monkeypatch.setitem(datasets.SOURCES, "toy", lambda: whole)
     return whole
 
@@ -112,6 +112,4 @@ def test_columns_of_a_named_data_set_can_be_chosen() -> None:
     [(block, _)] = table.read(TRAIN).blocks()
     assert (block[:, 0] ** 2 == block[:, 1]).all()
     schema = table.read(TRAIN).schema
-    assert (schema.features, schema.target, schema.unit) == (("ü",), "place", "its own unit")
-    load_toy(unit="m²")
-    assert table.read(TRAIN).schema.unit == "m²"
+    assert (schema.features, schema.target) == (("ü",), "place")

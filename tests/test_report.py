@@ -45,7 +45,6 @@ KINDS = replace(  # inputs of every kind, with fillings for gaps
     CAR,
     dataset=HOSTILE,
     target="<i>&amp;",
-    unit=HOSTILE,
     levels={"fuel": ("petrol", "diesel", HOSTILE)},
     features=(*CAR.features, *MORE),
 )
@@ -67,6 +66,7 @@ def page_of(
     *,
     optimal: bool = True,
     bare: bool = False,
+    unit: str | None = HOSTILE,
 ) -> str:
     """Return the page of a model; the weights of its float model are those of the codes + 0.1.
 
@@ -89,7 +89,7 @@ def page_of(
     kinds = {**model.schema.kinds, "actual": "number"}
     row = {name: report.parse_cell(cells[name], kind) for name, kind in kinds.items()}
     coefficients = coefficients_of(model, known=not bare)
-    return report.make_page(model, scores, coefficients, weights, row, plots or {})
+    return report.make_page(model, scores, coefficients, weights, row, plots or {}, unit)
 
 
 def parse(text: str) -> Element:
@@ -126,7 +126,7 @@ def test_names_are_text_whatever_they_are() -> None:
 
 
 def test_it_says_what_the_scores_say() -> None:
-    root = parse(page_of(EXAMPLE))
+    root = parse(page_of(EXAMPLE, unit="apples"))
     for words in (
         "predicts y, in apples, from 2 columns of toy. It has weights of 2 bits, proven the best",
         "5 bytes hold all",
@@ -151,6 +151,12 @@ def test_it_says_what_the_scores_say() -> None:
     assert ["(intercept)", "3.35", "", "0.05", "67", "0.01", "3.25", "3.45", ""] in rows
     assert ["a", "0.6", "1.2", "0.05", "12", "0.01", "0.5", "0.7", "1.5"] in rows
     assert "not proven the best" in page_of(EXAMPLE, optimal=False)
+
+
+def test_without_a_unit_it_names_none() -> None:
+    said = text_of(parse(page_of(EXAMPLE, unit=None)))
+    assert "predicts y from 2 columns of toy" in said
+    assert "None" not in said.partition("{")[0]
 
 
 def test_it_says_nothing_of_what_there_were_no_rows_for() -> None:
@@ -206,6 +212,7 @@ def test_coefficients_of_another_table_are_named(
 ) -> None:
     shutil.copytree("reports", tmp_path / "reports")
     shutil.copytree("models", tmp_path / "models")
+    shutil.copy("params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(report, "draw_plots", dict)
     COEFFICIENTS.unlink(missing_ok=True)
@@ -222,6 +229,7 @@ def test_files_that_are_damaged_are_named(
 ) -> None:
     shutil.copytree("reports", tmp_path / "reports")
     shutil.copytree("models", tmp_path / "models")
+    shutil.copy("params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     header, first, *_ = path.read_text(encoding="utf-8").splitlines()
     path.write_text(f"{header}\n{first.replace('0', 'x')}\n", encoding="utf-8")

@@ -338,7 +338,7 @@ def by_page(case: Case, folder: Path, fixture: Fixture) -> Iterable[Any]:
     scores = json.loads(SCORES.read_bytes()) | {"intercept": {"float": 0.1}}
     start = dict.fromkeys((*case.columns, "actual"))
     rated = coefficients_of(case.model)
-    page = report.make_page(case.model, scores, rated, [(w, 0.0) for w in coef], start, {})
+    page = report.make_page(case.model, scores, rated, [(w, 0.0) for w in coef], start, {}, None)
     path.write_text(page, encoding="utf-8")
     tab.open(path)
     rows = [

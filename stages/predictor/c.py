@@ -80,7 +80,6 @@ def header(predictor: Predictor) -> str:
     comment = f"""\
  * data: {predictor.dataset}
  * target: {predictor.target}
- * unit: {predictor.unit}
  * weights: {predictor.bits} bits
  * gaps: {GAPS[predictor.missing]}
  *

@@ -40,7 +40,7 @@ tags: [linear-regression, quantized]
 # {target}: linear regression, {predictor.bits}-bit weights
 
 - data: {predictor.dataset}, {len(features)} features
-- predicts: {target}, in {predictor.unit}
+- predicts: {target}
 - quantization: whole-number weights of {predictor.bits} bits, {PROOF[found["optimal"]]}
 - payload: {found["payload_bits"] // 8} bytes for all that a prediction needs, where float32 takes \
 {4 * (len(features) + 1)}{"".join(baselines)}

@@ -19,7 +19,7 @@ from stages.project.cli import InputError
 from stages.project.files import PREDICTOR, SCORES
 from stages.project.text import label, show
 
-VERSION: Literal[4] = 4
+VERSION: Literal[5] = 5
 PROOF = {True: "proven the best of their format", False: "not proven the best"}  # of weights
 Exponent = Annotated[int, Meta(ge=-1000, le=1000)]  # powers of two are doubles
 
@@ -55,10 +55,9 @@ class Predictor(
 ):
     """A quantized linear model: ``intercept + Σ multiplier · (feature / 2^exponent)``."""
 
-    version: Literal[4] = field(default_factory=lambda: VERSION)  # which is written
+    version: Literal[5] = field(default_factory=lambda: VERSION)  # which is written
     dataset: str
     target: str
-    unit: str  # of the target
     missing: Literal["fail", "drop", "mean"]  # what is done about gaps
     levels: Mapping[str, tuple[str, ...]]  # of each column of text, the baseline first
     na: tuple[str, ...] = ()  # texts of CSV that mark a gap
@@ -68,7 +67,7 @@ class Predictor(
 
     def __post_init__(self) -> None:
         columns = self.schema.columns  # and the schema has rules of its own
-        for text in chain((self.dataset, self.unit), columns, *self.levels.values()):
+        for text in chain([self.dataset], columns, *self.levels.values()):
             if not text.isprintable():
                 raise ValueError(f"{show(text)} does not print")
         for feature in self.features:
@@ -101,7 +100,7 @@ class Predictor(
     @property
     def schema(self) -> Schema:
         """What the table is called, and what its columns are."""
-        head = self.dataset, self.target, self.unit, self.missing, self.levels
+        head = self.dataset, self.target, self.missing, self.levels
         return Schema(*head, self.features, self.na)
 
     @property

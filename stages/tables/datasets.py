@@ -24,7 +24,6 @@ class DataSet:
 
     columns: Mapping[str, NDArray[np.float64]]
     target: str
-    unit: str
 
 
 def california_housing() -> DataSet:
@@ -52,7 +51,7 @@ def california_housing() -> DataSet:
         raise InputError(f"{home / CACHE} is not California Housing, delete it: {wrong}")
     target = bunch.target_names[0]
     columns = dict(zip([*bunch.feature_names, target], values.T, strict=True))
-    return DataSet(columns, target, "100,000 US dollars of 1990")
+    return DataSet(columns, target)
 
 
 def download_home() -> Path:
@@ -77,7 +76,7 @@ def diabetes() -> DataSet:
 
     bunch, target = load_diabetes(), "progression"
     columns = dict(zip(bunch.feature_names, bunch.data.T, strict=True)) | {target: bunch.target}
-    return DataSet(columns, target, "points of the study's score, one year on")
+    return DataSet(columns, target)
 
 
 SOURCES = {"california_housing": california_housing, "diabetes": diabetes}

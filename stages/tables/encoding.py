@@ -80,7 +80,7 @@ def encode(found: Relation, training: Rows, config: Load) -> Encoding:
             f" {list_gaps(gaps)}; load.missing: drop leaves these rows out, and mean puts the mean"
             " of the training rows in, or the most frequent text"
         )
-    head = found.dataset, found.target, found.unit, config.missing
+    head = found.dataset, found.target, config.missing
     schema = Schema(*head, levels, tuple(inputs), found.na).of(range(len(inputs)))
     return Encoding(schema, left_out, gaps, gap_rows, kept, dropped)
 

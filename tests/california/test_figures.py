@@ -93,7 +93,7 @@ def test_it_loses_what_is_known(california: DataSet, seed: int) -> None:
         assert found.optimal, bits
         percent[bits] = scores.mse_growth_percent(trained.sums, trained.model, found.model)
         if bits == 8:
-            schema = schema_of("california_housing", "y", "dollars", map("x{}".format, range(8)))
+            schema = schema_of("california_housing", "y", map("x{}".format, range(8)))
             coef, intercept = found.model.coef.tolist(), found.model.intercept
             made = Predictor.of(schema, bits, [(0.0, 1.0)] * 8, coef, intercept)
             assert len(pack(made)) <= 17

@@ -25,10 +25,9 @@ COEF = (0.5, -0.8125, 12.0)  # (2 · code - 255) · 2^-exponent
 FEATURES = [(-10, 10, 128, 1), (0, 100, 121, 4), (-1e6, 1e6, 129, -2)]
 MODEL = {
     "format": "regression predictor",
-    "version": 4,
+    "version": 5,
     "dataset": "made up",
     "target": "y",
-    "unit": "units",
     "missing": "fail",
     "levels": {},
     "bits": 8,

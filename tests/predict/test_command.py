@@ -66,10 +66,10 @@ def test_a_difference_from_what_was_recorded_exits_1(run: Run, other: Path) -> N
     [
         ("models/predictor.json", None, "`dvc repro` makes it"),
         ("models/predictor.json", "{", "damaged"),
-        ("models/predictor.json", json.dumps(MODEL | {"version": 3}), "version"),
+        ("models/predictor.json", json.dumps(MODEL | {"version": 4}), "version"),
         ("reports/scores.json", "null", "`dvc repro`"),
         ("reports/scores.json", '{"quantized": null}', "is of another model than"),
-        ("models/predictor.json", json.dumps(MODEL | {"unit": "x"}), "scores.json is of another"),
+        ("models/predictor.json", json.dumps(MODEL | {"bits": 9}), "scores.json is of another"),
         ("reports/coefficients.csv", None, "`dvc repro` makes it"),
         ("reports/coefficients.csv", "feature,coefficient,std_error\na,1,1\n", "damaged"),
         ("reports/coefficients.csv", "<<<<<<< HEAD\n" * 5, "damaged"),

@@ -22,10 +22,9 @@ from tests.conftest import EXAMPLE, feature
 TEXT = """\
 {
   "format": "regression predictor",
-  "version": 4,
+  "version": 5,
   "dataset": "toy",
   "target": "y",
-  "unit": "apples",
   "missing": "fail",
   "levels": {},
   "bits": 2,
