@@ -1,6 +1,6 @@
-"""Write the model as a page for people, `reports/model.html`, with the plots of `dvc.yaml`.
+"""Write the model for people: the page `reports/model.html`, and the card `reports/README.md`.
 
-The page is one file of HTML that needs no network, framework or server.
+The page has the plots of `dvc.yaml`, and needs no network, framework or server.
 """
 
 import json
@@ -19,8 +19,8 @@ import msgspec
 
 from stages.columns.inputs import parse
 from stages.predictor import document
-from stages.predictor.card import GAPS, list_facts, list_scores, list_weights
-from stages.predictor.document import PROOF, Predictor
+from stages.predictor.card import list_facts, list_scores, list_weights, make_card
+from stages.predictor.document import GAPS, PROOF, Predictor
 from stages.predictor.payload import pack
 from stages.project import cli, files, params
 from stages.project.cli import InputError, plural
@@ -81,7 +81,7 @@ def make_page(
     texts = {
         "target": model.target,
         "unit": unit or "",
-        "in_unit": f", in {unit}," if unit else "",
+        "measured": f", in {unit}," if unit else "",
         "bits": model.bits,
         "columns": f"{plural(len(kinds), 'column')} of {model.dataset}",
         "proof": PROOF[found["optimal"]],
@@ -142,9 +142,11 @@ def main() -> str:
     coefficients, plots = files.load_csv(files.COEFFICIENTS), draw_plots()
     with files.reading(files.SCORES.parent):
         text = make_page(model, scores, coefficients, weights, sample, plots, unit)
-    with files.replacing(files.PAGE) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
-    return files.PAGE.as_posix()
+        made = {files.PAGE: text, files.CARD: make_card(model, scores, coefficients, unit)}
+    for path, text in made.items():
+        with files.replacing(path) as part:
+            part.write_text(text, encoding="utf-8", newline="\n")
+    return " and ".join(path.as_posix() for path in made)
 
 
 if __name__ == "__main__":

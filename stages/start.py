@@ -122,11 +122,9 @@ def write(config: Load, columns: Mapping[str, str], unit: str | None) -> None:
 def start(file: str, target: str, unit: str | None = None, **given: Any) -> None:
     """Write the parameters for a table, and say what to do next; `given` are some of load."""
     given = {"key": None, "categories": [], **given}
-    before = replace(
-        params.read(PARAMS).load, features=None, derived=[], order=None, missing="mean"
-    )
+    fresh: dict[str, Any] = {"features": None, "derived": [], "order": None, "missing": "mean"}
     try:
-        config = replace(before, dataset=file, target=target, **given)
+        config = replace(params.read(PARAMS).load, dataset=file, target=target, **fresh, **given)
     except ValueError as error:
         raise InputError(str(error)) from error
     with engine.connect(file) as here, files.temporary_folder(TRAIN.parent) as scratch:
@@ -181,8 +179,7 @@ def main() -> None:
     add("--categories", **names, default=[], help=texts)
     args = parser.parse_args()
     key = args.key[0] if len(args.key) == 1 else args.key or None
-    given = {"key": key, "categories": args.categories}
-    start(Path(args.file).as_posix(), args.target, args.unit, **given)
+    start(Path(args.file).as_posix(), args.target, args.unit, key=key, categories=args.categories)
 
 
 if __name__ == "__main__":

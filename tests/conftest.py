@@ -278,8 +278,8 @@ class Trained:
 
 
 def rows_of(whole: DataSet) -> Rows:
-    values = [whole.columns[name] for name in whole.columns if name != whole.target]
-    return Rows(np.column_stack(values), whole.columns[whole.target])
+    *values, target = whole.values()
+    return Rows(np.column_stack(values), target)
 
 
 def trained_on(whole: DataSet, seed: int) -> Trained:

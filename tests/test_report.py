@@ -19,7 +19,7 @@ from stages.columns.inputs import Input
 from stages.predictor.document import Predictor
 from stages.project import files
 from stages.project.cli import InputError
-from stages.project.files import COEFFICIENTS, PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
+from stages.project.files import CARD, COEFFICIENTS, PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
 from tests.browser import Browser, browser
 from tests.conftest import CAR, EXAMPLE, coefficients_of, feature
 
@@ -33,6 +33,7 @@ MEASURED: dict[str, Any] = {
 }
 QUANTIZATION: dict[str, Any] = {
     "mse_growth_percent": 0.125,
+    "r2_drop": 0.0625,
     "prediction_difference": {"mean": 0.1, "max": 0.25, "bound": 0.5},
     "optimal": True,
 }
@@ -192,7 +193,9 @@ def test_what_is_committed_is_what_report_makes_now(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(files, "PAGE", tmp_path / PAGE.name)
+    monkeypatch.setattr(files, "CARD", tmp_path / CARD.name)
     report.main()
+    assert (tmp_path / CARD.name).read_bytes() == CARD.read_bytes()
     text = PAGE.read_text(encoding="utf-8")
     assert (tmp_path / PAGE.name).read_text(encoding="utf-8") == text
     root = parse(text)

@@ -84,10 +84,9 @@ def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine,
     name = config.dataset
     if name in datasets.SOURCES:
         whole = datasets.SOURCES[name]()
-        config = replace(config, target=config.target or whole.target)
-        here.connection.register(name, dict(whole.columns))
-        types = ["DOUBLE"] * len(whole.columns)
-        part = Source(name, "sql", identifier(name), [*whole.columns], types)
+        config = replace(config, target=config.target or [*whole][-1])
+        here.connection.register(name, dict(whole))
+        part = Source(name, "sql", identifier(name), [*whole], ["DOUBLE"] * len(whole))
         return config, here, [part]
     paths = find(name)
     if not name.endswith(".sql"):

@@ -68,11 +68,11 @@ def test_ratios_reach_what_scikit_learn_does(
     n: int, test_r2: str, california: DataSet, own_folder: Path
 ) -> None:
     scores = run_stages(dataset="california_housing", derived=RATIOS[:n])
-    columns = dict(california.columns)
+    columns = dict(california)
     for ratio in RATIOS[:n]:
         over, under = ratio.split(" / ")
         columns[ratio] = columns[over] / columns[under]
-    y = columns.pop(california.target)
+    y = columns.pop("MedHouseVal")
     X_train, X_test, y_train, y_test = train_test_split(
         np.column_stack([*columns.values()]), y, test_size=0.2, random_state=42
     )

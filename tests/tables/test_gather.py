@@ -59,7 +59,7 @@ def read(name: str = "data/raw/t.csv", target: str | None = "price", **wanted: A
 @pytest.mark.parametrize("form", ["csv", "semicolons", "csv.gz", "parquet", "two files"])
 def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
     whole = datasets.diabetes()
-    header = [*whole.columns]
+    header = [*whole]
     rows = rows_of(whole).block.tolist()
     path = gather.FOLDER / f"t.{form}"
     match form:
@@ -78,10 +78,10 @@ def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
             path = gather.FOLDER / "*.csv"
             write_csv(rows[:100], header, "a.csv")
             write_csv([row[::-1] for row in rows[100:]], header[::-1], "b.csv")
-    found = read(name := path.as_posix(), target=whole.target)
+    found = read(name := path.as_posix(), target=header[-1])
     assert found.X.tobytes() == rows_of(whole).X.tobytes()
     assert found.y.tolist() == rows_of(whole).y.tolist()
-    assert found.schema == schema_of(name, whole.target, tuple(header[:-1]))
+    assert found.schema == schema_of(name, header[-1], tuple(header[:-1]))
 
 
 TEXT = "size,city,price\n1.5,Rome,3\n2.5,Oslo,4\n0.5,Łódź,5\n"
