@@ -56,7 +56,7 @@ def list_columns(model: Predictor, gaps: Mapping[str, int]) -> Iterator[list[str
     present = [f for f in model.features if not f.missing]
     seen = {f.column: f"{f.show(f.min)} to {f.show(f.max)}" for f in present}
     for name, (first, *others) in model.levels.items():
-        seen[name] = f"{label(first)}, the baseline, also for texts not seen; {join(others)}"
+        seen[name] = f"{label(first)} (baseline, also for texts not seen) · {join(others, ' · ')}"
     for name, kind in model.schema.kinds.items():
         yield [name, kind + UNITS.get(kind, ""), seen.get(name, ""), f"{gaps.get(name, 0):,}"]
 
@@ -75,17 +75,18 @@ def list_weights(predictor: Predictor, coefficients: Iterable[Any]) -> Iterator[
 def list_facts(scores: Mapping[str, Any]) -> Iterator[str]:
     """Yield what the scores tell besides errors, as far as there were rows to find it."""
     found = scores["quantization"] | scores["quantization"]["prediction_difference"]
+    differ = "predictions differ from the float model's by"
     if folds := scores.get("cv_r2"):
         yield f"{FOLDS.format(folds, len(folds['folds']))} of the training rows"
     if reach := scores.get("half_widths"):
         parts = (f"{100 * float(share):g} % lie within ±{half:g}" for share, half in reach.items())
         yield f"of new rows like the test rows, {', '.join(parts)} of their prediction"
     if mean := scores.get("baseline"):
-        drop, most = found["r2_drop"], found["max"]
+        drop = found["r2_drop"]
         yield f"the training mean alone has MAE {mean['mae']} and RMSE {mean['rmse']} on test rows"
-        yield f"quantization makes test R² {'rise' if drop < 0 else 'fall'} by {abs(drop):g}"
-        yield f"predictions differ from the float model's by {most:g} at most on the test rows"
-    yield f"predictions differ by no more than {found['bound']:g} anywhere in the training range"
+        yield f"quantization makes test R² {'rise' if drop < 0 else 'fall'} by {abs(drop):.6f}"
+        yield f"{differ} {found['max']:g} at most on the test rows"
+    yield f"{differ} no more than {found['bound']:g} anywhere in the training range"
     yield f"quantization makes the training MSE grow by {found['mse_growth_percent']:g} %"
 
 

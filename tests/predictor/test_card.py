@@ -55,7 +55,7 @@ def test_it_says_what_scores_and_coefficients_say() -> None:
         "| test rows | 0.421875 | 4.000000 | 2.000000 | 1.250000 |\n",
         "- R² 0.457 ± 0.030 in 2 folds of the training rows\n",
         "50 % lie within ±0.4, 90 % lie within ±1.5 of their prediction\n",
-        "- quantization makes test R² fall by 0.0625\n",
+        "- quantization makes test R² fall by 0.062500\n",
         "MAE 2.25 and RMSE 3.5 ",
         "| a | number | 0 to 1 | 0 |\n",
         "Gaps are counted in all rows; a row that has one is refused.",
@@ -74,7 +74,7 @@ def test_columns_of_every_kind_and_their_gaps() -> None:
     empty = feature(Input("km", missing=True), 0.0, 1.0, 3, 0)
     text = card_of(replace(CAR, features=(*CAR.features[:-1], km, empty)))
     for row in (
-        "| fuel | text | petrol, the baseline, also for texts not seen; diesel | 0 |",
+        "| fuel | text | petrol (baseline, also for texts not seen) · diesel | 0 |",
         "| new | boolean, 1 where true and 0 where false | 0 to 1 | 0 |",
         "| seen | date, days since 1970 in UTC | 1970-01-11 to 1970-02-10 | 0 |",
         "| km | number | 0.5 to 2 | 1,234 |",
@@ -95,7 +95,7 @@ def test_what_no_rows_tell_is_left_out() -> None:
 
 @pytest.mark.parametrize(
     ("drop", "words"),
-    [(0.25, "fall by 0.25"), (0.0, "fall by 0"), (-0.0001, "rise by 0.0001")],
+    [(0.25, "fall by 0.250000"), (0.0, "fall by 0.000000"), (-0.0001, "rise by 0.000100")],
 )
 def test_r2_may_rise(drop: float, words: str) -> None:
     scores = SCORES | {"quantization": SCORES["quantization"] | {"r2_drop": drop}}
@@ -108,7 +108,7 @@ def test_levels_are_not_all_listed_where_there_are_many() -> None:
         feature(Input("s", "text", level, fill=0.0), 0.0, 1.0, 1, 0) for level in levels[1:]
     )
     text = card_of(replace(CAR, levels={"s": levels}, features=tuple(features)))
-    assert "| level0, the baseline, also for texts not seen; level1, level2, " in text
+    assert "| level0 (baseline, also for texts not seen) · level1 · level2 · " in text
     assert "level20 and 39 more | 0 |" in text
 
 
