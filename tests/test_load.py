@@ -1,7 +1,6 @@
 """The stage on a named data set: the random split, and what it refuses of any table."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +23,8 @@ NUMBERS = np.arange(40.0)
 def toy(monkeypatch: pytest.MonkeyPatch) -> DataSet:
     """Make a named data set of 40 rows, whose target is the row's number."""
     columns = {'a "quoted" name': NUMBERS / 7, "place": NUMBERS**2, "ü": NUMBERS.copy()}
-    whole = DataSet(columns, target="ü", unit="apples")
-    monkeypatch.setitem(datasets.SOURCES, "toy", lambda: whole)
-    return whole
+    monkeypatch.setitem(datasets.SOURCES, "toy", lambda: columns)
+    return columns
 
 
 def load_toy(**parameters: Any) -> list[np.ndarray]:
@@ -39,7 +37,7 @@ def load_toy(**parameters: Any) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("test_size", "seed"), [(0.05, 0), (0.33, 42), (0.5, 2**32 - 1)])
 def test_the_rows_are_those_of_train_test_split(toy: DataSet, test_size: float, seed: int) -> None:
-    whole = np.column_stack(list(toy.columns.values()))
+    whole = np.column_stack(list(toy.values()))
     rows = train_test_split(np.arange(40), test_size=test_size, random_state=seed)
     train, test, sample = load_toy(test_size=test_size, seed=seed)
     assert (train == whole[sorted(rows[0])]).all()
@@ -51,7 +49,7 @@ def test_the_sample_is_the_first_thousand_rows_of_the_split(
     toy: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = np.random.default_rng(0).normal(size=(6000, 3))
-    long = replace(toy, columns=dict(zip(toy.columns, whole.T, strict=True)))
+    long = dict(zip(toy, whole.T, strict=True))
     monkeypatch.setitem(datasets.SOURCES, "toy", lambda: long)
     _, test, sample = load_toy(test_size=0.2, seed=42)
     _, rows = train_test_split(np.arange(6000), test_size=0.2, random_state=42)
@@ -70,7 +68,7 @@ def test_a_constant_target_is_refused(part: str, folder: Path, toy: DataSet) -> 
     load_toy()
     kept = {path: path.read_bytes() for path in Path("data").rglob("*.*")}
     block, _ = next(table.read(folder).blocks())
-    toy.columns["ü"][block[:, -1].astype(int)] = 5.0
+    toy["ü"][block[:, -1].astype(int)] = 5.0
     with pytest.raises(InputError, match=rf"^toy: ü is 5.0 in all {part} rows"):
         load_toy()
     assert {path: path.read_bytes() for path in Path("data").rglob("*.*")} == kept
@@ -112,6 +110,4 @@ def test_columns_of_a_named_data_set_can_be_chosen() -> None:
     [(block, _)] = table.read(TRAIN).blocks()
     assert (block[:, 0] ** 2 == block[:, 1]).all()
     schema = table.read(TRAIN).schema
-    assert (schema.features, schema.target, schema.unit) == (("ü",), "place", "its own unit")
-    load_toy(unit="m²")
-    assert table.read(TRAIN).schema.unit == "m²"
+    assert (schema.features, schema.target) == (("ü",), "place")

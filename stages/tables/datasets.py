@@ -4,7 +4,6 @@ import hashlib
 import os
 import warnings
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,7 @@ CACHE = "cal_housing_py3.pkz"
 ARCHIVE_URL = "https://ndownloader.figshare.com/files/5976036"
 RETRIES, PAUSE = 3, 2  # of a download, and seconds before each
 CALIFORNIA_SHA256 = "9b9082ab86651a01d663a8e4a70ea14c0b41d0b2bd693bccd3221dcd111e15ca"
-
-
-@dataclass(frozen=True, eq=False)
-class DataSet:
-    """A data set that scikit-learn has: its columns, and what is predicted from the others."""
-
-    columns: Mapping[str, NDArray[np.float64]]
-    target: str
-    unit: str
+DataSet = Mapping[str, NDArray[np.float64]]  # columns; the last is predicted from the others
 
 
 def california_housing() -> DataSet:
@@ -50,9 +41,7 @@ def california_housing() -> DataSet:
     if digest != CALIFORNIA_SHA256:
         wrong = f"its values' SHA-256 is {digest}, not {CALIFORNIA_SHA256}"
         raise InputError(f"{home / CACHE} is not California Housing, delete it: {wrong}")
-    target = bunch.target_names[0]
-    columns = dict(zip([*bunch.feature_names, target], values.T, strict=True))
-    return DataSet(columns, target, "100,000 US dollars of 1990")
+    return dict(zip([*bunch.feature_names, *bunch.target_names], values.T, strict=True))
 
 
 def download_home() -> Path:
@@ -75,9 +64,8 @@ def diabetes() -> DataSet:
     """Diabetes, 442 patients (Efron et al., 2004); it comes with scikit-learn."""
     from sklearn.datasets import load_diabetes
 
-    bunch, target = load_diabetes(), "progression"
-    columns = dict(zip(bunch.feature_names, bunch.data.T, strict=True)) | {target: bunch.target}
-    return DataSet(columns, target, "points of the study's score, one year on")
+    bunch = load_diabetes()
+    return dict(zip(bunch.feature_names, bunch.data.T, strict=True)) | {"progression": bunch.target}
 
 
 SOURCES = {"california_housing": california_housing, "diabetes": diabetes}

@@ -170,8 +170,8 @@ def test_apache_spark_gives_the_same_bytes_and_predictions(
 ) -> None:
     monkeypatch.setenv("SPARK_REMOTE", apache)
     whole = datasets.california_housing()
-    duckdb.register("w", dict(whole.columns))
-    write(f"SELECT row_number() OVER () AS id, * RENAME ({whole.target} AS y) FROM w")
+    duckdb.register("w", dict(whole))
+    write(f"SELECT row_number() OVER () AS id, * RENAME ({[*whole][-1]} AS y) FROM w")
     assert made(NEAR) == made(FAR)
     model = document.load(PREDICTOR)
     there = select(model, f"parquet.`{Path(NEAR).absolute()}`", "spark")
