@@ -7,7 +7,7 @@ import yaml
 from msgspec.structs import replace
 
 from stages.columns.inputs import Input
-from stages.predictor.card import escape, list_facts, make_card
+from stages.predictor.card import escape, list_costs, make_card
 from stages.predictor.document import Predictor
 from tests.conftest import CAR, EXAMPLE, coefficients_of, feature
 
@@ -99,7 +99,7 @@ def test_what_no_rows_tell_is_left_out() -> None:
 )
 def test_r2_may_rise(drop: float, words: str) -> None:
     scores = SCORES | {"quantization": SCORES["quantization"] | {"r2_drop": drop}}
-    assert f"quantization makes test R² {words}" in list_facts(scores)
+    assert f"quantization makes test R² {words}" in list_costs(scores)
 
 
 def test_levels_are_not_all_listed_where_there_are_many() -> None:
