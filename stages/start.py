@@ -120,11 +120,9 @@ def write(config: Load, columns: Mapping[str, str]) -> None:
 def start(file: str, target: str, **given: Any) -> None:
     """Write the parameters for a table, and say what to do next; `given` are some of load."""
     given = {"unit": None, "key": None, "categories": [], **given}
-    before = replace(
-        params.read(PARAMS).load, features=None, derived=[], order=None, missing="mean"
-    )
+    fresh: dict[str, Any] = {"features": None, "derived": [], "order": None, "missing": "mean"}
     try:
-        config = replace(before, dataset=file, target=target, **given)
+        config = replace(params.read(PARAMS).load, dataset=file, target=target, **fresh, **given)
     except ValueError as error:
         raise InputError(str(error)) from error
     with engine.connect(file) as here, files.temporary_folder(TRAIN.parent) as scratch:

@@ -34,8 +34,9 @@ from stages.regression import scores
 from stages.regression.fit import fit, fold, solve
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
-from stages.tables import datasets, gather, spark, table
-from stages.tables.datasets import DataSet
+from stages.tables import gather, spark, table
+from stages.tables.dataset import DataSet
+from stages.tables.datasets import diabetes
 from stages.tables.table import Table
 
 settings.register_profile(
@@ -296,19 +297,12 @@ def trained_on(whole: DataSet, seed: int) -> Trained:
 
 @pytest.fixture(scope="session")
 def trained() -> Trained:
-    return trained_on(datasets.diabetes(), seed=42)
+    return trained_on(diabetes.load(), seed=42)
 
 
-for home in datasets.california_homes():
-    if (home / datasets.CACHE).exists():  # where tests that work in another folder find it
-        os.environ["SCIKIT_LEARN_DATA"] = str(home.resolve())
-        break
-
-
-@pytest.fixture
-def california_here() -> None:
-    if "SCIKIT_LEARN_DATA" not in os.environ:
-        pytest.skip("California Housing is not here")
+for home in map(Path, ("data/scikit_learn_data", "../shared/scikit_learn_data")):
+    if home.is_dir():  # tests that work in another folder find what is there, too
+        os.environ.setdefault("SCIKIT_LEARN_DATA", str(home.resolve()))
 
 
 @pytest.fixture

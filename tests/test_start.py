@@ -33,7 +33,8 @@ train: {folds: 5, tolerance: 1.0e-13}
 quantize: {bits: 8, rounding: optimal}
 evaluate: {samples: 10}
 gate:
-  min_r2: 0.4 # least
+  # for each data set
+  min_r2: {diabetes: 0.4} # least
   min_cv_r2: 0.4
   max_r2_drop: 0.001
 """
