@@ -347,14 +347,26 @@ def change(checkout: Path, before: str, after: str) -> None:
     (checkout / "params.yaml").write_text(text.replace(before, after), encoding="utf-8")
 
 
-def make_clone(folder: Path, dataset: str | None = None) -> Path:
-    """Copy what git would clone, run it on its own table or on a data set, and commit all."""
+COMMIT = (
+    *("git init -q", "git config user.email a@example.com", "git config user.name a"),
+    *("git add -A", "git commit -q -m clone"),
+)
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy what git would clone."""
     untracked = f"--others --exclude-standard :!{gather.FOLDER}"  # but tables nobody has added
     for options in ("--cached", untracked):
         names = succeed("git", "ls-files", "-z", *options.split(), cwd=Path()).split("\0")[:-1]
         for path in filter(Path.exists, map(Path, names)):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, folder / path)
+    return folder
+
+
+def make_clone(folder: Path, dataset: str | None = None) -> Path:
+    """Copy the checkout, run it on its own table or on a data set, and commit all."""
+    copy_checkout(folder)
     if dataset:
         shutil.rmtree(folder / gather.FOLDER)
         (folder / gather.FOLDER).mkdir()
@@ -367,8 +379,7 @@ def make_clone(folder: Path, dataset: str | None = None) -> Path:
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / source)
     # forced, as the reports are committed, and an evaluation that has all its outputs is skipped
     for command in (
-        *("git init -q", "git config user.email a@example.com", "git config user.name a"),
-        *("git add -A", "git commit -q -m clone", "git tag copied", "dvc repro --force"),
+        *(*COMMIT, "git tag copied", "dvc repro --force"),
         *("git add -A", "git commit -q --amend --no-edit", "git tag cloned"),
     ):
         succeed(*command.split(), cwd=folder)

@@ -100,7 +100,7 @@ def test_no_interval_is_made_up(run: Run, other: Path) -> None:
 
 def test_the_card_says_what_the_predictor_does(run: Run) -> None:
     text = run("--card").out
-    for words in ("made up", "8-bit", "| MedInc | -10 | 10 | 128 | 1 / 2^1 |", "0.375", " 0.25 %"):
+    for words in ("made up", "8-bit", "| Income | -10 | 10 | 128 | 1 / 2^1 |", "0.375", " 0.25 %"):
         assert words in text
     scores = [f"{SCORES['quantized']['test'][name]:.6f}" for name in ("r2", "mse", "rmse", "mae")]
     assert f"| test rows | {' | '.join(scores)} |" in text
@@ -155,7 +155,7 @@ def test_predict_imports_only_what_the_image_has(root: Path) -> None:
 def test_a_signal_leaves_nothing(root: Path, form: str, signum: int) -> None:
     folder = root / "stopped"
     folder.mkdir(exist_ok=True)
-    query = f'SELECT i % 7 AS MedInc, 2 AS {identifier(NAMES[1])}, 3 AS "select"'
+    query = f'SELECT i % 7 AS Income, 2 AS {identifier(NAMES[1])}, 3 AS "select"'
     long = root / "long.parquet"  # takes seconds to predict
     duckdb.execute(f"COPY ({query} FROM range(20000000) t(i)) TO '{long}' (FORMAT parquet)")
     command = [sys.executable, "-m", "stages.predict", str(long), "--output", f"stopped/out.{form}"]
