@@ -104,7 +104,7 @@ def draw(found: list[Scored]) -> str:
     """Return a picture of test R² by bytes, as SVG."""
     from vl_convert import vegalite_to_svg
 
-    scale = {"zero": False}
+    scale = {"zero": False, "nice": False, "padding": 10}
     axes = {
         "x": {"field": "payload_bytes", "title": "bytes of all that predicts", "scale": scale},
         "y": {"field": "test_r2", "title": "test R²", "scale": scale},
@@ -115,7 +115,7 @@ def draw(found: list[Scored]) -> str:
         "height": 300,
         "padding": 12,
         "encoding": {axis: {"type": "quantitative"} | more for axis, more in axes.items()}
-        | {"color": {"field": "format", "type": "nominal", "title": "inputs"}},
+        | {"color": {"field": "format", "type": "nominal", "title": "inputs", "sort": None}},
         "mark": {"type": "line", "point": True},
     }
     return vegalite_to_svg(plot, config=LOOK)

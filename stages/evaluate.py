@@ -16,7 +16,7 @@ from stages.regression.scores import Models
 from stages.regression.sums import Sums
 from stages.tables import table
 
-WEIGHT_COLUMNS = ("feature", "model", "effect", "weight", "mean")
+WEIGHT_COLUMNS = ("feature", "model", "effect", "weight", "mean", "p1", "p99")
 
 
 def judge(rows: Floats, model: LinearModel, quantized: LinearModel) -> Floats:
@@ -27,15 +27,13 @@ def judge(rows: Floats, model: LinearModel, quantized: LinearModel) -> Floats:
     return np.column_stack([y, calculated.round(files.DECIMALS)])
 
 
-def effects(
-    models: Models, features: Iterable[str], learned: Sums
-) -> Iterator[tuple[str, str, float, float, float]]:
-    """Yield what one standard deviation of each feature adds, with its weight and mean."""
+def effects(models: Models, features: Iterable[str], learned: Sums, X: Floats) -> Iterator[Any]:
+    """Yield WEIGHT_COLUMNS: what a deviation adds, …, and percentiles of X, as sums have none."""
     std, mean = learned.std[:-1], learned.means[:-1].astype(float)
+    known = mean, *np.quantile(X, (0.01, 0.99), axis=0, method="nearest")
     for name, model in zip(("float", "quantized"), models, strict=True):
-        added = (model.coef * std).round(files.DECIMALS)
-        columns = added.tolist(), model.coef.tolist(), mean.tolist()
-        for feature, *numbers in zip(features, *columns, strict=True):
+        columns = [(model.coef * std).round(files.DECIMALS), model.coef, *known]
+        for feature, *numbers in zip(features, *map(np.ndarray.tolist, columns), strict=True):
             yield feature, name, *numbers
 
 
@@ -92,13 +90,14 @@ def main() -> str:
         few = f"{plural(test.n_rows, 'test row')} cannot tell how far off predictions are"
         cli.say(f"evaluate: {few}, at least {scores.LEAST} can")
     scored["intercept"] = {"float": model.intercept, "quantized": quantized.intercept}
+    scored["rows"] = {"train": known.n_rows, "test": test.n_rows}
     scored["predictor"] = document.digest(PREDICTOR)
     made = MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR
     scored["bytes"] = {path.name.replace(".", "_"): path.stat().st_size for path in made}
     raw, rows = test.sample()
     judged = judge(rows, *models).tolist()
     first = [(*cells, *numbers) for cells, numbers in zip(raw, judged, strict=True)][:samples]
-    weights = effects(models, schema.features, known)
+    weights = effects(models, schema.features, known, rows[:, :-1])
 
     files.save_json(headline(scored), files.METRICS)
     files.save_json({name: part for name, part in scored.items() if part}, files.SCORES)

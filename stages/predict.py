@@ -9,10 +9,6 @@ A row is bad if a value is not of the kind of its column, if a gap has no fillin
 prediction is too large for a number; a line is bad if it is no row. The first bad row is reported,
 counted from 1 below the header, or the first bad line, counted with it; the exit code is 2, and
 nothing is written.
-
-Standard input and output go through a temporary file, and so does CSV in UTF-16, or whose lines end
-in different ways. A container with a read-only disk has 64 MB of memory for that: for more, use
-FILE and --output, or `docker run --tmpfs /tmp`.
 """
 
 import argparse
@@ -109,8 +105,7 @@ def check_itself(model: Predictor) -> None:
     with files.reading(path), engine.connect(str(path)) as on:
         source = detect(path, str(path), kinds, on)
         rows = Request(source, model, on).rows()
-        recorded = source.value("quantized", "number")
-        found = on.rows(f"SELECT p, {recorded} FROM ({rows})")
+        found = on.rows(f"SELECT p, {source.value('quantized', 'number')} FROM ({rows})")
         # half of the last decimal that was recorded, and what doubles lose
         differing = sum(not abs(p - y) <= 0.5e-6 + 1e-14 * (1 + abs(p)) for p, y in found)
     print(f"Sample predictions: [{', '.join(f'{p:.3f}' for p, _ in found[:5])}]", flush=True)
@@ -142,6 +137,7 @@ def parse() -> argparse.Namespace:
     add("--on-error", choices=("fail", "skip"), default="fail", help=what)
     language = f"write --sql in the SQL of {', '.join(DIALECTS)}; needs sqlglot"
     add("--dialect", metavar="NAME", default="duckdb", help=language)
+    add("--name", default="", help="what the names in --c begin with, instead of the target")
     return parser.parse_args()
 
 
@@ -157,7 +153,7 @@ def main() -> None:
         with files.reading(ROOT / SCORES.parent):
             print(card(model, document.load_scores(ROOT), files.load_csv(ROOT / COEFFICIENTS)))
     elif args.c:
-        print(c.header(model))
+        print(c.header(model, args.name))
     elif has_table:
         predict_file(model, args)
     else:

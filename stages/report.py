@@ -1,6 +1,6 @@
 """Write the model as a page for people, `reports/model.html`, with the plots of `dvc.yaml`.
 
-The page is one file of HTML that needs no network, framework or server.
+It is one file that needs no network or server. So is `dvc_plots/index.html`, with all plots.
 """
 
 import json
@@ -24,78 +24,87 @@ from stages.predictor.document import PROOF, Predictor
 from stages.predictor.payload import pack
 from stages.project import cli, files
 from stages.project.cli import InputError, plural
+from stages.regression import inference
 
-PLOTS = ("reports/plots/predictions.csv", "Residuals", "reports/plots/weights.csv")  # of dvc.yaml
+PLOTS = ("reports/plots/predictions.csv", "Residuals")  # of dvc.yaml, on the page
+PICTURES = ("reports/plots/predictions.csv", "reports/coefficients.csv")  # of the README
+WEIGHTS = ("weight", "mean", "p1", "p99")
 # vl-convert brings the first font; where the page is seen without it, the second is as wide
 FONT = "Liberation Sans, Arial, sans-serif"
-LOOK = {"aria": False, "background": None, "font": FONT, "point": {"size": 14, "strokeWidth": 1}}
+LOOK = {"aria": False, "background": "white", "font": FONT, "mark": {"aria": False}}
 
 
-def drop_revision(node: dict[str, Any]) -> dict[str, Any]:
-    """Drop the channels that tell revisions apart: there is one, and its legend is noise."""
-    return {k: v for k, v in node.items() if not isinstance(v, dict) or v.get("field") != "rev"}
+def draw_plots(target: str, unit: str | None) -> dict[str, tuple[str, str]]:
+    """Return each plot that DVC shows, by its name in `dvc.yaml`, as its title and SVG."""
 
+    def prepare(node: dict[str, Any]) -> dict[str, Any]:
+        if isinstance(title := node.get("title"), str):
+            node["title"] = title.replace("target", named).split("\n")
+        # drop the channels that tell revisions apart: there is one, and its legend is noise
+        return {k: v for k, v in node.items() if not isinstance(v, dict) or v.get("field") != "rev"}
 
-def draw_plots() -> dict[str, str]:
-    """Return the plots of all test rows and of the weights as SVG, by title."""
     with cli.requiring("page"):
         from vl_convert import vegalite_to_svg
-    command = [sys.executable, "-m", "dvc", "plots", "show", "--json", *PLOTS]
-    done = subprocess.run(command, capture_output=True)  # noqa: S603
-    found = json.loads(done.stdout or "{}", object_hook=drop_revision)
-    if not found.get("data") or found.get("errors"):  # which DVC does not fail for
-        reason = done.stderr.decode(errors="replace").strip()
-        raise InputError(f"DVC shows no plots, whose data `dvc repro` makes: {reason}")
-    plots = [found["data"][name][0]["content"] for name in PLOTS]
-    return {plot.pop("title")["text"]: vegalite_to_svg(plot, config=LOOK) for plot in plots}
+    named = f"{target}\n({unit})" if unit else target
+    command = [sys.executable, "-m", "dvc", "plots", "show", "--json"]
+    done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")  # noqa: S603
+    found = json.loads(done.stdout or "{}", object_hook=prepare).get("data", {})
+    plots = {name: shown[0]["content"] for name, shown in found.items() if shown}
+    if not plots.keys() >= {*PLOTS, *PICTURES}:  # which DVC does not fail for
+        raise InputError(f"DVC shows no plots, whose data `dvc repro` makes: {done.stderr.strip()}")
+    titles = [plot.pop("title")["text"] for plot in plots.values()]
+    drawn = (vegalite_to_svg(plot, config=LOOK) + "\n" for plot in plots.values())
+    short = (re.sub(r"(\.\d)\d+(?=[^<>]*>)", r"\1", svg) for svg in drawn)  # tenths of a pixel do
+    return dict(zip(plots, zip(titles, short, strict=True), strict=True))
 
 
 def make_page(
     model: Predictor,
     scores: dict[str, Any],
     coefficients: Sequence[dict[str, str]],
-    weights: Sequence[tuple[float, float]],
-    sample: Mapping[str, float | str | None],
+    weights: Sequence[Sequence[float]],
+    rows: Sequence[Mapping[str, float | str | None]],
     plots: Mapping[str, str],
+    unit: str | None,
 ) -> str:
-    """Return the page of a predictor; its inputs start at `sample`, a row with `actual`.
+    """Return the page of a predictor; its inputs start at the first of `rows`, with `actual`.
 
-    `coefficients` has coefficients.csv, `weights` each feature's float weight and training mean.
+    `coefficients` has coefficients.csv, `weights` each feature's `WEIGHTS` of weights.csv.
     """
     kinds, payload, found = model.schema.kinds, pack(model), scores["quantization"]
     train = scores["quantized"]["train"]
     *_, (part, r2, _, _, mae) = list_scores(scores["quantized"])
     data = {"predictor": model, "weights": weights, "intercept": scores["intercept"]["float"]}
-    data |= {"start": sample, "std": train["std"], "half_widths": scores.get("half_widths")}
-    rated = (
-        [f"{name}, {part}", *cells]
-        for kind, name in (("float", "float"), ("quantized", f"{model.bits}-bit codes"))
-        for part, *cells in list_scores(scores[kind])
-    )
+    data |= {"rows": rows, "std": train["std"], "half_widths": scores.get("half_widths")}
+    cost = list_facts({"quantization": found})
+    lists = {"cost": cost, "facts": [each for each in list_facts(scores) if each not in cost]}
+    lists["doubts"] = [*inference.list_doubts(coefficients, scores["rows"]["train"])]
+    rated = ([f"{k}, {p}", *r] for k in ("float", "quantized") for p, *r in list_scores(scores[k]))
     figures = (
-        f'<figure tabindex="0">\n<figcaption>{escape(title)}</figcaption>\n{svg}\n</figure>\n'
+        f'<figure tabindex="0">\n<figcaption>{escape(title)}</figcaption>\n{svg}</figure>\n'
         for title, svg in plots.items()
     )
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     texts = {
         "target": model.target,
-        "unit": model.unit,
+        "unit": unit or "",
+        "measured": f", in {unit}," if unit else "",
         "bits": model.bits,
         "columns": f"{plural(len(kinds), 'column')} of {model.dataset}",
         "proof": PROOF[found["optimal"]],
         "size": len(payload),
         "part": part,
-        "explained": f"{100 * float(r2):.1f} %",
+        "r2": f"{float(r2):.3f}",
         "mae": f"{float(mae):,.6g}",
         "means": f"{train['mean']:,.6g}",  # of the predictions: the model is linear
         "gaps": GAPS[model.missing],
-        "facts": " ".join(f"{fact[0].upper()}{fact[1:]}." for fact in list_facts(scores)),
         "last": 2**model.bits - 1,
         "payload": payload.hex(" "),
         "digest": scores["predictor"],
         "policy": make_policy(template),
     }
     escaped = {key: escape(str(value)) for key, value in texts.items()}
+    escaped |= {name: "</li>\n<li>".join(map(escape, them)) for name, them in lists.items()}
     escaped |= {"scores": write_rows(rated), "plots": "".join(figures)}
     escaped["coefficients"] = write_rows(map(dict.values, coefficients))
     escaped["weights"] = write_rows(list_weights(model, coefficients))
@@ -130,17 +139,24 @@ def main() -> str:
     model, scores = document.load(files.PREDICTOR), document.load_scores()
     path = files.PLOTS / "weights.csv"
     with files.reading(path):
-        rows = [row for row in files.load_csv(path) if row["model"] == "float"]
-        weights = [(float(row["weight"]), float(row["mean"])) for row in rows]
+        found = [row for row in files.load_csv(path) if row["model"] == "float"]
+        weights = [[float(row[name]) for name in WEIGHTS] for row in found]
     path = files.PREDICTIONS
     with files.reading(path):
-        kinds, cells = {**model.schema.kinds, "actual": "number"}, files.load_csv(path)[0]
-        sample = {name: parse_cell(cells[name], kind) for name, kind in kinds.items()}
-    coefficients, plots = files.load_csv(files.COEFFICIENTS), draw_plots()
+        kinds, cells = {**model.schema.kinds, "actual": "number"}, files.load_csv(path)
+        rows = [{name: parse_cell(row[name], kinds[name]) for name in kinds} for row in cells]
+    unit = None if model.unit == "its own unit" else model.unit
+    coefficients, drawn = files.load_csv(files.COEFFICIENTS), draw_plots(model.target, unit)
+    plots = dict(drawn[name] for name in PLOTS)
     with files.reading(files.SCORES.parent):
-        text = make_page(model, scores, coefficients, weights, sample, plots)
-    with files.replacing(files.PAGE) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
+        text = make_page(model, scores, coefficients, weights, rows, plots, unit)
+    every = "".join(f"<h2>{escape(title)}</h2>\n{svg}" for title, svg in drawn.values())
+    every = f'<!doctype html>\n<meta charset="utf-8">\n{every}'
+    texts = {files.PAGE: text, Path("dvc_plots/index.html"): every}  # the path that DVC uses
+    texts |= {Path(f"reports/pictures/{Path(it).stem}.svg"): drawn[it][1] for it in PICTURES}
+    for path, text in texts.items():
+        with files.replacing(path) as part:
+            part.write_text(text, encoding="utf-8", newline="\n")
     return files.PAGE.as_posix()
 
 

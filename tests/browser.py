@@ -1,9 +1,5 @@
-"""A headless Chromium, driven by its DevTools protocol over two pipes.
+"""A headless Chromium, driven by its DevTools protocol over two pipes."""
 
-`python -m tests.browser` photographs the page of the model for the README.
-"""
-
-import base64
 import json
 import os
 import shlex
@@ -14,8 +10,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-
-from stages.project.files import PAGE
 
 BROWSERS = ("google-chrome", "chromium")
 # no sandbox, as root has none; no network of its own, which the page does not need either
@@ -76,18 +70,15 @@ class Browser:
             pass
 
     def evaluate(self, script: str) -> Any:
-        """Return the value of an expression of JavaScript."""
-        done = self.ask("Runtime.evaluate", expression=script, returnByValue=True)
+        """Return the value of an expression of JavaScript, of a promise what it becomes."""
+        options = {"returnByValue": True, "awaitPromise": True}
+        done = self.ask("Runtime.evaluate", expression=script, **options)
         assert "exceptionDetails" not in done, done
         return done["result"].get("value")
 
-    def look(self, width: int, height: int, scale: float = 1) -> None:
-        size = {"width": width, "height": height, "deviceScaleFactor": scale}
+    def look(self, width: int, height: int) -> None:
+        size = {"width": width, "height": height, "deviceScaleFactor": 1}
         self.ask("Emulation.setDeviceMetricsOverride", **size, mobile=width < 500)
-
-    def photograph(self, path: Path) -> None:
-        shot = self.ask("Page.captureScreenshot")
-        path.write_bytes(base64.b64decode(shot["data"]))
 
 
 @contextmanager
@@ -111,10 +102,3 @@ def browser() -> Iterator[Browser]:
         finally:
             process.terminate()
             process.wait()
-
-
-if __name__ == "__main__":
-    with browser() as tab:
-        tab.look(960, 680, scale=1.2)
-        tab.open(PAGE)
-        tab.photograph(PAGE.parent / "pictures/model.png")

@@ -193,7 +193,7 @@ def run_c(model: Predictor, X: np.ndarray, folder: Path, *flags: str) -> np.ndar
     """
     if shutil.which("gcc") is None:
         pytest.skip("there is no gcc")
-    number, function = ("double", "predict") if X.dtype == float else ("int32_t", "predict_fixed")
+    number, end = ("double", "") if X.dtype == float else ("int32_t", "_fixed")
     made, taken = list[str](), 0
     for j, each in enumerate(model.features):
         count = len(each.factors) if X.dtype == float and each.factors else 1
@@ -202,8 +202,8 @@ def run_c(model: Predictor, X: np.ndarray, folder: Path, *flags: str) -> np.ndar
     assert X.shape[1] == taken
     text = MAIN.replace("COLUMNS", str(taken)).replace("INPUTS", ", ".join(made))
     (folder / "main.c").write_text(text)
-    (folder / "model.h").write_text(c.header(model), encoding="utf-8")
-    names = (f"-DNUMBER={number}", f"-DFUNCTION={function}")
+    (folder / "model.h").write_text(c.header(model, "model"), encoding="utf-8")
+    names = (f"-DNUMBER={number}", f"-DFUNCTION=model_predict{end}")
     strict = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic", *names)
     succeed("gcc", *strict, *flags, "main.c", "-o", "main", cwd=folder)
     output = subprocess.run([folder / "main"], input=X.tobytes(), capture_output=True, check=True)
@@ -406,7 +406,7 @@ def checkout(clone: Path) -> Path:
 
 def served() -> Any:
     """Start Sail, a Spark Connect server in this process; its address is what SPARK_REMOTE has."""
-    os.environ["RUST_LOG"] = "error"
+    os.environ |= {"RUST_LOG": "error", "SAIL_SPARK__SESSION_TIMEOUT_SECS": "3600"}
     pysail = pytest.importorskip("pysail.spark", reason="pysail is not installed")
     server = pysail.SparkConnectServer("127.0.0.1", 0)
     server.start(background=True)

@@ -20,12 +20,18 @@ def test_a_prediction_is_judged_by_what_is_known() -> None:
 def test_effects_are_weights_times_deviations() -> None:
     quantized = LinearModel(np.array([0.25, -4.0]), 0.0)
     learned = Rows(np.array([[5.0, -9.5], [9.0, 10.5]]), np.zeros(2)).sums
-    assert list(effects((MODEL, quantized), ("a", "b"), learned)) == [
-        ("a", "float", 1.0, 0.5, 7.0),
-        ("b", "float", -30.0, -3.0, 0.5),
-        ("a", "quantized", 0.5, 0.25, 7.0),
-        ("b", "quantized", -40.0, -4.0, 0.5),
+    X = np.column_stack([np.arange(101.0), np.arange(101.0)[::-1] ** 2])
+    assert list(effects((MODEL, quantized), ("a", "b"), learned, X)) == [
+        ("a", "float", 1.0, 0.5, 7.0, 1.0, 99.0),
+        ("b", "float", -30.0, -3.0, 0.5, 1.0, 9801.0),
+        ("a", "quantized", 0.5, 0.25, 7.0, 1.0, 99.0),
+        ("b", "quantized", -40.0, -4.0, 0.5, 1.0, 9801.0),
     ]
+
+
+def test_percentiles_of_one_row_are_its_values() -> None:
+    found = effects((MODEL, MODEL), ("a", "b"), ROWS.sums, ROWS.X[:1])
+    assert [each[-2:] for each in found] == [(2.0, 2.0), (1.0, 1.0)] * 2
 
 
 def test_the_headline_is_taken_from_the_scores() -> None:

@@ -27,7 +27,7 @@ def contents(folder: Path) -> dict[str, bytes]:
         str(path.relative_to(folder)): path.read_bytes()
         for name in MADE
         for path in sorted((folder / name).rglob("*"))
-        if path.is_file() and "/." not in str(path) and path.suffix != ".png"  # no photograph
+        if path.is_file() and "/." not in str(path)
     }
 
 

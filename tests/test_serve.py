@@ -126,6 +126,7 @@ def test_the_page_must_be_of_the_predictor(
     assert "`python -m stages.report` makes it" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_answers_a_request_that_has_begun(signum: int) -> None:

@@ -101,6 +101,7 @@ def test_comments_say_what_columns_hold_and_the_output_why_others_are_left_out(
         assert before in ("", "  ", line, before.rstrip() + " ")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rows", "missing"),
     [
@@ -116,6 +117,7 @@ def test_gaps_are_provided_for(rows: list[tuple[object, ...]], missing: str) -> 
     load.main()
 
 
+@pytest.mark.slow
 def test_what_only_names_or_counts_the_rows_is_no_feature(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -146,6 +148,7 @@ def test_all_problems_are_told_at_once_and_the_other_columns_are_written(
     assert params.read().load.features == ["c"]
 
 
+@pytest.mark.slow
 def test_texts_that_repeat_among_numbers_and_dates_mark_gaps(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -209,6 +212,7 @@ def run(*args: str) -> None:
         start.main()
 
 
+@pytest.mark.slow
 def test_a_key_is_no_feature() -> None:
     header = ("id", "x", "z", "y")
     path = write("t.csv", header, *((i, i * i, i % 3, i % 5) for i in range(40)))

@@ -40,18 +40,14 @@ def suggested(text: str) -> list[str]:
     return list(json.loads(found)) if found else []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("formula", "terms"),
     [
         (lambda a, b, c, d, yes: a / b, ["a / b"]),
-        *(
-            pytest.param(*each, marks=pytest.mark.slow)
-            for each in (
-                (lambda a, b, c, d, yes: d * d + a, ["d * d"]),
-                (lambda a, b, c, d, yes: c * yes - b, ['"c / d" * smoker = yes']),
-                (lambda a, b, c, d, yes: a + 2 * b - c, []),
-            )
-        ),
+        (lambda a, b, c, d, yes: d * d + a, ["d * d"]),
+        (lambda a, b, c, d, yes: c * yes - b, ['"c / d" * smoker = yes']),
+        (lambda a, b, c, d, yes: a + 2 * b - c, []),
     ],
 )
 def test_it_finds_the_term_that_the_target_is_made_of(

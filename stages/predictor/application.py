@@ -12,7 +12,6 @@ from msgspec.json import encode
 
 from stages.predictor import protocol
 from stages.predictor.document import Predictor, half_width
-from stages.predictor.protocol import JSON
 from stages.predictor.rows import Prediction, Scorer
 from stages.project.cli import InputError
 from stages.project.text import show
@@ -39,15 +38,15 @@ class Application:
         self.rows = counter("predictor_rows", "Rows predicted")
         unlike = "Values outside the range of the training rows, or texts that they have not"
         self.unlike = counter("predictor_inputs_outside_training", unlike, ["column"])
-        names = [each.column for each in (*model.schema.sources, *model.features)]
-        for name in names:  # so that its first event is an increase
-            self.unlike.labels(name)
-        self.posts = {"/predict": protocol.predict, f"{protocol.ABOUT}/infer": protocol.infer}
+        for each in (*model.schema.sources, *model.features):
+            self.unlike.labels(each.column)  # so that its first event is an increase
+        infer = partial(protocol.infer, kinds=model.schema.kinds)
+        self.posts = {"/predict": protocol.predict, f"{protocol.ABOUT}/infer": infer}
         self.intervals = {f"interval={level}": half for level, half in half_widths.items()}
         told = protocol.describe(model, half_widths)
-        self.fixed = {path: _answer(JSON, _encode(document)) for path, document in told.items()}
+        self.fixed = {path: _answer(document) for path, document in told.items()}
         if page:
-            self.fixed["/"] = _answer("text/html; charset=utf-8", page)
+            self.fixed["/"] = 200, [("content-type", "text/html; charset=utf-8")], page
 
     async def __call__(self, scope: Any, connection: Any) -> None:
         """Answer a request, whose body is what `connection` iterates over."""
@@ -55,10 +54,10 @@ class Application:
         try:
             answer = await self.answer(scope.method, path, scope.query_string, connection)
         except InputError as error:
-            answer = _refuse(400, str(error))
+            answer = _answer({"error": str(error)}, 400)
         except Exception:
             traceback.print_exc()
-            answer = _refuse(500, "a fault of the server")
+            answer = _answer({"error": "a fault of the server"}, 500)
         known = "other" if answer[0] == 404 else path
         self.seconds.labels(known, answer[0]).observe(time.perf_counter() - began)
         connection.response_bytes(*answer)
@@ -68,12 +67,13 @@ class Application:
         fixed = self.fixed.get(path)
         if path == "/metrics":
             text = prometheus.generate_latest(self.registry)
-            fixed = _answer("text/plain; version=0.0.4; charset=utf-8", text)
+            fixed = 200, [("content-type", "text/plain; version=0.0.4; charset=utf-8")], text
         if path not in self.posts and not fixed:
-            return _refuse(404, f"there is no {show(path)}: see /openapi.json")
+            return _answer({"error": f"there is no {show(path)}: see /openapi.json"}, 404)
         allowed = "GET, HEAD" if fixed else "POST"
         if method not in allowed.split(", "):
-            return _refuse(405, f"{path} takes {allowed}, got {method}", ("allow", allowed))
+            error = f"{path} takes {allowed}, got {method}"
+            return _answer({"error": error}, 405, ("allow", allowed))
         if fixed:
             return fixed
         post: Any = self.posts[path]
@@ -85,10 +85,11 @@ class Application:
                 async for chunk in chunks:
                     body += chunk
                     if len(body) > LONGEST_BODY:
-                        return _refuse(413, f"the body must be at most {LONGEST_BODY:,} bytes")
+                        error = f"the body must be at most {LONGEST_BODY:,} bytes"
+                        return _answer({"error": error}, 413)
         except TimeoutError:
-            return _refuse(408, f"the body must arrive within {PATIENCE} seconds")
-        return _answer(JSON, _encode(post(body, self.score)))
+            return _answer({"error": f"the body must arrive within {PATIENCE} seconds"}, 408)
+        return _answer(post(body, self.score))
 
     def score(self, rows: Sequence[protocol.Row]) -> list[Prediction]:
         """Return the predictions of some rows, and count them."""
@@ -100,13 +101,5 @@ class Application:
         return found
 
 
-def _encode(document: Any) -> bytes:
-    return encode(document) + b"\n"
-
-
-def _answer(kind: str, content: bytes) -> Answer:
-    return 200, [("content-type", kind)], content
-
-
-def _refuse(status: int, error: str, *headers: tuple[str, str]) -> Answer:
-    return status, [("content-type", JSON), *headers], _encode({"error": error})
+def _answer(document: Any, status: int = 200, *headers: tuple[str, str]) -> Answer:
+    return status, [("content-type", protocol.JSON), *headers], encode(document) + b"\n"

@@ -6,6 +6,7 @@ a whole number, factor · 2^(q - s). The sum of their products has s fraction bi
 
 import re
 import textwrap
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Context, Decimal
@@ -58,23 +59,26 @@ def fixed_point(predictor: Predictor) -> FixedPoint:
 
     bound = abs(constant / TWO**sum_bits - intercept)
     bound += sum(abs(w) / TWO**q / 2 for w, q in zip(weights, bits, strict=True))
-    low = [min(w * Fraction(f.min), w * Fraction(f.max)) for w, f in pairs]
-    high = [max(w * Fraction(f.min), w * Fraction(f.max)) for w, f in pairs]
-    largest = max(abs(intercept + sum(ends)) for ends in (low, high))
+    ends = [(w * Fraction(f.min), w * Fraction(f.max)) for w, f in pairs]
+    largest = max(abs(intercept + sum(map(end, ends))) for end in (min, max))
     result_bits = min(sum_bits, _fit(largest + bound))
     if result_bits < sum_bits:
         bound += 1 / TWO**result_bits / 2
     return FixedPoint(tuple(bits), tuple(factors), constant, sum_bits, result_bits, bound)
 
 
-def header(predictor: Predictor) -> str:
-    """Return the text of the header; for errors see `fixed_point`."""
+def header(predictor: Predictor, name: str = "") -> str:
+    """Return the header, whose names begin with `name` or the target; `fixed_point` has errors."""
+    name = re.sub("[^a-z0-9]+", "_", (name or predictor.target).lower()).strip("_")
+    name = name if name[:1].isalpha() else f"model{name}"
+    # of this model alone, so that another one of the same name is an error, and not skipped
+    guard = f"{name}_{zlib.crc32(repr(predictor).encode()):08x}_h".upper()
     fixed, features = fixed_point(predictor), predictor.features
     shift = fixed.sum_bits - fixed.result_bits
     upwards = Context(prec=3, rounding=ROUND_CEILING)
     bound = upwards.divide(*map(Decimal, fixed.bound.as_integer_ratio()))
     described = "\n".join(
-        f" * x[{j}]: {meaning(f, j)} ({f.min:g} to {f.max:g}), 2^{-q}"
+        f" * x[{j}]: {meaning(f, f'{name}_x{j}')} ({f.min:g} to {f.max:g}), 2^{-q}"
         for j, (f, q) in enumerate(zip(features, fixed.fraction_bits, strict=True))
     )
     comment = f"""\
@@ -92,25 +96,29 @@ def header(predictor: Predictor) -> str:
         f"    y += {multiplier} * 0x1p{-f.exponent} * x[{j}];"
         for j, (f, multiplier) in enumerate(zip(features, predictor.multipliers, strict=True))
     )
-    products = [_product(f, j) for j, f in enumerate(features) if f.factors]
+    products = [_product(f, f"{name}_x{j}") for j, f in enumerate(features) if f.factors]
     include = "#include <math.h> /* NAN is a gap of a product */\n" if products else ""
     return f"""\
 /*
 {comment}
  */
-#ifndef MODEL_H
-#define MODEL_H
+#ifndef {guard}
+#define {guard}
 {include}#include <stdint.h>
 
-enum {{ model_features = {len(features)}, model_result_fraction_bits = {fixed.result_bits} }};
-{_table("model_fraction_bits", fixed.fraction_bits)}
-{_table("model_factors", fixed.factors)}
+enum {{ {name}_features = {len(features)}, {name}_result_fraction_bits = {fixed.result_bits} }};
+{_table(f"{name}_fraction_bits", fixed.fraction_bits)}
+{_table(f"{name}_factors", fixed.factors)}
 
 /* Intercept and weights are whole numbers times powers of two. The result has the bits of
  * LinearModel.predict where double is IEEE 754 binary64, FLT_EVAL_METHOD is 0 or 1 (not x87), and
  * no product is fused with a sum. gcc ignores the pragma: give it -std=c99 or -ffp-contract=off. */
 #if !defined __SIZEOF_DOUBLE__ || __SIZEOF_DOUBLE__ == 8 /* not on AVR, where it has 32 bits */
-static inline double predict(const double x[])
+#if defined __FAST_MATH__ || defined __ASSOCIATIVE_MATH__ || defined _M_FP_FAST \\
+    || (defined __FINITE_MATH_ONLY__ && __FINITE_MATH_ONLY__)
+#error "-ffast-math and its like lose gaps, and the order of sums: compile this without them"
+#endif
+static inline double {name}_predict(const double x[])
 {{
 #if !defined __GNUC__ || defined __clang__
 #pragma STDC FP_CONTRACT OFF
@@ -121,16 +129,16 @@ static inline double predict(const double x[])
 }}
 {"".join(products)}#endif
 
-/* Takes x[j] * 2^model_fraction_bits[j], rounded to nearest, and returns the prediction times
+/* Takes x[j] * 2^{name}_fraction_bits[j], rounded to nearest, and returns the prediction times
  * 2^{fixed.result_bits}, rounded to nearest, ties up, and limited to 32 bits.
  * Within the training range it is off by {bound:g} at most, in the unit of the target, from the
  * model in exact arithmetic; the rounding of the inputs is included.
  * The sum has {fixed.sum_bits} fraction bits. It cannot overflow: no x makes it 2^62 or more. */
-static inline int32_t predict_fixed(const int32_t x[])
+static inline int32_t {name}_predict_fixed(const int32_t x[])
 {{
     int64_t y = INT64_C({fixed.intercept});
-    for (int j = 0; j < model_features; j++)
-        y += (int64_t)model_factors[j] * x[j];
+    for (int j = 0; j < {name}_features; j++)
+        y += (int64_t){name}_factors[j] * x[j];
     /* C99 leaves open how to shift a negative number: add 2^62, and take it off again */
     y = (int64_t)(((uint64_t)y + UINT64_C({LIMIT + (1 << shift >> 1)})) >> {shift})
         - INT64_C({LIMIT >> shift});
@@ -140,10 +148,10 @@ static inline int32_t predict_fixed(const int32_t x[])
 #endif"""
 
 
-def meaning(each: Input, index: int = 0) -> str:
+def meaning(each: Input, function: str = "") -> str:
     """Say how an input is made from its columns, in words that suffice to do it."""
     if each.factors:
-        return f"{each.column}, by model_x{index}({'; '.join(map(meaning, each.factors))})"
+        return f"{each.column}, by {function}({'; '.join(map(meaning, each.factors))})"
     if each.missing:
         return f"1 where {each.column} is missing, 0 elsewhere"
     if each.level is not None:
@@ -153,14 +161,14 @@ def meaning(each: Input, index: int = 0) -> str:
     return f"{each.column}{units.get(each.kind, '')}{filled}"
 
 
-def _product(each: Input, index: int) -> str:
+def _product(each: Input, name: str) -> str:
     """Return the function that makes a product or ratio of its factors."""
     pairs, zero = [*zip(each.operators, "abcd", strict=False)], {"*": "{0} == 0 || ", "/": ""}
     fits = f"(fabs({{0}}) >= {SIZES[0]} && fabs({{0}}) <= {SIZES[1]}))"
     tests = " && ".join(f"({zero[operator]}{fits}".format(x) for operator, x in pairs)
     value = "".join(f" {operator} {x}" for operator, x in pairs)
     return f"""
-static inline double model_x{index}({", ".join(f"double {x}" for _, x in pairs)})
+static inline double {name}({", ".join(f"double {x}" for _, x in pairs)})
 {{
     return {tests} ? 1.0{value} : {"NAN" if each.fill is None else repr(each.fill)};
 }}
@@ -176,4 +184,4 @@ def _fit(largest: Fraction) -> int:
 def _table(name: str, numbers: Sequence[int]) -> str:
     width = next(w for w in (8, 16, 32) if all(abs(x) < 2 ** (w - 1) for x in numbers))
     rows = textwrap.indent(textwrap.fill(", ".join(map(str, numbers)), 92), "    ")
-    return f"static const int{width}_t {name}[model_features] = {{\n{rows}\n}};"
+    return f"static const int{width}_t {name}[] = {{\n{rows}\n}};"

@@ -44,4 +44,6 @@ def select(predictor: Predictor, table: str, name: str = "duckdb") -> str:
     dialect = sql.dialect(name)
     operands = [each.sql(dialect.column, dialect) for each in predictor.schema.inputs]
     terms = expression(predictor, operands, "\n    ", dialect.cast)
-    return f"SELECT t.*,\n    {terms} AS prediction\nFROM {table} AS t"
+    case = {"postgres": "lower", "snowflake": "upper"}.get(name)  # of names without quotes
+    note = f"/* a table created without quotes has {case}-case names: write them so here */\n"
+    return f"{note if case else ''}SELECT t.*,\n    {terms} AS prediction\nFROM {table} AS t"

@@ -4,6 +4,7 @@ It takes plain rows, and the tensors of the Open Inference Protocol, version 2:
 https://kserve.github.io/website/docs/concepts/architecture/data-plane/v2-protocol
 """
 
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Annotated, Any, TypedDict
 
@@ -13,7 +14,7 @@ from stages.columns.readings import MOMENT
 from stages.predictor.document import VERSION, Predictor
 from stages.predictor.rows import Prediction
 from stages.project.cli import InputError
-from stages.project.text import label, show
+from stages.project.text import join, label, show
 
 MODEL = "predictor"  # the name of the artifact in dvc.yaml
 ABOUT = f"/v2/models/{MODEL}"
@@ -27,7 +28,8 @@ TYPES: dict[str, Any] = {
     "text": str,
 }
 
-MANY = Meta(max_length=1000)  # rows of a request
+MANY = 1000  # rows of a request
+BARE_NAN = re.compile(rb'(?s)("(?:[^"\\]|\\.)*+"?)|NaN')  # or a text, which may have NaN in it
 Row = dict[str, Any]  # whose values the model checks
 Score = Callable[[Sequence[Row]], Sequence[Prediction]]
 
@@ -42,16 +44,16 @@ class Answer(Struct, omit_defaults=True):
 
 
 class Tensor(Struct):
-    """A column of shape [n] or [n, 1]."""
+    """A column of shape [n] or [n, 1], or all columns, in their order, of shape [n, columns]."""
 
     name: str
-    shape: list[int]
+    shape: Annotated[list[Annotated[int, Meta(ge=0, le=MANY)]], Meta(min_length=1, max_length=2)]
     datatype: str
-    data: Annotated[list[float | bool | str | None], MANY]
+    data: list[float | bool | str | list[float | bool | str | None] | None]
 
 
 class InferRequest(Struct):
-    """The columns of some rows."""
+    """A tensor for each column, or one for all if these are numbers or booleans."""
 
     inputs: Annotated[list[Tensor], Meta(min_length=1)]
     id: str | None = None
@@ -60,6 +62,8 @@ class InferRequest(Struct):
 def decode(body: bytearray, kind: Any) -> Any:
     """Read JSON as a declared type; of two equal names in an object, the last one counts."""
     try:
+        if b"NaN" in body:  # which JSON has not, but Python and tritonclient write it for a gap
+            body[:] = BARE_NAN.sub(lambda found: found[1] or b"null", body)
         return json.decode(body, type=kind)
     except (ValueError, RecursionError) as error:  # as of text that is not UTF-8
         raise InputError(f"the body: {error}") from error
@@ -67,7 +71,7 @@ def decode(body: bytearray, kind: Any) -> Any:
 
 def predict(body: bytearray, score: Score, half_width: float | None = None) -> Any:
     """Answer a row, which is an object of columns, with an object, and an array with an array."""
-    rows = decode(body, Row | Annotated[list[Row], MANY])
+    rows = decode(body, Row | Annotated[list[Row], Meta(max_length=MANY)])
     predictions = score(rows if isinstance(rows, list) else [rows])
     answers = [Answer(each.value, warnings=[*each.warnings.values()]) for each in predictions]
     if half_width is not None:
@@ -76,15 +80,23 @@ def predict(body: bytearray, score: Score, half_width: float | None = None) -> A
     return answers if isinstance(rows, list) else answers[0]
 
 
-def infer(body: bytearray, score: Score) -> Any:
-    """Answer an inference request, which has a tensor for each column."""
+def infer(body: bytearray, score: Score, kinds: Mapping[str, str]) -> Any:
+    """Answer an inference request; in a column of booleans, 0 and 1 are these too."""
     request = decode(body, InferRequest)
-    n = max(len(tensor.data) for tensor in request.inputs)
+    first, *others = request.inputs
+    is_whole = not (others or first.name in kinds or {"date", "text"} & {*kinds.values()})
+    n, columns = first.shape[0], dict[str, list[Any]]()
     for tensor in request.inputs:
-        if len(tensor.data) != n or tensor.shape not in ([n], [n, 1]):
-            what = f"shape must be [{n}] or [{n}, 1], with so many values"
+        names, data = [*kinds] if is_whole else [tensor.name], tensor.data
+        m, is_nested = len(names), all(isinstance(each, list) for each in data)
+        rows: Any = data if is_nested else [data[i : i + m] for i in range(0, len(data), m)]
+        if [*tensor.shape, 1][:2] != [n, m] or [*map(len, rows)] != [m] * n:
+            shape = f"[{n}, {m}] for" if is_whole else f"[{n}] or [{n}, 1] for each of"
+            what = f"shape must be {shape} {join([*kinds])}, with so many values"
             raise InputError(f"{label(tensor.name)}: {what}, got {show(tensor.shape)}")
-    columns = {tensor.name: tensor.data for tensor in request.inputs}
+        for name, column in zip(names, zip(*rows, strict=True), strict=False):
+            is_bool = kinds.get(name) == "boolean"
+            columns[name] = [x == 1 if is_bool and x in (0, 1) else x for x in column]
     rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
     output = Tensor(OUTPUT, [n], "FP64", [each.value for each in score(rows)])
     answer = {"model_name": MODEL, "outputs": [output]}
@@ -97,9 +109,7 @@ def describe(model: Predictor, levels: Collection[str] = ()) -> Mapping[str, Any
     The schemas allow all that the server takes, and more: empty texts, any dates and tensors.
     """
     kinds = model.schema.kinds
-    inputs = [
-        {"name": name, "datatype": DATATYPES[kind], "shape": [-1]} for name, kind in kinds.items()
-    ]
+    inputs = [{"name": name, "datatype": DATATYPES[k], "shape": [-1]} for name, k in kinds.items()]
     outputs = [{"name": OUTPUT, "datatype": "FP64", "shape": [-1]}]
     about = {"name": MODEL, "platform": "linear-regression", "inputs": inputs, "outputs": outputs}
     told = {
@@ -114,7 +124,7 @@ def describe(model: Predictor, levels: Collection[str] = ()) -> Mapping[str, Any
         columns = {name: each | None for name, each in columns.items()}
     row: Any = TypedDict("Row", columns)  # type: ignore[misc]
     (rows, answers, request), components = json.schema_components(
-        [row | Annotated[list[row], MANY], Answer | list[Answer], InferRequest],
+        [row | Annotated[list[row], Meta(max_length=MANY)], Answer | list[Answer], InferRequest],
         ref_template="#/components/schemas/{name}",
     )
     predict = _post(rows, answers, levels)

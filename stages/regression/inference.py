@@ -9,6 +9,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
+from stages.project.cli import plural
+from stages.project.text import join
 from stages.regression.fit import Solution, solve
 from stages.regression.linear import Floats
 from stages.regression.scores import r2
@@ -16,6 +18,8 @@ from stages.regression.sums import Sums, leave_out, root
 
 COLUMNS = ("feature", "coefficient", "per_std", "std_error", "t", "p", "low", "high", "vif")
 LEVEL = 0.95  # of the interval from low to high
+FEW = 10  # training rows for each feature
+INFLATED = 1000  # a variance: the other features explain 99.9 % of the feature's
 
 
 def residual_std(solution: Solution) -> float:
@@ -53,6 +57,18 @@ def list_rows(features: Sequence[str], found: Mapping[str, Floats]) -> Iterator[
     """Yield rows of COLUMNS, in digits that do not depend on the machine."""
     for name, *numbers in zip(("(intercept)", *features), *found.values(), strict=True):
         yield [name, *("" if np.isnan(x) else f"{x:.6g}" for x in numbers)]
+
+
+def list_doubts(coefficients: Sequence[Mapping[str, str]], n: int) -> Iterator[str]:
+    """Yield what to doubt of a fit to n rows, for people, by the rows of COLUMNS."""
+    _, *found = coefficients
+    if n < FEW * len(found):
+        yield f"{n:,} rows are few for {plural(len(found), 'feature')}: expect a lower R² on others"
+    if inflated := [row["feature"] for row in found if float(row["vif"]) > INFLATED]:
+        yield f"{join(inflated)}: nearly combinations of others, of a VIF over {INFLATED:,}"
+    known = (row for row in found if row["low"])
+    if unsure := [row["feature"] for row in known if float(row["low"]) <= 0 <= float(row["high"])]:
+        yield f"{len(unsure)} of {len(found)} weights may be 0, by 95 % intervals: {join(unsure)}"
 
 
 def cross_validate(folds: Sequence[Sums], tolerance: float) -> list[float]:

@@ -136,7 +136,9 @@ def find(pattern: str) -> list[Path]:
     found = [pattern] if Path(pattern).exists() else glob(pattern, recursive=True)  # noqa: PTH207
     files = sorted(path for path in map(Path, found) if path.is_file() and path.suffix != ".dvc")
     if not files:
-        raise InputError(f"load.dataset: no file matches {pattern}")
+        queued = ".dvc" in Path.cwd().parts  # or run with --temp: a clone of what git knows
+        hint = "; an experiment has what git knows: `git add` it or its .dvc file" if queued else ""
+        raise InputError(f"load.dataset: no file matches {pattern}{hint}")
     return files
 
 

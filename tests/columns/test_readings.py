@@ -67,6 +67,7 @@ def test_powers_of_ten_may_have_a_comma(on: DuckDB) -> None:
     assert [read(text, "1.234,5", on) for text in ("2,5E-05", "-1e3")] == [2.5e-5, -1e3]
 
 
+@pytest.mark.slow
 @EXAMPLES
 @given(
     day=st.dates(date(1969, 1, 1), date(2068, 12, 31)),

@@ -133,6 +133,7 @@ def test_the_card_leaves_out_what_no_test_rows_tell(run: Run, other: Path) -> No
 # as a process
 
 
+@pytest.mark.slow
 def test_predict_imports_only_what_the_image_has(root: Path) -> None:
     (root / "table").write_text(as_csv(ROWS))
     code = (

@@ -7,16 +7,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import jsonschema
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
+from stages.columns.inputs import Input
 from stages.predictor.application import LONGEST_BODY, Application
 from stages.predictor.document import Intercept
 from stages.predictor.protocol import describe
-from tests.conftest import CAR, EXAMPLE, ROW
+from tests.conftest import CAR, EXAMPLE, ROW, feature
 
 INFER = "/v2/models/predictor/infer"
 TENSORS = [
@@ -25,6 +27,7 @@ TENSORS = [
     {"name": "seen", "datatype": "BYTES", "shape": [2, 1], "data": ["1970-01-31", "1970-01-31"]},
     {"name": "km", "datatype": "INT64", "shape": [2], "data": [2, 2]},
 ]
+ONE = {"name": "input-0", "datatype": "FP64", "shape": [2, 4], "data": [0.0] * 8}
 FIRST = 5 + 1 + 2.5 + 7 * 30 / 8 - 3.5
 SECOND = 5 + 0 + 5 / 8 + 7 * 30 / 8 - 3.5
 HALF_WIDTHS = {"0.5": 0.0, "0.9": 0.1}  # the first of a perfect fit
@@ -115,7 +118,10 @@ def test_tensors_are_taken_by_their_names_whatever_their_order() -> None:
     [
         (b"", "the body: Input data was truncated"),
         (b'{"km": "\xff"}', "the body: 'utf-8' codec"),
-        (b'[{"km": NaN}]', "the body: JSON is malformed"),
+        (b'[{"km": -NaN}]', "the body: JSON is malformed"),
+        (b'[{"km": NaNs}]', "the body: JSON is malformed"),
+        (b'[{"km": Infinity}]', "the body: JSON is malformed"),
+        (b'{"km": NaN, "fuel', "the body: Input data was truncated"),
         (b'{"km": 1e999}', "the body: Number out of range"),
         (b'{"km": %s}' % (b"1" * 5000), "the body: Integer value out of range"),
         (b'{"km": 1} {}', "the body: JSON is malformed"),
@@ -145,17 +151,93 @@ def tensors(index: int, **change: Any) -> Any:
         ({"inputs": []}, "the body: Expected `array` of length >= 1"),
         ({"inputs": TENSORS[1:]}, "row 1: column fuel is missing"),
         ({"inputs": TENSORS, "id": 7}, "the body: Expected `str | null`, got `int` - at `$.id`"),
-        (tensors(3, data=[2]), "km: shape must be [2] or [2, 1], with so many values"),
-        (tensors(3, shape=[1, 2]), "km: shape must be [2] or [2, 1], with so many values, got"),
+        (tensors(3, data=[2]), "km: shape must be [2] or [2, 1] for each of fuel, new,"),
+        (tensors(3, shape=[1, 2]), "km: shape must be [2] or [2, 1] for each of fuel, new,"),
         (tensors(3, data=[2], shape=[1]), "km: shape must be [2] or [2, 1]"),
+        (tensors(3, data=[[2, 2]]), "km: shape must be [2] or [2, 1]"),
+        (tensors(3, data=[[[2], 2]]), "the body: Expected `bool | float | str | null`"),
+        (tensors(3, shape=[]), "the body: Expected `array` of length >= 1"),
+        (tensors(3, shape=[2, 1, 1]), "the body: Expected `array` of length <= 2"),
+        (tensors(3, shape=[1001]), "the body: Expected `int` <= 1000"),
+        (tensors(3, shape=[-1]), "the body: Expected `int` >= 0"),
+        ({"inputs": [ONE]}, "input-0: shape must be [2] or [2, 1] for each of fuel, new, seen, km"),
         (tensors(3, data=[2, "2"]), "row 2: km is '2', must be a finite number"),
-        (tensors(1, data=[[True], [False]]), "the body: Expected `bool | float | str | null`"),
+        (tensors(1, data=[[True], False]), "row 1: new is [True], must be true or false"),
+        (tensors(1, data=[2, True]), "row 1: new is 2.0, must be true or false"),
     ],
 )
 def test_bad_tensors_are_told_in_one_line(document: Any, message: str) -> None:
     status, answer = post(document, INFER)
     assert (status, list(answer)) == (400, ["error"])
     assert answer["error"].startswith(message)
+
+
+YES = Input("yes", "boolean", fill=0.25)
+NUMBERS = replace(EXAMPLE, features=(*EXAMPLE.features, feature(YES, 0.0, 1.0, 3, 0)))
+NAMES = [*NUMBERS.schema.kinds]
+
+
+@given(
+    st.lists(st.tuples(*[st.floats(-1e9, 1e9)] * 2, st.booleans()), max_size=20),
+    st.sampled_from(["nested", "flat", "numbers", "numpy"]),
+)
+def test_one_tensor_has_all_columns_in_their_order(rows: list[Any], form: str) -> None:
+    data: Any = [[*row] for row in rows] if form == "nested" else [x for row in rows for x in row]
+    if form == "numbers":
+        data = [float(x) for x in data]
+    if form == "numpy":  # which makes one type of all
+        data = np.array(rows, float).reshape(-1, 3).tolist()
+    one = {"name": "input-0", "shape": [len(rows), 3], "datatype": "FP64", "data": data}
+    status, answer = post({"inputs": [one]}, INFER, Application(NUMBERS))
+    objects = [dict(zip(NAMES, row, strict=True)) for row in rows]
+    expected = [each["prediction"] for each in post(objects, app=Application(NUMBERS))[1]]
+    assert (status, answer["outputs"][0]["data"]) == (200, expected)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"shape": [3, 2]}, 'input-0: shape must be [3, 3] for a, b "é", yes, with so many values'),
+        ({"shape": [3]}, "input-0: shape must be [3, 3] for"),
+        ({"data": [[1, 2, 1], [1, 2]]}, "input-0: shape must be [2, 3] for"),
+        ({"data": [[1, 2], [1, 1], [2, 1]]}, "input-0: shape must be [2, 3] for"),
+        ({"data": [1] * 5}, "input-0: shape must be [2, 3] for"),
+        ({"data": []}, "input-0: shape must be [2, 3] for"),
+        ({"data": [1, 2, 1, 1, 2, 2]}, "row 2: yes is 2.0, must be true or false"),
+        ({"data": [True, 2, 1, 1, 2, 1]}, "row 1: a is True, must be a finite number"),
+        ({"data": [None, 2, 1, 1, 2, 1]}, "row 1: a is empty, must be a finite number"),
+        ({"name": "a"}, "a: shape must be [2] or [2, 1] for each of a, b"),
+    ],
+)
+def test_a_bad_tensor_of_all_columns_is_told_in_one_line(change: Any, message: str) -> None:
+    one = {"name": "input-0", "shape": [2, 3], "datatype": "FP64", "data": [1, 2, 1] * 2}
+    assert post({"inputs": [one]}, INFER, Application(NUMBERS))[0] == 200
+    status, answer = post({"inputs": [one | change]}, INFER, Application(NUMBERS))
+    assert (status, list(answer)) == (400, ["error"])
+    assert answer["error"].startswith(message)
+
+
+def test_the_only_column_may_have_any_name() -> None:
+    app = Application(replace(EXAMPLE, features=EXAMPLE.features[:1]))
+    for name, shape in (("a", [1]), ("a", [1, 1]), ("input-0", [1, 1]), ("input-0", [1])):
+        one = {"name": name, "shape": shape, "datatype": "FP64", "data": [2]}
+        assert post({"inputs": [one]}, INFER, app)[1]["outputs"][0]["data"] == [13 / 4 + 1]
+
+
+def test_nan_is_a_gap_where_it_is_no_text() -> None:
+    gap = {"prediction": FIRST + 3.5 - 7 * 1.5 / 4}
+    assert post(b'{"fuel": "diesel", "new": true, "seen": "1970-01-31", "km": NaN}') == (200, gap)
+    row = rb'{"NaN": 1, "fuel": "\\\"NaN", "new": NaN, "seen": "1970-01-31", "km": 2}'
+    warning = "fuel is '\\\\\"NaN', which training has not seen"
+    assert post(row) == (200, {"prediction": SECOND, "warnings": [warning]})
+    one = b'{"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP64", "data": [1, NaN, NaN]}]}'
+    message = 'row 1: b "é" is empty, must be a finite number'
+    assert post(one, INFER, Application(NUMBERS)) == (400, {"error": message})
+
+
+@pytest.mark.parametrize("text", [b'"NaN ', b'"\\"', b'NaN "\\'])
+def test_a_body_without_its_end_is_read_once(text: bytes) -> None:
+    assert post(b"[NaN, " + text * (200_000 // len(text)))[0] == 400  # not in minutes
 
 
 def test_other_paths_and_methods() -> None:
@@ -283,7 +365,10 @@ def test_the_description_allows_what_the_server_takes_and_nothing_else(gaps: boo
     model = replace(CAR, missing="mean" if gaps else "fail", features=tuple(features))
     document = describe(model)["/openapi.json"]
     cases = [("/predict", body) for body in (*BODIES, *(ROW | odd for odd in ODD))]
-    cases += [(INFER, tensors(1, data=data)) for data in ([True, False], [[True], False])]
+    cases += [
+        (INFER, tensors(1, data=data))
+        for data in ([True, False], [[True], [False]], [[[True]], False])
+    ]
     cases += [(INFER, tensors(3, shape="2")), (INFER, {"inputs": 7})]
     for path, body in cases:
         asked = document["paths"][path]["post"]["requestBody"]["content"]["application/json"]

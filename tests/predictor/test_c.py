@@ -1,19 +1,22 @@
 """The header, and its integers against rationals. `test_same_bits` has the doubles."""
 
 import re
+import shutil
 from fractions import Fraction
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from stages.columns.inputs import Input
 from stages.predictor import c, document
 from stages.predictor.document import Intercept, Predictor
 from stages.project.files import PREDICTOR
-from tests.conftest import CAR, EXAMPLE, feature, make_model, run_c
+from tests.conftest import CAR, EXAMPLE, feature, make_model, run, run_c
 
 COMMITTED = document.load(PREDICTOR)
 CHECKED = ("-O1", "-fsanitize=undefined", "-fsanitize-undefined-trap-on-error")
@@ -124,7 +127,85 @@ def test_the_header_says_how_each_feature_is_made() -> None:
     factors = Input("km"), Input("fuel", "text", "diesel")
     term = Input("km / fuel = diesel", "product", factors=factors, operators="*/", fill=2.5)
     text = c.header(replace(CAR, features=(*CAR.features, feature(term, 1.0, 2.0, 1, 0))))
-    assert f"x[5]: {term.name}, by model_x5(km; 1 where fuel is diesel, 0 elsewhere) (1" in text
-    assert "double model_x5(double a, double b)" in text
+    assert f"x[5]: {term.name}, by price_x5(km; 1 where fuel is diesel, 0 elsewhere) (1" in text
+    assert "double price_x5(double a, double b)" in text
     assert ") ? 1.0 * a / b : 2.5;" in text
-    assert not {"math.h", "model_x"} & {*re.findall(r"math\.h|model_x", c.header(CAR))}
+    assert not {"math.h", "price_x"} & {*re.findall(r"math\.h|price_x", c.header(CAR))}
+
+
+RATIO = Input("u / v", "product", factors=(Input("u"), Input("v")), operators="*/")
+LIGHT = replace(EXAMPLE, target="light", features=(feature(RATIO, 0.0, 8.0, 2, 1),))
+HEAT = replace(LIGHT, target="heat", intercept=Intercept(0, 0))
+TWO = """#include "light.h"
+#include "heat.h"
+#include "light.h"
+int main(void)
+{
+    double x[] = {light_x0(6, 2)}, z[] = {heat_x0(6, 2)};
+    return light_predict(x) == 4.75 && heat_predict(z) == 1.5 && light_features == 1 ? 0 : 1;
+}
+"""
+
+
+def compile_c(folder: Path, text: str, *flags: str) -> str:
+    """Compile a program beside its headers, and return what the compiler says."""
+    if shutil.which("gcc") is None:
+        pytest.skip("there is no gcc")
+    (folder / "main.c").write_text(text)
+    strict = ("-std=c99", "-Wall", "-Wextra", "-Wundef", "-Werror", "-pedantic")
+    done = run("gcc", *strict, *flags, "main.c", "-o", "main", cwd=folder)
+    assert (done.returncode == 0) is (done.stderr == "")
+    return done.stderr
+
+
+def test_two_models_are_in_one_program(tmp_path: Path) -> None:
+    for model in (LIGHT, HEAT):
+        (tmp_path / f"{model.target}.h").write_text(c.header(model))
+    assert not compile_c(tmp_path, TWO)
+    assert run("./main", cwd=tmp_path).returncode == 0
+
+
+def test_two_models_of_one_name_are_an_error(tmp_path: Path) -> None:
+    for model in (LIGHT, HEAT):
+        (tmp_path / f"{model.target}.h").write_text(c.header(model, "light"))
+    assert re.search("redefinition of .light_predict", compile_c(tmp_path, TWO))
+
+
+@pytest.mark.parametrize(
+    "flag", ["-ffast-math", "-ffinite-math-only", "-funsafe-math-optimizations"]
+)
+def test_flags_that_lose_gaps_or_the_order_of_sums_are_an_error(flag: str, tmp_path: Path) -> None:
+    (tmp_path / "light.h").write_text(c.header(LIGHT))
+    text = '#include "light.h"\nint main(void) { return light_features - 1; }\n'
+    assert '#error "-ffast-math' in compile_c(tmp_path, text, flag)
+    narrow = "-U__SIZEOF_DOUBLE__", "-D__SIZEOF_DOUBLE__=4"  # as AVR, which has the integers alone
+    assert not compile_c(tmp_path, text, flag, *narrow)
+
+
+@pytest.mark.parametrize(
+    ("name", "target", "start"),
+    [
+        ("", "UnitPrice", "unitprice"),
+        ("Light", "UnitPrice", "light"),
+        ("", "price, in €", "price_in"),
+        ("", "_t_", "t"),
+        ("", "2nd", "model2nd"),
+        ("", "日本", "model"),
+        ("--", "y", "model"),
+        ("", "int", "int"),  # no keyword, as more follows
+    ],
+)
+def test_names_begin_with_that_of_the_model_or_the_target(
+    name: str, target: str, start: str
+) -> None:
+    text = c.header(replace(EXAMPLE, target=target), name)
+    for wanted in ("double {}_predict(", "int32_t {}_predict_fixed(", "enum {{ {}_features = 2,"):
+        assert wanted.format(start) in text
+
+
+@given(st.text())
+def test_whatever_name_is_given_names_are_those_of_c(name: str) -> None:
+    text = c.header(EXAMPLE, name)
+    assert re.search(r"double [a-z][a-z0-9_]*_predict\(const double x\[\]\)", text)
+    [guard] = re.findall(r"#ifndef (.*)", text)
+    assert re.fullmatch(r"[A-Z][A-Z0-9_]*", guard)

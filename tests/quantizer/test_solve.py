@@ -439,6 +439,7 @@ def test_no_table_takes_more_than_the_budget(kind: str, monkeypatch: pytest.Monk
         assert sum(spent) <= BUDGET
 
 
+@pytest.mark.slow
 @settings(max_examples=20)
 @given(st.integers(0, 10_000), st.integers(1, 6), st.integers(1, 6))
 def test_no_way_of_rounding_is_better_than_optimal(seed: int, n: int, bits: int) -> None:
@@ -469,6 +470,7 @@ def test_a_spent_budget_is_never_called_a_proof(monkeypatch: pytest.MonkeyPatch)
 # the intercept
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("seed", range(2))
 def test_the_intercept_costs_a_hundredth_at_most_and_has_no_bit_to_spare(

@@ -4,22 +4,23 @@ import math
 
 import numpy as np
 import pytest
-import statsmodels.api as sm
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.linear_model import LinearRegression
 from sklearn.model_selection import PredefinedSplit, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from statsmodels.stats.outliers_influence import variance_inflation_factor
 
 from stages.regression import scores
 from stages.regression.fit import OWN, solve
-from stages.regression.inference import COLUMNS, cross_validate, estimate, list_rows
+from stages.regression.inference import COLUMNS, cross_validate, estimate, list_doubts, list_rows
 from tests.conftest import Rows, Trained
 
 
 def assert_is_that_of_statsmodels(rows: Rows) -> None:
+    import statsmodels.api as sm  # here, as it takes a second
+    from statsmodels.stats.outliers_influence import variance_inflation_factor
+
     solution, _ = solve(rows.sums)
     found = estimate(solution)
     X = sm.add_constant(rows.X, has_constant="add")
@@ -48,6 +49,7 @@ def assert_is_that_of_statsmodels(rows: Rows) -> None:
         assert assessed[name] == pytest.approx(value, rel=1e-9, abs=0.5e-6), name
 
 
+@pytest.mark.slow
 def test_a_real_table_tells_what_statsmodels_tells(trained: Trained) -> None:
     assert_is_that_of_statsmodels(trained.train)
 
@@ -102,6 +104,22 @@ def test_rows_have_six_digits(trained: Trained) -> None:
     assert {len(row) for row in rows} == {len(COLUMNS)}
     cells = [cell for row in rows for cell in row[1:] if cell]
     assert all(cell == f"{float(cell):.6g}" for cell in cells)
+
+
+def test_doubts_are_told_of_few_rows_and_by_vif_and_intervals() -> None:
+    empty = dict.fromkeys(COLUMNS, "")
+    rows = [
+        empty | {"feature": "(intercept)", "low": "-1", "high": "1"},
+        empty | {"feature": "a", "low": "-1e-200", "high": "1e-200", "vif": "1"},
+        empty | {"feature": "b", "low": "-2e-200", "high": "-1e-200", "vif": "1000"},
+        empty | {"feature": "c", "vif": "1000.1"},
+    ]
+    near = "c: nearly combinations of others, of a VIF over 1,000"
+    unsure = "1 of 3 weights may be 0, by 95 % intervals: a"
+    assert [*list_doubts(rows, 30)] == [near, unsure]
+    few = "29 rows are few for 3 features: expect a lower R² on others"
+    assert [*list_doubts(rows, 29)] == [few, near, unsure]
+    assert [*list_doubts(rows[:3:2], 10)] == []
 
 
 # folds

@@ -84,7 +84,8 @@ def made(dataset: str, **changed: Any) -> dict[Path, bytes]:
 # bytes
 
 
-@pytest.mark.parametrize("order", [None, pytest.param("z", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("order", [None, "z"])
 def test_near_and_far_give_the_same_bytes(order: str | None) -> None:
     write(houses(400))
     near, far = made(NEAR, order=order), made(FAR, order=order)
@@ -220,6 +221,7 @@ def values(n: int) -> np.ndarray:
     return np.column_stack([ties, near, large, sizes, small, rng.normal(size=n)])
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("asked")
 @pytest.mark.parametrize("full", [2**29, 0])  # so that digits have 18 or 14 bits
 def test_sums_are_the_integers_of_the_blocks(full: int, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,6 +314,7 @@ def test_without_a_server_one_line_says_what_to_set(monkeypatch: pytest.MonkeyPa
     check_refused(FAR, r"pyspark is missing: `pip install -r requirements/spark", load)
 
 
+@pytest.mark.slow
 def test_a_select_that_changes_is_refused_and_the_outputs_stay() -> None:
     write(houses(400))
     run(FAR, load, train)

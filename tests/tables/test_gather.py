@@ -395,6 +395,18 @@ def test_a_file_that_is_missing_is_named(name: str) -> None:
         read(name)
 
 
+def test_a_file_that_git_does_not_know_is_missing_in_an_experiment(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    folder = tmp_path / ".dvc/tmp/exps/standalone/tmp1"  # where DVC runs those of a queue
+    for where, hinted in ((tmp_path, False), (folder, True)):
+        where.mkdir(parents=True, exist_ok=True)
+        monkeypatch.chdir(where)
+        with pytest.raises(InputError, match="no file matches") as found:
+            gather.find("data/raw/t.csv")
+        assert ("`git add` it or its .dvc file" in str(found.value)) is hinted
+
+
 def test_a_column_may_be_called_like_one_of_ours() -> None:
     names = ["file_row_number", "place", "places", "c1", "n_c0", "rowid"]
     write_csv([[i + j * j for j in range(6)] + [i % 3] for i in range(9)], header=[*names, "price"])
