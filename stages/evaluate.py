@@ -52,10 +52,8 @@ def headline(scored: Mapping[str, Any]) -> dict[str, Any]:
 
 def summarize(scored: Mapping[str, Any]) -> str:
     """Say how good the model is, in one line."""
-    folds, test, said = scored["cv_r2"], scored["quantized"].get("test"), []
-    if folds:
-        n_folds = len(folds["folds"])
-        said.append(f"R² {folds['mean']:.3f} ± {folds['std']:.3f} in {n_folds} folds")
+    folds, test = scored["cv_r2"], scored["quantized"].get("test")
+    said = [document.FOLDS.format(folds, len(folds["folds"]))] if folds else []
     if not test:
         return "; ".join([*said, "there are no test rows"])
     said.append(f"test R² {scored['float']['test']['r2']} float, {test['r2']} quantized")
@@ -91,6 +89,7 @@ def main() -> str:
         cli.say(f"evaluate: {few}, at least {scores.LEAST} can")
     scored["intercept"] = {"float": model.intercept, "quantized": quantized.intercept}
     scored["rows"] = {"train": known.n_rows, "test": test.n_rows}
+    scored["gaps"] = train.gaps
     scored["predictor"] = document.digest(PREDICTOR)
     made = MODEL, UNQUANT_PARAMS, QUANT_PARAMS, PREDICTOR
     scored["bytes"] = {path.name.replace(".", "_"): path.stat().st_size for path in made}

@@ -32,7 +32,7 @@ def main() -> str:
             gone = f"dropped {plural(dropped, 'row')} with a gap, {list_gaps(gaps)}"
             cli.say(f"load: {found.dataset}: {gone}")
         rows, test_rows = (part.only(encoding.kept) for part in (parts.training, parts.test))
-        learned = table.write(rows, parts.lot, schema, train, found.on)
+        learned = table.write(rows, parts.lot, schema, train, found.on, encoding.gaps)
         held_out = table.write(test_rows, parts.lot, schema, test, found.on)
         ends = [(part.n_rows, part.low[-1], part.high[-1]) for part in (learned, held_out)]
         check(ends, schema.inputs, found, config)

@@ -25,12 +25,11 @@ from stages.columns import engine
 from stages.columns.source import detect
 from stages.columns.sql import DIALECTS
 from stages.predictor import c, document, expression
-from stages.predictor.card import card
 from stages.predictor.document import Predictor
 from stages.predictor.scoring import Request
 from stages.project import cli, files
 from stages.project.cli import InputError
-from stages.project.files import COEFFICIENTS, PREDICTIONS, PREDICTOR, SCORES
+from stages.project.files import CARD, PREDICTIONS, PREDICTOR
 
 ROOT = Path(__file__).parent.parent  # files of the user lie in the working directory
 CHUNK = 1 << 20  # bytes
@@ -150,8 +149,7 @@ def main() -> None:
     if args.sql is not None:
         print(expression.select(model, args.sql, args.dialect))
     elif args.card:
-        with files.reading(ROOT / SCORES.parent):
-            print(card(model, document.load_scores(ROOT), files.load_csv(ROOT / COEFFICIENTS)))
+        print(document.read_report(CARD, ROOT).decode(), end="")
     elif args.c:
         print(c.header(model, args.name))
     elif has_table:

@@ -4,7 +4,6 @@ from array import array
 
 import joblib
 
-from stages.predictor import document
 from stages.predictor.document import PROOF, Predictor
 from stages.predictor.payload import pack
 from stages.project import cli, files, params
@@ -44,7 +43,7 @@ def main() -> str:
     predictor = Predictor.of(schema, config.bits, ranges, found.coef.tolist(), found.intercept)
     files.save_joblib(vars(model), UNQUANT_PARAMS)
     files.save_joblib(to_params(predictor, quantized), QUANT_PARAMS)
-    document.save(predictor, PREDICTOR)
+    files.save_json(predictor, PREDICTOR)
     optimal = config.rounding == "optimal"
     how = PROOF[quantized.optimal] if optimal else f"rounded by {config.rounding}"
     size = plural(len(pack(predictor)), "byte")

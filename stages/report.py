@@ -1,6 +1,6 @@
-"""Write the model as a page for people, `reports/model.html`, with the plots of `dvc.yaml`.
+"""Write the model for people: the page `reports/model.html`, and the card `reports/README.md`.
 
-It is one file that needs no network or server. So is `dvc_plots/index.html`, with all plots.
+The page needs no network or server. Nor does `dvc_plots/index.html`, which has all plots.
 """
 
 import json
@@ -19,10 +19,10 @@ import msgspec
 
 from stages.columns.inputs import parse
 from stages.predictor import document
-from stages.predictor.card import GAPS, list_facts, list_scores, list_weights
-from stages.predictor.document import PROOF, Predictor
+from stages.predictor.card import list_costs, list_facts, list_scores, list_weights, make_card
+from stages.predictor.document import GAPS, PROOF, Predictor
 from stages.predictor.payload import pack
-from stages.project import cli, files
+from stages.project import cli, files, params
 from stages.project.cli import InputError, plural
 from stages.regression import inference
 
@@ -31,7 +31,7 @@ PICTURES = ("reports/plots/predictions.csv", "reports/coefficients.csv")  # of t
 WEIGHTS = ("weight", "mean", "p1", "p99")
 # vl-convert brings the first font; where the page is seen without it, the second is as wide
 FONT = "Liberation Sans, Arial, sans-serif"
-LOOK = {"aria": False, "background": "white", "font": FONT, "mark": {"aria": False}}
+LOOK = {"aria": False, "background": "white", "font": FONT}
 
 
 def draw_plots(target: str, unit: str | None) -> dict[str, tuple[str, str]]:
@@ -54,7 +54,8 @@ def draw_plots(target: str, unit: str | None) -> dict[str, tuple[str, str]]:
         raise InputError(f"DVC shows no plots, whose data `dvc repro` makes: {done.stderr.strip()}")
     titles = [plot.pop("title")["text"] for plot in plots.values()]
     drawn = (vegalite_to_svg(plot, config=LOOK) + "\n" for plot in plots.values())
-    short = (re.sub(r"(\.\d)\d+(?=[^<>]*>)", r"\1", svg) for svg in drawn)  # tenths of a pixel do
+    much = r'(\.\d)\d+(?=[^<>]*>)| (?:aria-\w+|role)="[^"]*"'  # tenths of a pixel are enough
+    short = (re.sub(much, r"\1", svg) for svg in drawn)
     return dict(zip(plots, zip(titles, short, strict=True), strict=True))
 
 
@@ -76,9 +77,8 @@ def make_page(
     *_, (part, r2, _, _, mae) = list_scores(scores["quantized"])
     data = {"predictor": model, "weights": weights, "intercept": scores["intercept"]["float"]}
     data |= {"rows": rows, "std": train["std"], "half_widths": scores.get("half_widths")}
-    cost = list_facts({"quantization": found})
-    lists = {"cost": cost, "facts": [each for each in list_facts(scores) if each not in cost]}
-    lists["doubts"] = [*inference.list_doubts(coefficients, scores["rows"]["train"])]
+    lists = {"cost": list_costs(scores), "facts": list_facts(scores)}
+    lists["doubts"] = inference.list_doubts(coefficients, scores["rows"]["train"])
     rated = ([f"{k}, {p}", *r] for k in ("float", "quantized") for p, *r in list_scores(scores[k]))
     figures = (
         f'<figure tabindex="0">\n<figcaption>{escape(title)}</figcaption>\n{svg}</figure>\n'
@@ -137,6 +137,7 @@ def write_rows(rows: Iterable[Iterable[str]]) -> str:
 
 def main() -> str:
     model, scores = document.load(files.PREDICTOR), document.load_scores()
+    unit = params.read().report.unit
     path = files.PLOTS / "weights.csv"
     with files.reading(path):
         found = [row for row in files.load_csv(path) if row["model"] == "float"]
@@ -145,19 +146,19 @@ def main() -> str:
     with files.reading(path):
         kinds, cells = {**model.schema.kinds, "actual": "number"}, files.load_csv(path)
         rows = [{name: parse_cell(row[name], kinds[name]) for name in kinds} for row in cells]
-    unit = None if model.unit == "its own unit" else model.unit
     coefficients, drawn = files.load_csv(files.COEFFICIENTS), draw_plots(model.target, unit)
     plots = dict(drawn[name] for name in PLOTS)
     with files.reading(files.SCORES.parent):
         text = make_page(model, scores, coefficients, weights, rows, plots, unit)
+        made = {files.PAGE: text, files.CARD: make_card(model, scores, coefficients, unit)}
     every = "".join(f"<h2>{escape(title)}</h2>\n{svg}" for title, svg in drawn.values())
     every = f'<!doctype html>\n<meta charset="utf-8">\n{every}'
-    texts = {files.PAGE: text, Path("dvc_plots/index.html"): every}  # the path that DVC uses
-    texts |= {Path(f"reports/pictures/{Path(it).stem}.svg"): drawn[it][1] for it in PICTURES}
-    for path, text in texts.items():
+    pictures = {Path(f"reports/pictures/{Path(it).stem}.svg"): drawn[it][1] for it in PICTURES}
+    # the last has the path that DVC uses
+    for path, text in {**made, **pictures, Path("dvc_plots/index.html"): every}.items():
         with files.replacing(path) as part:
             part.write_text(text, encoding="utf-8", newline="\n")
-    return files.PAGE.as_posix()
+    return " and ".join(path.as_posix() for path in made)
 
 
 if __name__ == "__main__":

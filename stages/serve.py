@@ -25,15 +25,6 @@ LONGEST_HEAD = 1 << 14  # bytes
 MOST_CONNECTIONS = 64  # further ones wait; the bodies of these fit into 64 MB
 
 
-def load_page(digest: str) -> bytes | None:
-    """Read the page, if there is one, and it shows the predictor of this SHA-256."""
-    page = (ROOT / PAGE).read_bytes() if (ROOT / PAGE).is_file() else b""
-    if f'<meta name="predictor" content="{digest}">'.encode() in page:
-        return page
-    cli.say(f"serve: no {PAGE.as_posix()} is of this model: `python -m stages.report` makes it")
-    return None
-
-
 async def serve(host: str, port: int) -> NoReturn:
     """Answer requests until a signal comes, then those that have come by now, and exit."""
     try:  # the server itself would share the port of another one of its kind
@@ -47,11 +38,15 @@ async def serve(host: str, port: int) -> NoReturn:
         from granian.server.embed import Server
 
         from stages.predictor.application import PATIENCE, Application
-    model, half_widths = document.load(ROOT / PREDICTOR), {}
+    model, half_widths, page = document.load(ROOT / PREDICTOR), {}, None
+    try:
+        page = document.read_report(PAGE, ROOT)
+    except InputError as error:
+        cli.say(f"serve: {error}")
     with suppress(InputError):  # scores of another model, which offer no intervals
         half_widths = document.load_scores(ROOT).get("half_widths", {})
     server = Server(
-        Application(model, load_page(document.digest(ROOT / PREDICTOR)), half_widths),
+        Application(model, page, half_widths),
         host,
         port,
         interface=Interfaces.RSGI,

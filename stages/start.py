@@ -91,7 +91,7 @@ def describe(encoding: Encoding, codes: Mapping[str, str]) -> Mapping[str, str]:
     return columns
 
 
-def write(config: Load, columns: Mapping[str, str]) -> None:
+def write(config: Load, columns: Mapping[str, str], unit: str | None) -> None:
     """Write what belongs to the table into params.yaml, and keep the rest with its comments."""
     yaml = YAML()
     yaml.width, yaml.preserve_quotes = 4096, True
@@ -100,7 +100,7 @@ def write(config: Load, columns: Mapping[str, str]) -> None:
     yaml.representer.add_representer(type(None), lambda here, _: here.represent_scalar(*null))
     document = yaml.load(PARAMS.read_text(encoding="utf-8"))
     section = document["load"]
-    for name in ("dataset", "target", "derived", "unit", "key", "missing", "categories", "order"):
+    for name in ("dataset", "target", "derived", "key", "missing", "categories", "order"):
         section[name] = value = getattr(config, name)
         if isinstance(value, list):  # on one line
             section[name] = CommentedSeq(value)
@@ -110,16 +110,18 @@ def write(config: Load, columns: Mapping[str, str]) -> None:
         features.yaml_add_eol_comment(remark, index, column=0)
     section["na"].extend(config.na[len(section["na"]) :])
     document["gate"] |= {"min_r2": None, "min_cv_r2": None}
-    for comments in (*section.ca.items.values(), *document["gate"].ca.items.values()):
-        if comments[2]:
-            comments[2].start_mark.column = 0  # it follows what is written now
+    document["report"]["unit"] = unit or None
+    for name in ("load", "gate", "report"):
+        for comments in document[name].ca.items.values():
+            if comments[2]:
+                comments[2].start_mark.column = 0  # it follows what is written now
     with files.replacing(PARAMS) as part, part.open("w", encoding="utf-8", newline="\n") as file:
         yaml.dump(document, file)
 
 
-def start(file: str, target: str, **given: Any) -> None:
+def start(file: str, target: str, unit: str | None = None, **given: Any) -> None:
     """Write the parameters for a table, and say what to do next; `given` are some of load."""
-    given = {"unit": None, "key": None, "categories": [], **given}
+    given = {"key": None, "categories": [], **given}
     fresh: dict[str, Any] = {"features": None, "derived": [], "order": None, "missing": "mean"}
     try:
         config = replace(params.read(PARAMS).load, dataset=file, target=target, **fresh, **given)
@@ -142,7 +144,7 @@ def start(file: str, target: str, **given: Any) -> None:
     check(ends, inputs[:1], found, config)  # else no choice of features makes a model
     missing = "mean" if encoding.gaps else "fail"
     categories = [name for name in config.categories if name in columns]
-    write(replace(config, missing=missing, categories=categories), columns)
+    write(replace(config, missing=missing, categories=categories), columns, unit)
     print(f"start: {PARAMS}: {target} from {plural(len(columns), 'column')}: {join([*columns])}")
     for name, why in encoding.left_out.items():  # of a problem without the advice to leave it out
         print(f"  left out: {label(name)}: {why.partition('; list ')[0].removeprefix(f'{file}: ')}")
@@ -177,8 +179,7 @@ def main() -> None:
     add("--categories", **names, default=[], help=texts)
     args = parser.parse_args()
     key = args.key[0] if len(args.key) == 1 else args.key or None
-    given = {"key": key, "unit": args.unit, "categories": args.categories}
-    start(Path(args.file).as_posix(), args.target, **given)
+    start(Path(args.file).as_posix(), args.target, args.unit, key=key, categories=args.categories)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def count_bytes(known: Sums, config: Params) -> int:
     bits, n = config.quantize.bits, len(solution.weights)
     model = quantize(solution.model.coef, solution.sums, bits, config.quantize.rounding).model
     inputs = tuple(Input(f"x{j}") for j in range(n))
-    schema, ranges = Schema("", "y", "", "fail", {}, inputs), [(0.0, 0.0)] * n
+    schema, ranges = Schema("", "y", "fail", {}, inputs), [(0.0, 0.0)] * n
     return len(pack(Predictor.of(schema, bits, ranges, model.coef.tolist(), model.intercept)))
 
 

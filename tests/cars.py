@@ -41,7 +41,7 @@ GAPS = 0.02  # of each column but vin and price
 CARS = "data/raw/cars"
 RAW = Path(CARS)  # its content says what it is
 SEED = 3  # with which the row of a level of its own is a test row
-PARAMETERS = {"dataset": CARS, "target": "price", "unit": "€", "missing": "mean", "seed": SEED}
+PARAMETERS = {"dataset": CARS, "target": "price", "missing": "mean", "seed": SEED}
 
 
 def cars(n: int, seed: int = 0, gaps: float = GAPS) -> list[Row]:

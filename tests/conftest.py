@@ -70,7 +70,6 @@ def write_parameters(folder: Path = Path(), **load: Any) -> None:
         "target": None,
         "features": None,
         "derived": [],
-        "unit": None,
     }
     section |= {
         "key": None,
@@ -87,6 +86,7 @@ def write_parameters(folder: Path = Path(), **load: Any) -> None:
         "quantize": {"bits": 8, "rounding": "optimal"},
         "evaluate": {"samples": 10},
         "gate": {"min_r2": None, "min_cv_r2": None, "max_r2_drop": 0.001},
+        "report": {"unit": None},
     }
     (folder / "params.yaml").write_text(yaml.safe_dump(parameters), encoding="utf-8")
 
@@ -114,9 +114,9 @@ def run_stages(*stages: Any, **load_parameters: Any) -> Any:
     return json.loads(SCORES.read_text(encoding="utf-8")) if SCORES.exists() else None
 
 
-def schema_of(dataset: str, target: str, unit: str, names: Iterable[str]) -> Schema:
+def schema_of(dataset: str, target: str, names: Iterable[str]) -> Schema:
     """Make the schema of a table of numbers without gaps."""
-    return Schema(dataset, target, unit, "fail", {}, tuple(map(Input, names)))
+    return Schema(dataset, target, "fail", {}, tuple(map(Input, names)))
 
 
 COEFFICIENT_COLUMNS = (
@@ -131,7 +131,6 @@ def feature(each: Input, low: float, high: float, code: int, exponent: int) -> F
 EXAMPLE = Predictor(
     dataset="toy",
     target="y",
-    unit="apples",
     missing="fail",
     levels={},
     bits=2,  # so that codes 0 to 3 stand for -3, -1, 1 and 3
@@ -141,7 +140,6 @@ EXAMPLE = Predictor(
 CAR = Predictor(
     dataset="cars",
     target="price",
-    unit="euros",
     missing="mean",
     levels={"fuel": ("petrol", "diesel")},
     bits=3,
@@ -259,7 +257,7 @@ class Rows:
             connection.register("w", dict(zip(names, block.T, strict=True)))
             connection.execute(f"COPY w TO '{folder / table.ROWS}' (FORMAT parquet)")
         ends = block.min(axis=0).tolist(), block.max(axis=0).tolist()
-        schema = schema_of("toy", "y", "", names[:-1])
+        schema = schema_of("toy", "y", names[:-1])
         return Table(schema, names, len(block), *ends, folder=str(folder))
 
     def tally(
@@ -281,8 +279,8 @@ class Trained:
 
 
 def rows_of(whole: DataSet) -> Rows:
-    values = [whole.columns[name] for name in whole.columns if name != whole.target]
-    return Rows(np.column_stack(values), whole.columns[whole.target])
+    *values, target = whole.values()
+    return Rows(np.column_stack(values), target)
 
 
 def trained_on(whole: DataSet, seed: int) -> Trained:

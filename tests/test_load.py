@@ -2,7 +2,6 @@
 
 import re
 import sys
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,9 +26,8 @@ NUMBERS = np.arange(40.0)
 def toy(monkeypatch: pytest.MonkeyPatch) -> DataSet:
     """Make a named data set of 40 rows, whose target is the row's number."""
     columns = {'a "quoted" name': NUMBERS / 7, "place": NUMBERS**2, "ü": NUMBERS.copy()}
-    whole = DataSet(columns, target="ü", unit="apples")
-    name_data_set(whole, monkeypatch)
-    return whole
+    name_data_set(columns, monkeypatch)
+    return columns
 
 
 def name_data_set(whole: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -48,7 +46,7 @@ def load_toy(**parameters: Any) -> list[np.ndarray]:
 
 @pytest.mark.parametrize(("test_size", "seed"), [(0.05, 0), (0.33, 42), (0.5, 2**32 - 1)])
 def test_the_rows_are_those_of_train_test_split(toy: DataSet, test_size: float, seed: int) -> None:
-    whole = np.column_stack(list(toy.columns.values()))
+    whole = np.column_stack(list(toy.values()))
     rows = train_test_split(np.arange(40), test_size=test_size, random_state=seed)
     train, test, sample = load_toy(test_size=test_size, seed=seed)
     assert (train == whole[sorted(rows[0])]).all()
@@ -60,7 +58,7 @@ def test_the_sample_is_the_first_thousand_rows_of_the_split(
     toy: DataSet, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     whole = np.random.default_rng(0).normal(size=(6000, 3))
-    long = replace(toy, columns=dict(zip(toy.columns, whole.T, strict=True)))
+    long = dict(zip(toy, whole.T, strict=True))
     name_data_set(long, monkeypatch)
     _, test, sample = load_toy(test_size=0.2, seed=42)
     _, rows = train_test_split(np.arange(6000), test_size=0.2, random_state=42)
@@ -79,7 +77,7 @@ def test_a_constant_target_is_refused(part: str, folder: Path, toy: DataSet) -> 
     load_toy()
     kept = {path: path.read_bytes() for path in Path("data").rglob("*.*")}
     block, _ = next(table.read(folder).blocks())
-    toy.columns["ü"][block[:, -1].astype(int)] = 5.0
+    toy["ü"][block[:, -1].astype(int)] = 5.0
     with pytest.raises(InputError, match=rf"^toy: ü is 5.0 in all {part} rows"):
         load_toy()
     assert {path: path.read_bytes() for path in Path("data").rglob("*.*")} == kept
@@ -121,6 +119,4 @@ def test_columns_of_a_named_data_set_can_be_chosen() -> None:
     [(block, _)] = table.read(TRAIN).blocks()
     assert (block[:, 0] ** 2 == block[:, 1]).all()
     schema = table.read(TRAIN).schema
-    assert (schema.features, schema.target, schema.unit) == (("ü",), "place", "its own unit")
-    load_toy(unit="m²")
-    assert table.read(TRAIN).schema.unit == "m²"
+    assert (schema.features, schema.target) == (("ü",), "place")

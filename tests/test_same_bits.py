@@ -22,10 +22,10 @@ from stages import report
 from stages.columns.inputs import Input
 from stages.columns.sql import DIALECTS, identifier
 from stages.columns.terms import parse_term
-from stages.predictor import document
 from stages.predictor.document import Predictor
 from stages.predictor.expression import select
 from stages.predictor.rows import Scorer
+from stages.project import files
 from stages.project.cli import InputError
 from stages.project.files import PREDICTOR, SCORES
 from stages.regression.linear import LinearModel
@@ -243,7 +243,7 @@ def by_predict(form: str) -> Callable[..., Iterable[Any]]:
                 [str(it).replace(".", ",") if isinstance(it, float) else it for it in row]
                 for row in rows
             ]
-        document.save(model, checkout / PREDICTOR)
+        files.save_json(model, checkout / PREDICTOR)
         if form == "parquet":
             write_parquet(case, checkout / "table")
         else:

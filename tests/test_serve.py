@@ -16,7 +16,7 @@ import pytest
 
 from stages import serve
 from stages.predictor import document
-from stages.project.files import PAGE, PREDICTOR, SCORES
+from stages.project.files import PREDICTOR, SCORES
 from tests.conftest import posix, start_server, stop_server
 
 FEATURES = document.load(PREDICTOR).features
@@ -111,19 +111,6 @@ def test_it_loads_neither_duckdb_nor_numpy() -> None:
     code = "import stages.serve, stages.predictor.application, sys; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"duckdb", "numpy"} & {*done.stdout.split()}
-
-
-def test_the_page_must_be_of_the_predictor(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr(serve, "ROOT", tmp_path)
-    page, digest = tmp_path / PAGE, "e3b0c44298fc1c14"
-    page.parent.mkdir()
-    page.write_text(f'<meta name="predictor" content="{digest}">')
-    assert serve.load_page(digest) == page.read_bytes()
-    assert not capsys.readouterr().err
-    assert serve.load_page("another") is None
-    assert "`python -m stages.report` makes it" in capsys.readouterr().err
 
 
 @pytest.mark.slow

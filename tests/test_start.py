@@ -18,7 +18,6 @@ load:
   target: null
   features: [bmi] # to predict from
   derived: [bmi * bmi] # of another table
-  unit: points
   key: null
   missing: fail
   na: [NA] # gaps
@@ -37,6 +36,8 @@ gate:
   min_r2: {diabetes: 0.4} # least
   min_cv_r2: 0.4
   max_r2_drop: 0.001
+report:
+  unit: points # for people
 """
 
 
@@ -62,7 +63,6 @@ def test_the_parameters_are_those_of_the_table_and_load_takes_them() -> None:
         target="price",
         features=["brand", "fuel", "automatic", "registered", "seen", "mileage"],
         derived=[],
-        unit=None,
         key=None,
         missing="mean",
         na=["NA"],
@@ -93,7 +93,7 @@ def test_comments_say_what_columns_hold_and_the_output_why_others_are_left_out(
         "# ours",
         "  test_size: 0.25 # held out",
         "- fuel # text of 3 levels, petrol is the baseline, ",
-        "  unit: null",
+        "  unit: null # for people",
     ):
         assert text.count(line) == 1, text
     for line in text.splitlines():  # comments follow the values
@@ -220,8 +220,9 @@ def test_a_key_is_no_feature() -> None:
     found = params.read().load
     assert (found.key, found.features) == ("id", ["x", "z"])
     run(path, "--target", "y", "--key", 'id,"x"', "--unit", "€", "--categories", "z")
+    assert params.read().report.unit == "€"
     found = params.read().load
-    assert (found.key, found.unit, found.categories) == (["id", "x"], "€", ["z"])
+    assert (found.key, found.categories) == (["id", "x"], ["z"])
     assert "  key: [id, x]\n" in Path("params.yaml").read_text(encoding="utf-8")
 
 

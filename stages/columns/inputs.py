@@ -136,7 +136,6 @@ class Schema(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
 
     dataset: str
     target: str
-    unit: str  # of the target
     missing: str  # fail, drop or mean: what is done about gaps
     levels: Mapping[str, tuple[str, ...]]  # of texts in the training rows, the baseline first
     inputs: tuple[Input, ...]  # the features

@@ -15,8 +15,7 @@ from itertools import count
 from math import ceil, log2
 
 from stages.columns.inputs import SIZES, Input
-from stages.predictor.card import GAPS
-from stages.predictor.document import Predictor
+from stages.predictor.document import GAPS, UNITS, Predictor
 from stages.project.cli import InputError
 
 HEAD_ROOM = 30  # bits of the largest number in the training range, where an int32_t has 31
@@ -84,7 +83,6 @@ def header(predictor: Predictor, name: str = "") -> str:
     comment = f"""\
  * data: {predictor.dataset}
  * target: {predictor.target}
- * unit: {predictor.unit}
  * weights: {predictor.bits} bits
  * gaps: {GAPS[predictor.missing]}
  *
@@ -156,9 +154,8 @@ def meaning(each: Input, function: str = "") -> str:
         return f"1 where {each.column} is missing, 0 elsewhere"
     if each.level is not None:
         return f"1 where {each.column} is {each.level}, 0 elsewhere"
-    units = {"boolean": ", 1 where true and 0 where false", "date": ", days since 1970 in UTC"}
     filled = "" if each.fill is None else f"; {each.fill!r} where missing"
-    return f"{each.column}{units.get(each.kind, '')}{filled}"
+    return f"{each.column}{UNITS.get(each.kind, '')}{filled}"
 
 
 def _product(each: Input, name: str) -> str:

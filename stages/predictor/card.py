@@ -1,60 +1,64 @@
-"""The model card: what a predictor says of itself, for people."""
+"""The model card, Markdown for people and Hugging Face, and what it shares with the page."""
 
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from stages.predictor.document import PROOF, Predictor
+from stages.predictor.document import FOLDS, GAPS, PROOF, UNITS, Predictor
 from stages.predictor.expression import expression
-
-GAPS = {
-    "fail": "a row that has one is refused",
-    "drop": "a row that has one is left out",
-    "mean": "the mean of the training rows takes their place, or the baseline",
-}
-
-FACTS = {  # by their names in scores.json
-    "mse_growth_percent": "quantization makes the MSE on the training rows grow by {:g} %",
-    "r2_drop": "test R² falls by {:g}",
-    "max": "predictions differ from the float model's by {:g} at most on the test rows",
-    "bound": "predictions differ by no more than {:g} anywhere in the training range",
-    "half_widths": "nine of ten rows like the test rows lie within ±{[0.9]:g} of their prediction",
-    "cv_r2": "R² {0[mean]:.3f} ± {0[std]:.3f} in {1} folds of the training rows",
-    "baseline": "the training mean alone has MAE {0[mae]} and RMSE {0[rmse]} on the test rows",
-}
+from stages.project.cli import plural
+from stages.project.text import join, label
 
 
-def card(predictor: Predictor, scores: dict[str, Any], coefficients: Iterable[Any]) -> str:
-    """Return the model card as Markdown, of scores.json and the rows of coefficients.csv."""
-    target, features, found = predictor.target, predictor.features, scores["quantization"]
-    baselines = (
-        f"\n- {name}: {predictor.levels[name][0]} is the baseline, as is a level that is not below"
-        for name in dict.fromkeys(f.column for f in features if f.kind == "text")
+def make_card(model: Predictor, scores: Any, coefficients: Sequence[Any], unit: str | None) -> str:
+    """Return the model card of scores.json and the rows of coefficients.csv."""
+    split, rated = [*scores["quantized"].items()][-1]
+    listed = zip(list_weights(model, coefficients), coefficients, strict=True)
+    weights = (
+        [name, *floats, row["low"] and f"{row['low']} to {row['high']}", weight, fraction, code]
+        for (name, _, _, code, fraction, weight, *floats), row in listed
     )
-    parts, facts = list_scores(scores["quantized"]), "\n- ".join(list_facts(scores))
-    names = [f.name if f.name.isidentifier() else f"[{f.name}]" for f in features]
-    return f"""\
----
-pipeline_tag: tabular-regression
-tags: [linear-regression, quantized]
----
-# {target}: linear regression, {predictor.bits}-bit weights
+    names = [f.name if f.name.isidentifier() else f"[{f.name}]" for f in model.features]
+    template = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
+    return template.format(
+        model=model,
+        scores=scores,
+        split=split,
+        rated=rated,
+        target=escape(model.target),
+        measured=escape(f", in {unit}," if unit else ""),
+        columns=f"{plural(len(model.schema.kinds), 'column')} of {escape(model.dataset)}",
+        proof=PROOF[scores["quantization"]["optimal"]],
+        size=scores["quantization"]["payload_bits"] // 8,
+        tested=f"{scores['rows']['test']:,}" if scores["rows"]["test"] else "no",
+        rows=write_rows(list_scores(scores["quantized"])),
+        facts="\n- ".join([*list_facts(scores), *list_costs(scores)]),
+        inputs=write_rows(list_columns(model, scores.get("gaps", {}))),
+        gaps=GAPS[model.missing],
+        last=2**model.bits - 1,
+        weights=write_rows(weights),
+        formula=expression(model, names, "\n  "),
+    )
 
-- data: {predictor.dataset}, {len(features)} features
-- predicts: {target}, in {predictor.unit}
-- quantization: whole-number weights of {predictor.bits} bits, {PROOF[found["optimal"]]}
-- payload: {found["payload_bits"] // 8} bytes for all that a prediction needs, where float32 takes \
-{4 * (len(features) + 1)}{"".join(baselines)}
-- gaps: {GAPS[predictor.missing]}
 
-| feature | least in training | greatest | code | multiplier / power of two | weight \
-| float weight | standard error |
-|---|---|---|---|---|---|---|---|{_lines(list_weights(predictor, coefficients))}
+def escape(text: str) -> str:
+    """Return a text that Markdown shows as it is: an underscore within a word is no mark."""
+    return re.sub(r"[\\`*\[\]<>|~&$]|(?<![^\W_])_|_(?![^\W_])", r"\\\g<0>", text)
 
-| rows | R² | MSE | RMSE | MAE |
-|---|---|---|---|---|{_lines(parts)}
 
-- {facts}
-- {target} = {expression(predictor, names)}"""
+def write_rows(rows: Iterable[Iterable[str]]) -> str:
+    return "\n".join(f"| {' | '.join(map(escape, row))} |" for row in rows)
+
+
+def list_columns(model: Predictor, gaps: Mapping[str, int]) -> Iterator[list[str]]:
+    """Yield each column, what it holds, its values in training rows, and its gaps."""
+    present = [f for f in model.features if not f.missing]
+    seen = {f.column: f"{f.show(f.min)} to {f.show(f.max)}" for f in present}
+    for name, (first, *others) in model.levels.items():
+        seen[name] = f"{label(first)} (baseline, also for texts not seen) · {join(others, ' · ')}"
+    for name, kind in model.schema.kinds.items():
+        yield [name, kind + UNITS.get(kind, ""), seen.get(name, ""), f"{gaps.get(name, 0):,}"]
 
 
 def list_weights(predictor: Predictor, coefficients: Iterable[Any]) -> Iterator[list[str]]:
@@ -68,11 +72,26 @@ def list_weights(predictor: Predictor, coefficients: Iterable[Any]) -> Iterator[
         yield [*cells, row["coefficient"], row["std_error"]]
 
 
-def list_facts(scores: dict[str, Any]) -> list[str]:
-    """Return `FACTS`, as far as there were rows to find them."""
-    found = scores | scores["quantization"] | scores["quantization"]["prediction_difference"]
-    n_folds = len(found.get("cv_r2", {}).get("folds", ()))
-    return [text.format(found[name], n_folds) for name, text in FACTS.items() if name in found]
+def list_facts(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what the scores tell besides errors, as far as there were rows to find it."""
+    if folds := scores.get("cv_r2"):
+        yield f"{FOLDS.format(folds, len(folds['folds']))} of the training rows"
+    if reach := scores.get("half_widths"):
+        parts = (f"{100 * float(share):g} % lie within ±{half:g}" for share, half in reach.items())
+        yield f"of new rows like the test rows, {', '.join(parts)} of their prediction"
+    if mean := scores.get("baseline"):
+        yield f"the training mean alone has MAE {mean['mae']} and RMSE {mean['rmse']} on test rows"
+
+
+def list_costs(scores: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what whole-number weights cost, as far as there were rows to find it."""
+    found, differ = scores["quantization"], "predictions differ from the float model's by"
+    if "baseline" in scores:
+        drop = found["r2_drop"]
+        yield f"quantization makes test R² {'rise' if drop < 0 else 'fall'} by {abs(drop):.6f}"
+        yield f"{differ} {found['prediction_difference']['max']:g} at most on the test rows"
+    yield f"{differ} {found['prediction_difference']['bound']:g} at most in the training range"
+    yield f"quantization makes the training MSE grow by {found['mse_growth_percent']:g} %"
 
 
 def list_scores(parts: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:
@@ -80,9 +99,3 @@ def list_scores(parts: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]
     names = {"train": "training rows", "test": "test rows"}
     for part, scores in parts.items():
         yield [names[part], *(f"{scores[name]:.6f}" for name in ("r2", "mse", "rmse", "mae"))]
-
-
-def _lines(rows: Iterable[Iterable[str]]) -> str:
-    """Write rows of a table of Markdown, in whose cells a | is no end."""
-    cells = ([cell.replace("|", "\\|") for cell in row] for row in rows)
-    return "".join(f"\n| {' | '.join(row)} |" for row in cells)

@@ -19,8 +19,15 @@ from stages.project.cli import InputError
 from stages.project.files import PREDICTOR, SCORES
 from stages.project.text import label, show
 
-VERSION: Literal[4] = 4
+VERSION: Literal[5] = 5
 PROOF = {True: "proven the best of their format", False: "not proven the best"}  # of weights
+GAPS = {  # by what is done about them
+    "fail": "a row that has one is refused",
+    "drop": "a row that has one is left out",
+    "mean": "the mean of the training rows takes their place, or the baseline",
+}
+UNITS = {"boolean": ", 1 where true and 0 where false", "date": ", days since 1970 in UTC"}
+FOLDS = "R² {0[mean]:.3f} ± {0[std]:.3f} in {1} folds"
 Exponent = Annotated[int, Meta(ge=-1000, le=1000)]  # powers of two are doubles
 
 
@@ -55,10 +62,9 @@ class Predictor(
 ):
     """A quantized linear model: ``intercept + Σ multiplier · (feature / 2^exponent)``."""
 
-    version: Literal[4] = field(default_factory=lambda: VERSION)  # which is written
+    version: Literal[5] = field(default_factory=lambda: VERSION)  # which is written
     dataset: str
     target: str
-    unit: str  # of the target
     missing: Literal["fail", "drop", "mean"]  # what is done about gaps
     levels: Mapping[str, tuple[str, ...]]  # of each column of text, the baseline first
     na: tuple[str, ...] = ()  # texts of CSV that mark a gap
@@ -68,7 +74,7 @@ class Predictor(
 
     def __post_init__(self) -> None:
         columns = self.schema.columns  # and the schema has rules of its own
-        for text in chain((self.dataset, self.unit), columns, *self.levels.values()):
+        for text in chain([self.dataset], columns, *self.levels.values()):
             if not text.isprintable():
                 raise ValueError(f"{show(text)} does not print")
         for feature in self.features:
@@ -101,8 +107,7 @@ class Predictor(
     @property
     def schema(self) -> Schema:
         """What the table is called, and what its columns are."""
-        head = self.dataset, self.target, self.unit, self.missing, self.levels
-        return Schema(*head, self.features, self.na)
+        return Schema(self.dataset, self.target, self.missing, self.levels, self.features, self.na)
 
     @property
     def multipliers(self) -> tuple[int, ...]:
@@ -123,10 +128,6 @@ def odd(value: float) -> tuple[int, int]:
     return numerator >> twos, denominator.bit_length() - 1 - twos
 
 
-def save(predictor: Predictor, path: Path) -> None:
-    files.save_json(predictor, path)
-
-
 def load(path: Path) -> Predictor:
     """Read a predictor; an `InputError` names the field that is wrong or missing."""
     return files.load_json(path, Predictor)
@@ -135,6 +136,14 @@ def load(path: Path) -> Predictor:
 def digest(path: Path) -> str:
     """Return the SHA-256 of the file at `path`, by which scores and a page name their predictor."""
     return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def read_report(path: Path, root: Path) -> bytes:
+    """Read the page or the card of the predictor; an `InputError` says that there is none."""
+    text = (root / path).read_bytes() if (root / path).is_file() else b""
+    if digest(root / PREDICTOR).encode() in text:
+        return text
+    raise InputError(f"no {path.as_posix()} is of this model: `python -m stages.report` makes it")
 
 
 def load_scores(root: Path = Path()) -> dict[str, Any]:

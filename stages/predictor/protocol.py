@@ -133,7 +133,7 @@ def describe(model: Predictor, levels: Collection[str] = ()) -> Mapping[str, Any
         "openapi": "3.1.0",
         "info": {
             "title": f"{model.target}: linear regression, {model.bits}-bit weights",
-            "description": f"Trained on {model.dataset}; predicts {model.target}, in {model.unit}.",
+            "description": f"Trained on {model.dataset}; predicts {model.target}.",
             "version": str(VERSION),
         },
         "paths": dict.fromkeys((*told, "/metrics", "/openapi.json"), got)

@@ -29,6 +29,7 @@ COEFFICIENTS = Path("reports/coefficients.csv")
 PREDICTIONS = Path("reports/predictions.csv")
 PLOTS = Path("reports/plots")
 PAGE = Path("reports/model.html")
+CARD = Path("reports/README.md")
 
 DECIMALS = 6  # of the reports
 SAMPLE_COLUMNS = ("actual", "float", "quantized", "error")  # behind the features in PREDICTIONS

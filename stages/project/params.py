@@ -24,7 +24,6 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
     target: Text | None
     features: Columns | None
     derived: list[Text]
-    unit: Text | None
     key: Text | Columns | None
     missing: Literal["fail", "drop", "mean"]
     na: list[str | int | float]
@@ -36,9 +35,8 @@ class Load(Struct, frozen=True, forbid_unknown_fields=True):
     seed: Annotated[int, Meta(ge=0, le=2**32 - 1)]
 
     def __post_init__(self) -> None:
-        for text in (self.dataset, self.unit or ""):
-            if not text.isprintable():
-                raise ValueError(f"{show(text)} does not print")
+        if not self.dataset.isprintable():
+            raise ValueError(f"{show(self.dataset)} does not print")
 
     @property
     def markers(self) -> Sequence[str]:
@@ -71,12 +69,17 @@ class Gate(Struct, frozen=True, forbid_unknown_fields=True):
     max_r2_drop: Annotated[float, Meta(ge=0, le=float_info.max)]
 
 
+class Report(Struct, frozen=True, forbid_unknown_fields=True):
+    unit: Text | None
+
+
 class Params(Struct, frozen=True, forbid_unknown_fields=True):
     load: Load
     train: Train
     quantize: Quantize
     evaluate: Evaluate
     gate: Gate
+    report: Report
 
 
 def read(path: Path = Path("params.yaml")) -> Params:

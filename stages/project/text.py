@@ -23,7 +23,7 @@ def label(column: str) -> str:
     return short if short.isprintable() and short == short.strip() != "" else repr(short)
 
 
-def join(columns: Sequence[str]) -> str:
+def join(columns: Sequence[str], separator: str = ", ") -> str:
     """Return the names of columns, not all if there are many."""
     more = f" and {len(columns) - LISTED} more" if len(columns) > LISTED else ""
-    return ", ".join(map(label, columns[:LISTED])) + more
+    return separator.join(map(label, columns[:LISTED])) + more

@@ -80,9 +80,8 @@ def encode(found: Relation, training: Rows, config: Load) -> Encoding:
             f" {list_gaps(gaps)}; load.missing: drop leaves these rows out, and mean puts the mean"
             " of the training rows in, or the most frequent text"
         )
-    head = found.dataset, found.target, found.unit, config.missing
-    schema = Schema(*head, levels, tuple(inputs), found.na).of(range(len(inputs)))
-    return Encoding(schema, left_out, gaps, gap_rows, kept, dropped)
+    schema = Schema(found.dataset, found.target, config.missing, levels, tuple(inputs), found.na)
+    return Encoding(schema.of(range(len(inputs))), left_out, gaps, gap_rows, kept, dropped)
 
 
 def make_inputs(

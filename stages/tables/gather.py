@@ -34,13 +34,12 @@ from stages.tables.split import PLACE, draw
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
 PROBLEMS = 3  # that a message has
 PANDAS_INDEX = "__index_level_0__"  # in Parquet, beside the columns
-OWN_UNIT = "its own unit"  # of a target whose unit nobody has told
 
 
 def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> Relation:
     """Return the data set, with the columns that `config` asks for.
 
-    Where `config` says null: the target and the unit of the data set, all columns but the target.
+    Where `config` says null: the target of the data set, all columns but the target.
     A feature with a problem is refused, or if `lenient`, left out; and a text that repeats among
     numbers or dates marks a gap.
     """
@@ -78,8 +77,7 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
     if config.keys:
         check_repeated(config.keys, rows, on)
     order = "".join(find_order(name, columns[name].kind, rows, on) for name in orders)
-    head = config.dataset, target, config.unit or OWN_UNIT
-    na = tuple(parts[0].na)
+    head, na = (config.dataset, target), tuple(parts[0].na)
     return Relation(on, rows, *head, kinds, left_out, sum(sizes), readings, na, order)
 
 
@@ -88,11 +86,9 @@ def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine,
     name = config.dataset
     if name in list_names():
         whole: DataSet = import_module(f"stages.tables.datasets.{name}").load()
-        if config.target in (None, whole.target):
-            config = replace(config, target=whole.target, unit=config.unit or whole.unit)
-        here.connection.register(name, dict(whole.columns))
-        types = ["DOUBLE"] * len(whole.columns)
-        part = Source(name, "sql", identifier(name), [*whole.columns], types)
+        config = replace(config, target=config.target or [*whole][-1])
+        here.connection.register(name, dict(whole))
+        part = Source(name, "sql", identifier(name), [*whole], ["DOUBLE"] * len(whole))
         return config, here, [part]
     paths = find(name)
     if not name.endswith(".sql"):

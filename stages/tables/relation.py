@@ -39,7 +39,6 @@ class Relation:
     rows: Rows
     dataset: str
     target: str
-    unit: str
     kinds: Mapping[str, str]  # of the columns to predict from, as `inputs` has them
     left_out: Mapping[str, str]  # columns that cannot be inputs, and why
     n_rows: int

@@ -6,7 +6,7 @@ stay on a server, `table.json` has their SELECT instead. The test table also has
 its first rows in the order of the split, and in the columns that they came in.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     low: list[float]  # range of each column
     high: list[float]
     select: str | None = None  # of rows on a server
+    gaps: Mapping[str, int] = {}  # in all rows, those of the other table too, by column
     folder: str = ""  # `read` knows it
 
     def of(self, schema: Schema) -> "Table":
@@ -123,7 +124,9 @@ def name_columns(schema: Schema) -> list[str]:
     return names
 
 
-def write(rows: Rows, lot: str, schema: Schema, folder: Path, on: Engine) -> Table:
+def write(
+    rows: Rows, lot: str, schema: Schema, folder: Path, on: Engine, gaps: Mapping[str, int] = {}
+) -> Table:
     """Write features, target and lot of some rows, or if these are on a server, their SELECT."""
     folder.mkdir(exist_ok=True)
     here = isinstance(on, DuckDB)
@@ -136,7 +139,7 @@ def write(rows: Rows, lot: str, schema: Schema, folder: Path, on: Engine) -> Tab
     written = Rows(read_parquet(folder / ROWS) if here else f"({select}) AS t")
     n_rows, _, low, high = measure(names, written, on)
     ends = low.tolist(), high.tolist()
-    table = Table(schema, names, n_rows, *ends, None if here else select)
+    table = Table(schema, names, n_rows, *ends, None if here else select, gaps)
     files.save_json(table, folder / NAMES)
     return table
 

@@ -38,9 +38,9 @@ def test_the_cached_table_is_found(
         Path(folder).mkdir(parents=True, exist_ok=True)
     shutil.copy(cache, place)
     monkeypatch.chdir(cwd)
-    found = california_housing.load().columns
-    assert list(found) == list(california.columns)
-    assert all((values == california.columns[name]).all() for name, values in found.items())
+    found = california_housing.load()
+    assert list(found) == list(california)
+    assert all((values == california[name]).all() for name, values in found.items())
 
 
 def test_without_a_network_one_line_says_what_to_do(nowhere: Path) -> None:

@@ -68,11 +68,11 @@ def test_ratios_reach_what_scikit_learn_does(
     n: int, test_r2: str, california: DataSet, own_folder: Path
 ) -> None:
     scores = run_stages(dataset="california_housing", derived=RATIOS[:n])
-    columns = dict(california.columns)
+    columns = dict(california)
     for ratio in RATIOS[:n]:
         over, under = ratio.split(" / ")
         columns[ratio] = columns[over] / columns[under]
-    y = columns.pop(california.target)
+    y = columns.pop("MedHouseVal")
     X_train, X_test, y_train, y_test = train_test_split(
         np.column_stack([*columns.values()]), y, test_size=0.2, random_state=42
     )
@@ -93,7 +93,7 @@ def test_it_loses_what_is_known(california: DataSet, seed: int) -> None:
         assert found.optimal, bits
         percent[bits] = scores.mse_growth_percent(trained.sums, trained.model, found.model)
         if bits == 8:
-            schema = schema_of("california_housing", "y", "dollars", map("x{}".format, range(8)))
+            schema = schema_of("california_housing", "y", map("x{}".format, range(8)))
             coef, intercept = found.model.coef.tolist(), found.model.intercept
             made = Predictor.of(schema, bits, [(0.0, 1.0)] * 8, coef, intercept)
             assert len(pack(made)) <= 17

@@ -11,14 +11,13 @@ from pathlib import Path
 
 import duckdb
 import pytest
-import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stages import predict
 from stages.columns.sql import double, identifier
 from tests.conftest import posix
-from tests.predict.conftest import MODEL, NAMES, ROWS, SCORES, Run, as_csv, oracle, refused
+from tests.predict.conftest import MODEL, NAMES, ROWS, Run, as_csv, oracle, refused
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
@@ -66,13 +65,11 @@ def test_a_difference_from_what_was_recorded_exits_1(run: Run, other: Path) -> N
     [
         ("models/predictor.json", None, "`dvc repro` makes it"),
         ("models/predictor.json", "{", "damaged"),
-        ("models/predictor.json", json.dumps(MODEL | {"version": 3}), "version"),
+        ("models/predictor.json", json.dumps(MODEL | {"version": 4}), "version"),
+        ("reports/scores.json", None, "`dvc repro` makes it"),
         ("reports/scores.json", "null", "`dvc repro`"),
         ("reports/scores.json", '{"quantized": null}', "is of another model than"),
-        ("models/predictor.json", json.dumps(MODEL | {"unit": "x"}), "scores.json is of another"),
-        ("reports/coefficients.csv", None, "`dvc repro` makes it"),
-        ("reports/coefficients.csv", "feature,coefficient,std_error\na,1,1\n", "damaged"),
-        ("reports/coefficients.csv", "<<<<<<< HEAD\n" * 5, "damaged"),
+        ("models/predictor.json", json.dumps(MODEL | {"bits": 9}), "scores.json is of another"),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(
@@ -81,7 +78,8 @@ def test_a_file_that_cannot_be_used_is_named(
     (other / name).unlink()
     if text is not None:
         (other / name).write_text(text)
-    refused(run("--card"), message, "reports" if "coefficients" in name else name)
+    (other / "table").write_text(as_csv(ROWS))
+    refused(run("other/table", "--interval", "0.9"), message, name)
 
 
 def test_no_interval_is_made_up(run: Run, other: Path) -> None:
@@ -98,36 +96,13 @@ def test_no_interval_is_made_up(run: Run, other: Path) -> None:
     assert run("other/table").code == 0
 
 
-def test_the_card_says_what_the_predictor_does(run: Run) -> None:
-    text = run("--card").out
-    for words in ("made up", "8-bit", "| Income | -10 | 10 | 128 | 1 / 2^1 |", "0.375", " 0.25 %"):
-        assert words in text
-    scores = [f"{SCORES['quantized']['test'][name]:.6f}" for name in ("r2", "mse", "rmse", "mae")]
-    assert f"| test rows | {' | '.join(scores)} |" in text
-    assert "| (intercept) |  |  |  | -13 / 2^5 | -0.40625 | -0.5 | 0.03125 |" in text
-    assert "| 128 | 1 / 2^1 | 0.5 | 0.75 | 0.125 |" in text
-    for words in ("±0.98 ", "R² 0.613 ± 0.014 in 3 folds", "MAE 1.25 ", "RMSE 1.5 "):
-        assert words in text
-    _, front, _ = text.split("---\n", 2)
-    assert yaml.safe_load(front)["pipeline_tag"] == "tabular-regression"
-
-
-def test_the_card_leaves_out_what_no_test_rows_tell(run: Run, other: Path) -> None:
-    path = other / "reports/scores.json"
-    scores = json.loads(path.read_text())
-    for name in ("half_widths", "cv_r2", "baseline"):
-        del scores[name]
-    del scores["quantized"]["test"], scores["quantization"]["r2_drop"]
-    scores["quantization"]["prediction_difference"] = {"bound": 0.375}
-    path.write_text(json.dumps(scores))
-    whole = (other / "reports/coefficients.csv").read_text().splitlines()
-    bare = [",".join([*line.split(",")[:3], *[""] * 5, "1"]) for line in whole[1:]]
-    (other / "reports/coefficients.csv").write_text("\n".join([whole[0], *bare]))
-    text = run("--card").out
-    assert "| training rows | 0.500000 |" in text
-    assert "0.375" in text
-    for words in ("test rows", "test R²", "±", "MAE 1.25", "nan", "None"):
-        assert words not in text
+def test_the_card_is_that_of_the_predictor(run: Run, other: Path) -> None:
+    path = other / "reports/README.md"
+    assert run("--card").out == path.read_text(encoding="utf-8")
+    (other / "models/predictor.json").write_text(json.dumps(MODEL | {"bits": 9}))
+    refused(run("--card"), "no reports/README.md is of this model: `python -m stages.report`")
+    path.unlink()
+    refused(run("--card"), "no reports/README.md is of this model")
 
 
 # as a process

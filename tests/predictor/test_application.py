@@ -255,7 +255,7 @@ def test_other_paths_and_methods() -> None:
 def test_what_the_protocol_tells_of_server_and_model() -> None:
     app = Application(EXAMPLE)
     told = {
-        "/v2": {"name": "predictor", "version": "4", "extensions": []},
+        "/v2": {"name": "predictor", "version": "5", "extensions": []},
         "/v2/health/live": {"live": True},
         "/v2/health/ready": {"ready": True},
         "/v2/models/predictor/ready": {"name": "predictor", "ready": True},

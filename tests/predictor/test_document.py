@@ -1,6 +1,7 @@
 """The model: its document byte by byte and what is refused, and its payload bit by bit."""
 
 import json
+import re
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -16,16 +17,16 @@ from stages.columns.inputs import Input
 from stages.predictor import document
 from stages.predictor.document import Intercept, Predictor
 from stages.predictor.payload import pack
+from stages.project import files
 from stages.project.cli import InputError
 from tests.conftest import EXAMPLE, feature
 
 TEXT = """\
 {
   "format": "regression predictor",
-  "version": 4,
+  "version": 5,
   "dataset": "toy",
   "target": "y",
-  "unit": "apples",
   "missing": "fail",
   "levels": {},
   "bits": 2,
@@ -91,7 +92,7 @@ def test_codes_stand_for_odd_numbers_and_weights() -> None:
 
 def test_the_file_is_this_text_byte_by_byte(tmp_path: Path) -> None:
     path = tmp_path / "predictor.json"
-    document.save(EXAMPLE, path)
+    files.save_json(EXAMPLE, path)
     assert path.read_bytes() == TEXT.encode()
     assert document.load(path) == EXAMPLE
 
@@ -103,7 +104,7 @@ def test_a_predictor_is_that_of_its_weights_and_comes_back(model: Predictor) -> 
     made = Predictor.of(plain, model.bits, ranges, model.coef, model.intercept.value)
     assert made == model
     with TemporaryDirectory() as folder:
-        document.save(model, Path(folder, "predictor.json"))
+        files.save_json(model, Path(folder, "predictor.json"))
         assert document.load(Path(folder, "predictor.json")) == model
 
 
@@ -112,7 +113,7 @@ def test_a_product_comes_back_with_its_factors(tmp_path: Path) -> None:
     term = Input("a / s = yes", "product", factors=factors, operators="*/", fill=0.5)
     features = (*EXAMPLE.features, feature(term, 0.0, 1.0, 2, 1))
     model = replace(EXAMPLE, levels={"s": ("yes", "no")}, features=features)
-    document.save(model, tmp_path / "predictor.json")
+    files.save_json(model, tmp_path / "predictor.json")
     assert document.load(tmp_path / "predictor.json") == model
     stored = json.loads((tmp_path / "predictor.json").read_bytes())["features"][2]
     assert stored == {
@@ -221,3 +222,21 @@ def test_a_payload_holds_weights_and_intercept_and_no_byte_more(model: Predictor
     assert intercept == number * Fraction(2) ** -model.intercept.exponent
     fewer = len(rest) - 8  # with a byte less, in two's complement
     assert fewer < 1 or not -(2 ** (fewer - 1)) <= number < 2 ** (fewer - 1)
+
+
+@pytest.mark.parametrize("path", [files.PAGE, files.CARD])
+def test_a_report_must_be_of_the_predictor(path: Path, tmp_path: Path) -> None:
+    for each in (path, files.PREDICTOR):
+        (tmp_path / each).parent.mkdir()
+        (tmp_path / each).write_text("", encoding="utf-8")
+    message = f"no {path.as_posix()} is of this model: `python -m stages.report` makes it"
+    for text in (None, "of sha256:0000"):
+        if text is None:
+            (tmp_path / path).unlink()
+        else:
+            (tmp_path / path).write_text(text, encoding="utf-8")
+        with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+            document.read_report(path, tmp_path)
+    empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of nothing
+    (tmp_path / path).write_text(f"of {empty}.", encoding="utf-8")
+    assert document.read_report(path, tmp_path) == f"of {empty}.".encode()

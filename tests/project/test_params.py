@@ -7,12 +7,13 @@ from stages.project.cli import InputError
 
 VALID = """\
 load: {dataset: diabetes, target: null, features: null, derived: [a / b],
-  unit: null, key: null, missing: fail, na: [-999], dates: null, categories: [],
+  key: null, missing: fail, na: [-999], dates: null, categories: [],
   levels: 50, order: null, test_size: 0.25, seed: 0}
 train: {folds: 5, tolerance: 1.0e-9}
 quantize: {bits: 1, rounding: nearest}
 evaluate: {samples: 5}
 gate: {min_r2: -1, min_cv_r2: null, max_r2_drop: 0}
+report: {unit: null}
 """
 
 
@@ -30,7 +31,6 @@ def test_values_are_typed(tmp_path: Path) -> None:
             None,
             ["a / b"],
             None,
-            None,
             "fail",
             [-999],
             None,
@@ -44,6 +44,7 @@ def test_values_are_typed(tmp_path: Path) -> None:
         params.Quantize(1, "nearest"),
         params.Evaluate(5),
         params.Gate(-1, None, 0),
+        params.Report(None),
     )
 
 

@@ -238,7 +238,7 @@ def test_columns_can_be_left_out() -> None:
 
 # models/sums.json
 
-SCHEMA = schema_of("toy", "y", "apples", ("a", 'b "é"'))
+SCHEMA = schema_of("toy", "y", ("a", 'b "é"'))
 TABLE = np.array([[1.0, -0.5, 3.0], [2.0, 0.25, 4.0], [4.0, 0.0, -1.0]])
 
 
@@ -280,7 +280,7 @@ def test_the_whole_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "damage", [{"table": {"unit": 5}}, {"folds": [1, 2, 3]}, {"low": 1}, {"folds": [[1, 2]]}]
+    "damage", [{"table": {"target": 5}}, {"folds": [1, 2, 3]}, {"low": 1}, {"folds": [[1, 2]]}]
 )
 def test_a_damaged_file_is_refused_in_one_line(damage: Any, tmp_path: Path) -> None:
     path = tmp_path / "sums.json"

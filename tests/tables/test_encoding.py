@@ -30,7 +30,6 @@ def encode(
     """Encode columns, the target y among them, of which the first rows are for training."""
     settings: dict[str, Any] = {"missing": "fail", "levels": 50, "features": None, "derived": []}
     settings |= {
-        "unit": None,
         "key": None,
         "na": [],
         "dates": None,
@@ -48,7 +47,7 @@ def encode(
         values = [[*columns[name]] for name in types]
         connection.execute(f"INSERT INTO t SELECT {lists}", values)
         on, whole = DuckDB("toy", connection), Rows("t")
-        found = Relation(on, whole, "toy", "y", "apples", kinds, {}, n_rows)
+        found = Relation(on, whole, "toy", "y", kinds, {}, n_rows)
         training = whole.only(f"t.n < {n_rows if n_train is None else n_train}")
         return encoding.encode(found, training, config)
 
@@ -323,8 +322,8 @@ def test_rows_must_be_more_than_features_and_the_columns_of_most_are_named(
     n_train: int, n_test: int, key: str | None, message: str
 ) -> None:
     inputs = [Input("x"), Input("city", "text", "a"), Input("city", "text", "b")]
-    config = Load("toy", "y", None, [], None, key, "fail", [], None, [], 50, None, 0.2, 0)
+    config = Load("toy", "y", None, [], key, "fail", [], None, [], 50, None, 0.2, 0)
     parts = [(n_train, 0.0, 1.0), (n_test, 0.0, 1.0)]
-    found = Relation(DuckDB("toy", None), Rows("t"), "toy", "y", "apples", {}, {}, 5)
+    found = Relation(DuckDB("toy", None), Rows("t"), "toy", "y", {}, {}, 5)
     with pytest.raises(InputError, match=message):
         encoding.check(parts, inputs, found, config)

@@ -170,8 +170,8 @@ def test_apache_spark_gives_the_same_bytes_and_predictions(
 ) -> None:
     monkeypatch.setenv("SPARK_REMOTE", apache)
     whole = diabetes.load()
-    duckdb.register("w", dict(whole.columns))
-    columns = f'* EXCLUDE ("range") RENAME ({whole.target} AS y)'
+    duckdb.register("w", dict(whole))
+    columns = f'* EXCLUDE ("range") RENAME ({[*whole][-1]} AS y)'
     write(f"SELECT row_number() OVER () AS id, {columns} FROM w, range(40)")
     assert made(NEAR) == made(FAR)
     model = document.load(PREDICTOR)

@@ -60,7 +60,7 @@ def read(name: str = "data/raw/t.csv", target: str | None = "price", **wanted: A
 @pytest.mark.parametrize("form", ["csv", "semicolons", "csv.gz", "parquet", "two files"])
 def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
     whole = diabetes.load()
-    header = [*whole.columns]
+    header = [*whole]
     rows = rows_of(whole).block.tolist()
     path = gather.FOLDER / f"t.{form}"
     match form:
@@ -79,10 +79,10 @@ def test_a_file_is_the_same_table_in_every_form(form: str) -> None:
             path = gather.FOLDER / "*.csv"
             write_csv(rows[:100], header, "a.csv")
             write_csv([row[::-1] for row in rows[100:]], header[::-1], "b.csv")
-    found = read(name := path.as_posix(), target=whole.target)
+    found = read(name := path.as_posix(), target=header[-1])
     assert found.X.tobytes() == rows_of(whole).X.tobytes()
     assert found.y.tolist() == rows_of(whole).y.tolist()
-    assert found.schema == schema_of(name, whole.target, "its own unit", tuple(header[:-1]))
+    assert found.schema == schema_of(name, header[-1], tuple(header[:-1]))
 
 
 TEXT = "size,city,price\n1.5,Rome,3\n2.5,Oslo,4\n0.5,Łódź,5\n"
@@ -253,7 +253,7 @@ def test_duckdb_runs_a_select_where_there_is_no_server(capsys: pytest.CaptureFix
     )
     found = read("data/raw/t.sql", key="house")
     assert capsys.readouterr().err == ""
-    assert found.schema == schema_of("data/raw/t.sql", "price", "its own unit", ("rooms",))
+    assert found.schema == schema_of("data/raw/t.sql", "price", ("rooms",))
     numbers = [i for i in range(3000) if i % 5 > 1]
     assert found.columns["house"].tolist() == sorted(f"h{i}" for i in numbers)
     assert sorted(found.y.tolist()) == sorted(i * i % 7 for i in numbers)
@@ -297,10 +297,10 @@ def test_columns_that_cannot_be_inputs_are_left_out_each_with_its_reason() -> No
     }
 
 
-def test_features_and_unit_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
+def test_features_and_target_can_be_chosen(capsys: pytest.CaptureFixture[str]) -> None:
     write_csv(ROWS, HEADER)
-    found = read(features=["age"], target="size", unit="m²")
-    assert found.schema == schema_of("data/raw/t.csv", "size", "m²", ("age",))
+    found = read(features=["age"], target="size")
+    assert found.schema == schema_of("data/raw/t.csv", "size", ("age",))
     assert found.X.tolist() == [[7.25], [-1000.0], [0.0]]
     assert capsys.readouterr().err == ""
 

@@ -10,7 +10,7 @@ from stages.tables import table
 from stages.tables.relation import Relation, Rows
 from tests.conftest import schema_of
 
-SCHEMA = schema_of("toy", "ü", "apples", ('a "quoted" name', "select"))
+SCHEMA = schema_of("toy", "ü", ('a "quoted" name', "select"))
 VALUES = np.random.default_rng(0).normal(size=(5000, 3))
 
 
@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     with engine.connect("toy") as on:
         on.connection.register("t", dict(zip(SCHEMA.columns, VALUES.T, strict=True)))
         rows = Rows("t")
-        found = Relation(on, rows, "toy", "ü", "apples", SCHEMA.kinds, {}, 5000)
+        found = Relation(on, rows, "toy", "ü", SCHEMA.kinds, {}, 5000)
         assert table.write(rows, "0", SCHEMA, tmp_path, on).n_rows == 5000
         table.write_sample(rows, "LIMIT 7", SCHEMA, tmp_path / "sample.parquet", found)
     return tmp_path
@@ -38,7 +38,6 @@ def test_a_table_comes_back_as_it_was_written(folder: Path) -> None:
         "schema": {
             "dataset": "toy",
             "target": "ü",
-            "unit": "apples",
             "missing": "fail",
             "levels": {},
             "inputs": [

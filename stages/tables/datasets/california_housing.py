@@ -35,18 +35,13 @@ def load() -> DataSet:
             f" {looked}. Fetch {ARCHIVE_URL} elsewhere and save it as {home / 'cal_housing.tgz'},"
             " or set load.dataset to diabetes in params.yaml, which needs no download."
         ) from error
-    target = bunch.target_names[0]
-    columns = dict(zip([*bunch.feature_names, target], values.T, strict=True))
-    return DataSet(columns, target, "100,000 US dollars of 1990")
+    return dict(zip([*bunch.feature_names, *bunch.target_names], values.T, strict=True))
 
 
 def list_homes() -> tuple[Path, list[Path]]:
-    """Return the folder for downloads, and all that may have the file, in the order to look.
-
-    They are those of the checkout: an experiment runs below its `.dvc`.
-    """
-    checkouts = (folder.parent for folder in Path.cwd().parents if folder.name == ".dvc")
-    checkout = next(checkouts, Path())
+    """Return the folder for downloads, and all that may have the file, in the order to look."""
+    # an experiment runs below the checkout's .dvc
+    checkout = next((it.parent for it in Path.cwd().parents if it.name == ".dvc"), Path())
     new, shared = (checkout / at / "scikit_learn_data" for at in ("data", "../shared"))
     homes = (os.environ.get("SCIKIT_LEARN_DATA") or new, new, shared, "~/scikit_learn_data")
     # of os, as that of Path raises an error where there is no such user

@@ -6,6 +6,5 @@ from stages.tables.dataset import DataSet
 
 
 def load() -> DataSet:
-    bunch, target = load_diabetes(), "progression"
-    columns = dict(zip(bunch.feature_names, bunch.data.T, strict=True)) | {target: bunch.target}
-    return DataSet(columns, target, "points of the study's score, one year on")
+    bunch = load_diabetes()
+    return dict(zip(bunch.feature_names, bunch.data.T, strict=True)) | {"progression": bunch.target}
