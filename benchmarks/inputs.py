@@ -2,9 +2,9 @@
 
     python -m benchmarks.inputs [TABLE.csv ...]
 
-Prints a table in Markdown of California Housing, diabetes, the cars of the tests, and of files,
-whose last usable column is the target. Draws `docs/better-inputs.svg`: test R² by bytes, for
-weights of 2 to 12 bits, of the features of California Housing and with the first three terms.
+Prints a table in Markdown of the data sets with a name, the cars of the tests, and of files, whose
+last usable column is the target. Draws `docs/better-inputs.svg`: test R² by bytes, for weights of 2
+to 12 bits, of the features of the first data set and with the first three terms.
 """
 
 import argparse
@@ -29,11 +29,11 @@ from stages.regression import sums
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
 from stages.tables import table
+from stages.tables.dataset import list_names
 from tests.cars import cars
 from tests.cars import write as write_cars
 
 PICTURE = Path("docs/better-inputs.svg")
-NAMED = ("california_housing", "diabetes")
 FIRST = 3  # terms of the picture
 WIDTHS = range(2, 13)
 
@@ -42,7 +42,7 @@ WIDTHS = range(2, 13)
 def checkout(name: str) -> Iterator[None]:
     """Work in a folder whose parameters are for a data set, or for the file of this name."""
     with make_checkout() as folder:
-        if name in NAMED:
+        if name in list_names():
             write_params(folder, name, target=None)
         else:
             shutil.copy("params.yaml", folder)
@@ -126,12 +126,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tables", nargs="*", help="CSV files")
     header = ("table", "rows", "features", "R² in folds", "test R²", "terms", "in folds", "test R²")
-    rows = (hold(name) for name in (*NAMED, "cars", *parser.parse_args().tables))
+    rows = (hold(name) for name in (*list_names(), "cars", *parser.parse_args().tables))
     print(write_table(header, rows), flush=True)
     found: list[Scored] = []
-    with checkout(NAMED[0]):
+    with checkout(list_names()[0]):
         learn([])
-        found += list_widths("eight features")
+        found += list_widths("features alone")
         learn(list_terms()[:FIRST])
         found += list_widths(f"and {FIRST} suggested terms")
     print(write_table(Scored._fields, found))

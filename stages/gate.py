@@ -4,9 +4,13 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from msgspec.structs import replace
+
 from stages.project import cli, files, params
+from stages.project.cli import InputError
 from stages.project.files import DECIMALS, METRICS
 from stages.project.params import Gate
+from stages.project.text import join
 
 
 def shortfalls(metrics: Mapping[str, Any], limits: Gate) -> list[str]:
@@ -24,7 +28,14 @@ def shortfalls(metrics: Mapping[str, Any], limits: Gate) -> list[str]:
 
 
 def main() -> str:
-    limits = params.read().gate
+    config = params.read()
+    limits, dataset = config.gate, config.load.dataset
+    for name in ("min_r2", "min_cv_r2"):
+        if isinstance(least := getattr(limits, name), dict):
+            if dataset not in least:
+                what = f"gate.{name} must be a number or null, or name {dataset}"
+                raise InputError(f"{what}; it names {join([*least])}")
+            limits = replace(limits, **{name: least[dataset]})
     with files.reading(METRICS):
         lines = shortfalls(files.load_json(METRICS, dict[str, Any]), limits)
     if lines:  # the exit code is 1

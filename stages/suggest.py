@@ -63,10 +63,9 @@ def list_terms(train: Table, correlation: Floats) -> Iterator[Term]:
     for i, j in combinations_with_replacement(sorted(usable[:STRONGEST]), 2):
         if i != j or inputs[i].kind in ("number", "date"):
             yield Term(i, "*", j)
-        if i != j and divides[j]:
-            yield Term(i, "/", j)
-        if i != j and divides[i]:
-            yield Term(j, "/", i)
+        for one, other in ((i, j), (j, i)):
+            if i != j and divides[other]:
+                yield Term(one, "/", other)
 
 
 def sum_terms(blocks: Blocks, terms: Sequence[Term]) -> list[Sums]:
@@ -130,10 +129,8 @@ def suggest(most: int) -> str:
         name = plural(n, "feature")
         if len(chosen) > n:
             one, operator, other = terms[chosen[-1] - n]
-            factors = (
-                write_factor(each.column, each.level) for each in (features[one], features[other])
-            )
-            name = f" {operator} ".join(factors)
+            pair = features[one], features[other]
+            name = f" {operator} ".join(write_factor(each.column, each.level) for each in pair)
             names.append(name)
         more = f"{gain:+.4f}" if names else ""
         print(f"{mean:.4f} ± {pstdev(r2):<13.4f}{more:>8}{size:>7}  {name}", flush=True)

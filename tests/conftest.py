@@ -34,8 +34,9 @@ from stages.regression import scores
 from stages.regression.fit import fit, fold, solve
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
-from stages.tables import datasets, gather, spark, table
-from stages.tables.datasets import DataSet
+from stages.tables import gather, spark, table
+from stages.tables.dataset import DataSet
+from stages.tables.datasets import diabetes
 from stages.tables.table import Table
 
 settings.register_profile(
@@ -294,19 +295,12 @@ def trained_on(whole: DataSet, seed: int) -> Trained:
 
 @pytest.fixture(scope="session")
 def trained() -> Trained:
-    return trained_on(datasets.diabetes(), seed=42)
+    return trained_on(diabetes.load(), seed=42)
 
 
-for home in datasets.california_homes():
-    if (home / datasets.CACHE).exists():  # where tests that work in another folder find it
-        os.environ["SCIKIT_LEARN_DATA"] = str(home.resolve())
-        break
-
-
-@pytest.fixture
-def california_here() -> None:
-    if "SCIKIT_LEARN_DATA" not in os.environ:
-        pytest.skip("California Housing is not here")
+for home in map(Path, ("data/scikit_learn_data", "../shared/scikit_learn_data")):
+    if home.is_dir():  # tests that work in another folder find what is there, too
+        os.environ.setdefault("SCIKIT_LEARN_DATA", str(home.resolve()))
 
 
 @pytest.fixture
@@ -351,14 +345,26 @@ def change(checkout: Path, before: str, after: str) -> None:
     (checkout / "params.yaml").write_text(text.replace(before, after), encoding="utf-8")
 
 
-def make_clone(folder: Path, dataset: str | None = None) -> Path:
-    """Copy what git would clone, run it on its own table or on a data set, and commit all."""
+COMMIT = (
+    *("git init -q", "git config user.email a@example.com", "git config user.name a"),
+    *("git add -A", "git commit -q -m clone"),
+)
+
+
+def copy_checkout(folder: Path) -> Path:
+    """Copy what git would clone."""
     untracked = f"--others --exclude-standard :!{gather.FOLDER}"  # but tables nobody has added
     for options in ("--cached", untracked):
         names = succeed("git", "ls-files", "-z", *options.split(), cwd=Path()).split("\0")[:-1]
         for path in filter(Path.exists, map(Path, names)):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(path, folder / path)
+    return folder
+
+
+def make_clone(folder: Path, dataset: str | None = None) -> Path:
+    """Copy the checkout, run it on its own table or on a data set, and commit all."""
+    copy_checkout(folder)
     if dataset:
         shutil.rmtree(folder / gather.FOLDER)
         (folder / gather.FOLDER).mkdir()
@@ -371,8 +377,7 @@ def make_clone(folder: Path, dataset: str | None = None) -> Path:
         (shutil.copytree if source.is_dir() else shutil.copy)(source, folder / source)
     # forced, as the reports are committed, and an evaluation that has all its outputs is skipped
     for command in (
-        *("git init -q", "git config user.email a@example.com", "git config user.name a"),
-        *("git add -A", "git commit -q -m clone", "git tag copied", "dvc repro --force"),
+        *(*COMMIT, "git tag copied", "dvc repro --force"),
         *("git add -A", "git commit -q --amend --no-edit", "git tag cloned"),
     ):
         succeed(*command.split(), cwd=folder)

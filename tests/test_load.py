@@ -1,7 +1,9 @@
 """The stage on a named data set: the random split, and what it refuses of any table."""
 
 import re
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -11,8 +13,9 @@ from sklearn.model_selection import train_test_split
 from stages import load
 from stages.project.cli import InputError
 from stages.project.files import TEST, TRAIN
-from stages.tables import datasets, table
-from stages.tables.datasets import DataSet
+from stages.tables import gather, table
+from stages.tables.dataset import DataSet
+from stages.tables.datasets import diabetes
 from tests.conftest import rows_of, run_stages, write_csv
 
 pytestmark = pytest.mark.usefixtures("own_folder")
@@ -23,8 +26,14 @@ NUMBERS = np.arange(40.0)
 def toy(monkeypatch: pytest.MonkeyPatch) -> DataSet:
     """Make a named data set of 40 rows, whose target is the row's number."""
     columns = {'a "quoted" name': NUMBERS / 7, "place": NUMBERS**2, "ü": NUMBERS.copy()}
-    monkeypatch.setitem(datasets.SOURCES, "toy", lambda: columns)
+    name_data_set(columns, monkeypatch)
     return columns
+
+
+def name_data_set(whole: DataSet, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = SimpleNamespace(load=lambda: whole)
+    monkeypatch.setitem(sys.modules, "stages.tables.datasets.toy", module)
+    monkeypatch.setattr(gather, "list_names", lambda: ["toy"])
 
 
 def load_toy(**parameters: Any) -> list[np.ndarray]:
@@ -50,7 +59,7 @@ def test_the_sample_is_the_first_thousand_rows_of_the_split(
 ) -> None:
     whole = np.random.default_rng(0).normal(size=(6000, 3))
     long = dict(zip(toy, whole.T, strict=True))
-    monkeypatch.setitem(datasets.SOURCES, "toy", lambda: long)
+    name_data_set(long, monkeypatch)
     _, test, sample = load_toy(test_size=0.2, seed=42)
     _, rows = train_test_split(np.arange(6000), test_size=0.2, random_state=42)
     assert (sample == whole[rows[:1000]]).all()
@@ -58,7 +67,7 @@ def test_the_sample_is_the_first_thousand_rows_of_the_split(
 
 
 def test_diabetes_needs_no_network(nowhere: Path) -> None:
-    rows = rows_of(datasets.diabetes())
+    rows = rows_of(diabetes.load())
     assert rows.X.shape == (442, 10)
     assert rows.y.mean() == pytest.approx(152.1335, abs=5e-5)  # as in Efron et al.'s table
 

@@ -17,8 +17,12 @@ JOBS: dict[str, dict[str, Any]] = WORKFLOW["jobs"]
 STEPS: list[dict[str, Any]] = [step for job in JOBS.values() for step in job["steps"]]
 
 
+def find(action: str) -> list[dict[str, Any]]:
+    return [step for step in STEPS if step.get("uses", "").startswith(f"{action}@")]
+
+
 def inputs(action: str) -> list[dict[str, Any]]:
-    return [step["with"] for step in STEPS if step.get("uses", "").startswith(f"{action}@")]
+    return [step["with"] for step in find(action)]
 
 
 def test_the_jobs_have_the_names_of_the_assignment_and_run_in_sequence() -> None:
@@ -42,8 +46,19 @@ def test_every_platform_makes_the_same_bytes_and_one_uploads_them() -> None:
     assert {re.split(r"-\d+", os)[0] for os in strategy["matrix"]["os"]} == {
         *("ubuntu", "macos", "windows")
     }
-    [upload] = [step for step in JOBS["train_and_quantize"]["steps"] if "if" in step]
+    [upload] = find("actions/upload-artifact")
     assert upload["if"] == f"matrix.os == '{strategy['matrix']['os'][0]}'"
+
+
+def test_what_is_downloaded_is_cached_unless_there_is_a_table_of_one_s_own() -> None:
+    ignored = Path(".gitignore").read_text(encoding="utf-8").splitlines()
+    cached = find("actions/cache")
+    assert len(cached) == 2
+    for step in cached:
+        assert step["if"] == "hashFiles('data/raw/**', '!data/raw/.gitkeep') == ''"
+        assert f"/{step['with']['path']}/" in ignored
+        [pattern] = re.findall(r"hashFiles\('(.+)'\)", step["with"]["key"])
+        assert [*Path().glob(pattern)]
 
 
 def test_ci_runs_the_python_of_the_image_the_oldest_and_windows() -> None:

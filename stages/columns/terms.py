@@ -1,4 +1,4 @@
-"""Products and ratios as people write them: `AveRooms / AveOccup`, `bmi * smoker = yes`."""
+"""Products and ratios as people write them: `price / area`, `bmi * smoker = yes`."""
 
 import re
 

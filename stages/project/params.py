@@ -64,8 +64,8 @@ class Evaluate(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Gate(Struct, frozen=True, forbid_unknown_fields=True):
-    min_r2: LeastR2
-    min_cv_r2: LeastR2
+    min_r2: LeastR2 | dict[str, LeastR2]  # one, or one for each data set
+    min_cv_r2: LeastR2 | dict[str, LeastR2]
     max_r2_drop: Annotated[float, Meta(ge=0, le=float_info.max)]
 
 

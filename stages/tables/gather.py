@@ -1,6 +1,6 @@
 """Gather the data set that `load.dataset` names as one typed relation, wherever its rows are.
 
-That is a data set of scikit-learn, files of CSV or Parquet below `data/raw`, or a SELECT in a file
+That is a data set with a name, files of CSV or Parquet below `data/raw`, or a SELECT in a file
 there, which DuckDB runs, or a server where its rows stay. CSV and what DuckDB selects are first
 copied to Parquet; other rows are read where they are.
 """
@@ -10,6 +10,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from glob import glob
+from importlib import import_module
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -24,7 +25,8 @@ from stages.columns.terms import parse_term
 from stages.project.cli import InputError, plural
 from stages.project.params import Load
 from stages.project.text import join, label
-from stages.tables import datasets, spark
+from stages.tables import spark
+from stages.tables.dataset import DataSet, list_names
 from stages.tables.kinds import tell_columns
 from stages.tables.relation import Engine, Relation, Rows, aggregate
 from stages.tables.split import PLACE, draw
@@ -82,8 +84,8 @@ def gather(config: Load, scratch: Path, here: DuckDB, lenient: bool = False) -> 
 def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine, Sequence[Source]]:
     """Return what runs SQL, and each file, the SELECT or the data set; a target is filled in."""
     name = config.dataset
-    if name in datasets.SOURCES:
-        whole = datasets.SOURCES[name]()
+    if name in list_names():
+        whole: DataSet = import_module(f"stages.tables.datasets.{name}").load()
         config = replace(config, target=config.target or [*whole][-1])
         here.connection.register(name, dict(whole))
         part = Source(name, "sql", identifier(name), [*whole], ["DOUBLE"] * len(whole))
@@ -92,12 +94,8 @@ def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine,
     if not name.endswith(".sql"):
         names = filter(None, (config.target, *(config.features or ()), *config.keys))
         wanted: source.Kinds = dict.fromkeys(names)
-        parts = [
-            source.detect(path, path.as_posix(), wanted, here, folder=scratch).read_as(
-                {}, config.markers
-            )
-            for path in paths
-        ]
+        files = (source.detect(it, it.as_posix(), wanted, here, folder=scratch) for it in paths)
+        parts = [file.read_as({}, config.markers) for file in files]
         if len({part.kind for part in parts}) > 1:
             raise InputError(f"load.dataset: {name} matches CSV and Parquet, must be of one format")
         return config, here, parts
@@ -127,7 +125,7 @@ def find(pattern: str) -> list[Path]:
     if FOLDER not in Path(os.path.normpath(pattern)).parents:
         copy = f": copy it to {FOLDER.as_posix()}" if Path(pattern).is_file() else ""
         raise InputError(
-            f"load.dataset must be {', '.join(datasets.SOURCES)} or files below"
+            f"load.dataset must be {', '.join(list_names())} or files below"
             f" {FOLDER.as_posix()}, which may have wildcards, got {pattern!r}{copy}"
         )
     # not that of Path, which finds files that begin with a dot, and raises for some patterns
@@ -180,12 +178,9 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
 
 def unite(parts: Iterable[Source], kinds: Mapping[str, str], drawn: bool, on: Engine) -> Rows:
     """Return all rows, each column as what it holds, and if the split was drawn, its draw."""
-    queries = []
+    queries, quote = [], on.dialect.identifier
     for index, part in enumerate(parts):
-        values = [
-            f"{part.value(name, kind)} AS {on.dialect.identifier(name)}"
-            for name, kind in kinds.items()
-        ]
+        values = [f"{part.value(name, kind)} AS {quote(name)}" for name, kind in kinds.items()]
         source = part.relation
         if drawn:
             values.append(f"drawn.{identifier(PLACE)}")

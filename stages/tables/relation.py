@@ -81,9 +81,7 @@ def aggregate_by(
             groups.setdefault(int(key), [count]).extend(row)
     if len({*counts}) > 1:
         told = " and then ".join(f"{count:,}" for count in dict.fromkeys(counts))
-        raise InputError(
-            f"{on.name} changed: it had {told} rows within its ranges; pin its snapshot"
-        )
+        raise InputError(f"{on.name} changed: it had {told} rows in its ranges; pin its snapshot")
     place = {value: j for j, value in enumerate(asked)}
     places = [place[value] for value in values]
     return [(key, count, [found[j] for j in places]) for key, (count, *found) in groups.items()]

@@ -17,9 +17,8 @@ from stages.columns.sql import double, identifier, literal
 from stages.project.params import Load
 from stages.tables.relation import Relation, Rows
 
-PLACE = (
-    "\t"  # a column: of a row in the draw, or in the files; no other has this name, as theirs print
-)
+# a column: of a row in the draw, or in the files; no other has this name, as theirs print
+PLACE = "\t"
 SAMPLED = 1000  # test rows that reports may show, in the order of the split
 LOTS = 2**16  # equal ones, which make folds: a training row has one
 STRETCHES = 60  # of rows in order, which these are

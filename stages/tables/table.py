@@ -58,9 +58,8 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     def fold(self, folds: int) -> str:
         """Return the number of a row's fold, as SQL."""
         lot = "t.lot" if self.select else LOT
-        return (
-            f"CAST(floor({lot} * {folds} / {double(float(LOTS))}) AS BIGINT)" if folds > 1 else "0"
-        )
+        fold = f"CAST(floor({lot} * {folds} / {double(float(LOTS))}) AS BIGINT)"
+        return fold if folds > 1 else "0"
 
     def ask(self, values: Sequence[str], rows: Rows | None = None) -> list[Any]:
         """Return aggregates over all rows, or over `rows` that SQL makes of them."""

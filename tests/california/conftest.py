@@ -4,14 +4,14 @@ from pathlib import Path
 
 import pytest
 
-from stages.tables import datasets
-from stages.tables.datasets import DataSet
+from stages.tables.dataset import DataSet
+from stages.tables.datasets import california_housing
 from tests.conftest import Trained, make_clone, trained_on
 
 
 @pytest.fixture(scope="session")
 def california() -> DataSet:
-    return datasets.california_housing()
+    return california_housing.load()
 
 
 @pytest.fixture(scope="session")

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 
 from stages.project.cli import InputError
-from stages.tables import datasets
-from stages.tables.datasets import DataSet
+from stages.tables.dataset import DataSet
+from stages.tables.datasets import california_housing
+from stages.tables.datasets.california_housing import CACHE
 
 
 @pytest.fixture(scope="session")
 def cache(california: DataSet) -> Path:
     """Return scikit-learn's file, which is here now."""
-    files = (home / datasets.CACHE for home in datasets.california_homes())
+    files = (home / CACHE for home in california_housing.list_homes()[1])
     return next(path.resolve() for path in files if path.exists())
 
 
@@ -37,14 +38,14 @@ def test_the_cached_table_is_found(
         Path(folder).mkdir(parents=True, exist_ok=True)
     shutil.copy(cache, place)
     monkeypatch.chdir(cwd)
-    found = datasets.california_housing()
+    found = california_housing.load()
     assert list(found) == list(california)
     assert all((values == california[name]).all() for name, values in found.items())
 
 
 def test_without_a_network_one_line_says_what_to_do(nowhere: Path) -> None:
     with pytest.raises(InputError) as raised:
-        datasets.california_housing()
+        california_housing.load()
     message = str(raised.value)
     for part in ("no route to host", "shared", "cal_housing.tgz", "diabetes", "params.yaml"):
         assert part in message
@@ -68,10 +69,10 @@ def dump(raw: np.ndarray, change: float = 0.0) -> bytes:
     ],
 )
 def test_a_damaged_cache_is_refused(damage: Any, message: str, nowhere: Path, cache: Path) -> None:
-    path = Path("data/scikit_learn_data") / datasets.CACHE
+    path = Path("data/scikit_learn_data") / CACHE
     path.parent.mkdir(parents=True)
     path.write_bytes(damage(joblib.load(cache)))
     with pytest.raises(InputError) as raised:
-        datasets.california_housing()
+        california_housing.load()
     assert message in str(raised.value)
     assert str(path) in str(raised.value)

@@ -19,7 +19,7 @@ from stages.project import cli
 from tests.conftest import csv_of
 
 REPOSITORY = Path(predict.__file__).parent.parent
-NAMES = ("MedInc", 'é "q", x + y - z', "select")
+NAMES = ("Income", 'é "q", x + y - z', "select")
 COEF = (0.5, -0.8125, 12.0)  # (2 · code - 255) · 2^-exponent
 FEATURES = [(-10, 10, 128, 1), (0, 100, 121, 4), (-1e6, 1e6, 129, -2)]
 MODEL = {

@@ -42,12 +42,12 @@ def test_a_bad_value_is_named_and_leaves_what_was_there(run: Run, value: str, me
 def test_a_bad_value_of_parquet_is_named(run: Run) -> None:
     columns = f'2 AS {identifier(NAMES[1])}, 3 AS "select"'
     duckdb.execute(
-        f"COPY (SELECT unnest(['1.5', NULL, 'inf']::DOUBLE[]) AS MedInc, {columns})"
+        f"COPY (SELECT unnest(['1.5', NULL, 'inf']::DOUBLE[]) AS Income, {columns})"
         " TO 't' (FORMAT parquet)"
     )
-    refused(run("t"), "t: row 2: MedInc is empty", "(2 bad rows in all)")
-    duckdb.execute(f"COPY (SELECT DATE '2020-01-01' AS MedInc, {columns}) TO 't' (FORMAT parquet)")
-    refused(run("t"), "MedInc must be a finite number, its type is DATE")
+    refused(run("t"), "t: row 2: Income is empty", "(2 bad rows in all)")
+    duckdb.execute(f"COPY (SELECT DATE '2020-01-01' AS Income, {columns}) TO 't' (FORMAT parquet)")
+    refused(run("t"), "Income must be a finite number, its type is DATE")
 
 
 def test_an_infinite_prediction_is_refused(run: Run) -> None:
@@ -153,7 +153,7 @@ def test_rows_outside_the_training_range_are_counted(run: Run) -> None:
 @pytest.mark.parametrize("form", ["csv", "parquet"])
 def test_all_threads_count_rows(run: Run, form: str) -> None:
     columns = f'i % 7 AS "select", CASE WHEN i % 9 > 0 THEN 2 END AS {identifier(NAMES[1])}'
-    query = f"SELECT CASE i % 100 WHEN 1 THEN 11 ELSE 1 END AS MedInc, {columns} FROM range(300000)"
+    query = f"SELECT CASE i % 100 WHEN 1 THEN 11 ELSE 1 END AS Income, {columns} FROM range(300000)"
     duckdb.execute(f"COPY ({query} AS t(i)) TO 'table' (FORMAT {form})")
     good = [i for i in range(300_000) if i % 9]
     outside = sum(i % 100 == 1 for i in good)
@@ -161,7 +161,7 @@ def test_all_threads_count_rows(run: Run, form: str) -> None:
     assert result.err == (
         f"predict: table: dropped {300_000 - len(good):,} bad rows, kept {len(good):,}\n"
         f"predict: table: {outside:,} of {len(good):,} rows outside the training range,"
-        " most often in MedInc, -10 to 10\n"
+        " most often in Income, -10 to 10\n"
     )
     rows = [[11 if i % 100 == 1 else 1, 2, i % 7] for i in good]
     assert predictions(Path("out.csv").read_text()) == oracle(rows).tolist()

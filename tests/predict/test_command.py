@@ -131,7 +131,7 @@ def test_predict_imports_only_what_the_image_has(root: Path) -> None:
 def test_a_signal_leaves_nothing(root: Path, form: str, signum: int) -> None:
     folder = root / "stopped"
     folder.mkdir(exist_ok=True)
-    query = f'SELECT i % 7 AS MedInc, 2 AS {identifier(NAMES[1])}, 3 AS "select"'
+    query = f'SELECT i % 7 AS Income, 2 AS {identifier(NAMES[1])}, 3 AS "select"'
     long = root / "long.parquet"  # takes seconds to predict
     duckdb.execute(f"COPY ({query} FROM range(20000000) t(i)) TO '{long}' (FORMAT parquet)")
     command = [sys.executable, "-m", "stages.predict", str(long), "--output", f"stopped/out.{form}"]

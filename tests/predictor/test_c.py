@@ -185,8 +185,8 @@ def test_flags_that_lose_gaps_or_the_order_of_sums_are_an_error(flag: str, tmp_p
 @pytest.mark.parametrize(
     ("name", "target", "start"),
     [
-        ("", "MedHouseVal", "medhouseval"),
-        ("Light", "MedHouseVal", "light"),
+        ("", "UnitPrice", "unitprice"),
+        ("Light", "UnitPrice", "light"),
         ("", "price, in €", "price_in"),
         ("", "_t_", "t"),
         ("", "2nd", "model2nd"),

@@ -36,12 +36,12 @@ def test_a_statement_parses_in_its_dialect_and_keeps_names(dialect: str) -> None
 
 @pytest.mark.parametrize(("dialect", "cast"), [("duckdb", ""), ("postgres", "::float8")])
 def test_one_term_a_line(dialect: str, cast: str) -> None:
-    features = (feature(Input("MedInc"), 0.0, 1.0, 185, 8),)
+    features = (feature(Input("Income"), 0.0, 1.0, 185, 8),)
     model = replace(EXAMPLE, bits=8, intercept=Intercept(-151591, 12), features=features)
     note, _, text = select(model, "houses", dialect).rpartition("*/\n")
     assert FOLDED.get(dialect, "") in note
     assert text == (
-        f'SELECT t.*,\n    -151591e0{cast} / 4096e0\n    + 115e0 * (t."MedInc"{cast} / 256e0)'
+        f'SELECT t.*,\n    -151591e0{cast} / 4096e0\n    + 115e0 * (t."Income"{cast} / 256e0)'
         " AS prediction\nFROM houses AS t"
     )
 

@@ -88,6 +88,8 @@ def test_the_project_s_own_file_is_valid() -> None:
         ("samples: 5", "samples: 4", "evaluate.samples: Expected `int` >= 5, got 4"),
         ("min_r2: -1", "min_r2: 1.1", "gate.min_r2: Expected `float` <= 1.0, got 1.1"),
         ("min_r2: -1", "min_r2: -.inf", "gate.min_r2: Expected `float` >= -1.79"),
+        ("min_r2: -1", "min_r2: high", "gate.min_r2: Expected `float | object | null`, got 'high'"),
+        ("min_r2: -1", "min_r2: {diabetes: 2}", "gate.min_r2[...]: Expected `float` <= 1.0"),
         ("drop: 0", "drop: null", "gate.max_r2_drop: Expected `float`, got None"),
         ("drop: 0", "drop: -0.1", "gate.max_r2_drop: Expected `float` >= 0.0, got -0.1"),
         ("bits: 1", "bit: 1", "quantize: Object contains unknown field `bit`"),

@@ -32,7 +32,8 @@ from stages.regression import sums
 from stages.regression.linear import LinearModel
 from stages.regression.scores import tally
 from stages.regression.sums import Sums
-from stages.tables import datasets, gather, spark, table
+from stages.tables import gather, spark, table
+from stages.tables.datasets import diabetes
 from stages.tables.table import Table
 from tests.cars import cars
 from tests.cars import write as write_cars
@@ -164,14 +165,14 @@ def apache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("california_here")
 def test_apache_spark_gives_the_same_bytes_and_predictions(
     apache: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SPARK_REMOTE", apache)
-    whole = datasets.california_housing()
+    whole = diabetes.load()
     duckdb.register("w", dict(whole))
-    write(f"SELECT row_number() OVER () AS id, * RENAME ({[*whole][-1]} AS y) FROM w")
+    columns = f'* EXCLUDE ("range") RENAME ({[*whole][-1]} AS y)'
+    write(f"SELECT row_number() OVER () AS id, {columns} FROM w, range(40)")
     assert made(NEAR) == made(FAR)
     model = document.load(PREDICTOR)
     there = select(model, f"parquet.`{Path(NEAR).absolute()}`", "spark")

@@ -1,0 +1,48 @@
+"""`python -m stages.gate`: a limit is one for all tables, or one for each."""
+
+from pathlib import Path
+
+import pytest
+
+from stages import gate
+from stages.project import files
+from stages.project.cli import InputError
+from tests.conftest import change, write_parameters
+
+
+@pytest.mark.parametrize(
+    ("dataset", "limit", "passed"),
+    [
+        ("diabetes", "null", ""),
+        ("diabetes", "0.4", "test R² ≥ 0.4, "),
+        ("diabetes", "0.5", None),
+        ("diabetes", "{other: 0.9, diabetes: 0.4}", "test R² ≥ 0.4, "),
+        ("diabetes", "{other: 0.4, diabetes: 0.5}", None),
+        ("diabetes", "{diabetes: null}", ""),
+        ("data/raw/t.csv", "{data/raw/t.csv: -1.5}", "test R² ≥ -1.5, "),
+    ],
+)
+def test_the_limit_is_that_of_the_data_set(
+    dataset: str, limit: str, passed: str | None, own_folder: Path
+) -> None:
+    limit_to(limit, dataset)
+    if passed is None:
+        with pytest.raises(SystemExit, match=r"^gate: test R² is 0.45, gate.min_r2 wants .* 0.5$"):
+            gate.main()
+    else:
+        assert gate.main() == f"passed: {passed}drop ≤ 0.001"
+
+
+def test_a_data_set_without_a_limit_is_one_line(own_folder: Path) -> None:
+    limit_to("{other: 0.4, another: null}", "diabetes")
+    with pytest.raises(InputError) as raised:
+        gate.main()
+    assert str(raised.value) == (
+        "gate.min_r2 must be a number or null, or name diabetes; it names other, another"
+    )
+
+
+def limit_to(limit: str, dataset: str) -> None:
+    write_parameters(dataset=dataset)
+    change(Path(), "min_r2: null", f"min_r2: {limit}")
+    files.save_json({"test_r2": 0.45, "float_r2": 0.45}, files.METRICS)
