@@ -70,7 +70,7 @@ class Gate(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Report(Struct, frozen=True, forbid_unknown_fields=True):
-    unit: Text | None
+    unit: Text | dict[str, Text] | None  # one, or one for each data set
 
 
 class Params(Struct, frozen=True, forbid_unknown_fields=True):
