@@ -47,7 +47,8 @@ def main() -> str:
     optimal = config.rounding == "optimal"
     how = PROOF[quantized.optimal] if optimal else f"rounded by {config.rounding}"
     size = plural(len(pack(predictor)), "byte")
-    return f"{len(schema.features)} weights of {config.bits} bits, {size} in all, {how}"
+    weights = plural(len(schema.features), "weight")
+    return f"{weights} of {plural(config.bits, 'bit')}, {size} in all, {how}"
 
 
 if __name__ == "__main__":

@@ -137,8 +137,8 @@ def write_rows(rows: Iterable[Iterable[str]]) -> str:
 
 def main() -> str:
     model, scores = document.load(files.PREDICTOR), document.load_scores()
-    unit = params.read().report.unit
-    unit = unit.get(model.dataset) if isinstance(unit, dict) else unit
+    told = params.read().report.unit
+    unit = told.get(model.dataset) if isinstance(told, dict) else told
     path = files.PLOTS / "weights.csv"
     with files.reading(path):
         found = [row for row in files.load_csv(path) if row["model"] == "float"]

@@ -54,9 +54,8 @@ class Input(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
     def __post_init__(self) -> None:
         is_level = self.kind == "text" and not self.missing
         wrong_level = self.level == "" or (self.level is not None) != is_level
-        is_read = self.reading is None or (
-            self.reading in READINGS and READINGS[self.reading].kind == self.kind
-        )
+        reading = READINGS.get(self.reading or "")
+        is_read = reading.kind == self.kind if reading else self.reading is None
         steps = zip(self.operators, self.factors, strict=True)
         term = [(operator, it.column, it.level) for operator, it in steps]
         is_known = (self.column, term) == parse_term(self.column) if term else self.kind in KINDS

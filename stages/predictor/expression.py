@@ -20,9 +20,8 @@ def expression(
     """
     intercept = predictor.intercept
     terms = [_scaled(f"{intercept.number}e0{cast}", intercept.exponent)]
-    for multiplier, feature, operand in zip(
-        predictor.multipliers, predictor.features, operands, strict=True
-    ):
+    weights = zip(predictor.multipliers, predictor.features, strict=True)
+    for (multiplier, feature), operand in zip(weights, operands, strict=True):
         # subtracting is adding the negative, and leaves no two signs in a row
         sign = "-" if multiplier < 0 else "+"
         terms.append(f"{sign} {abs(multiplier)}e0 * ({_scaled(operand + cast, feature.exponent)})")

@@ -38,9 +38,8 @@ class Request:
         schema, source, missing = self.model.schema, self.source, self.model.missing
         read = {name: f"r{index}" for index, name in enumerate(schema.kinds)}
         casts = [f"{source.value(name, schema.kinds[name])} AS {r}" for name, r in read.items()]
-        inputs = [
-            f"{each.sql(read.__getitem__)} AS x{index}" for index, each in enumerate(schema.inputs)
-        ]
+        made = (each.sql(read.__getitem__) for each in schema.inputs)
+        inputs = [f"{x} AS x{index}" for index, x in enumerate(made)]
         null = " OR ".join(f"{r} IS NULL" for r in read.values())
         gap = "p IS NULL" if missing == "drop" else "FALSE"
         unreadable = " OR ".join(source.unreadable(*column) for column in schema.kinds.items())

@@ -59,9 +59,8 @@ def replacing(path: Path) -> Iterator[Path]:
 def save_json(document: object, path: Path) -> None:
     """Write a document, which may have `Struct`s; NaN and infinity are refused, JSON has none."""
     with replacing(path) as part:
-        text = json.dumps(
-            document, indent=2, allow_nan=False, ensure_ascii=False, default=msgspec.to_builtins
-        )
+        built = msgspec.to_builtins(document)
+        text = json.dumps(built, indent=2, allow_nan=False, ensure_ascii=False)
         part.write_text(text + "\n", encoding="utf-8", newline="\n")
 
 

@@ -41,10 +41,9 @@ def tally(models: Models, table: Table, mean: float = 0.0) -> list[Seen]:
         reach = max(sum(np.abs(m.coef) * farthest, abs(m.intercept)) for m in models)
         largest = 2 * max(reach, abs(mean)) + largest_y
         if not np.isfinite(largest**2):
-            raise InputError(
-                f"{table.folder}: a row lies so far outside the training range that its error is"
-                " too large for a number: leave the row or the feature out"
-            )
+            what = "its error is too large for a number: leave the row or the feature out"
+            far = f"{table.folder}: a row lies so far outside the training range that"
+            raise InputError(f"{far} {what}")
     *features, y = table.names
     first, second = (f"({model.sql(features)})" for model in models)
     pairs = [(first, y), (second, y), (second, first), (double(mean), y)]

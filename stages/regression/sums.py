@@ -245,9 +245,8 @@ def combine(added: NDArray[np.int64], counts: Sequence[int]) -> Integers:
     for a, b in itertools.product(range(n_places), repeat=2):
         part = added[ends[a + 1] : ends[a], ends[b + 1] : ends[b]]
         totals[a + b, : counts[a], : counts[b]] += part
-    return reduce(
-        lambda high, low: (high << WIDTH) + low, (each.astype(object) for each in totals[::-1])
-    )
+    parts = (each.astype(object) for each in totals[::-1])
+    return reduce(lambda high, low: (high << WIDTH) + low, parts)
 
 
 def symmetric(upper: Sequence[int], n: int) -> Integers:
@@ -270,9 +269,8 @@ def ask_sums(table: Table, sizes: Exponents, fold: str) -> tuple[Exponents, dict
     width = WIDTH if table.n_rows * most <= FULL else SHORT
     n_digits = [-(-n_bits // width) for n_bits in (sizes + 1 - exponents).tolist()]
     firsts = zip(table.names, exponents.tolist(), n_digits, strict=True)
-    numbers = {
-        j: f"{x} * {double(2.0 ** ((1 - n) * width - e))}" for j, (x, e, n) in enumerate(firsts)
-    }
+    scaled = (f"{x} * {double(2.0 ** ((1 - n) * width - e))}" for x, e, n in firsts)
+    numbers = dict(enumerate(scaled))
     upper = [*((j,) for j in numbers), *combinations_with_replacement(numbers, 2)]
     found = add_up(numbers, upper, n_digits, width, table, fold)
     n = 1 + len(numbers)
@@ -385,7 +383,6 @@ def load(path: Path) -> Learned:
     with files.reading(path):
         found = files.load_json(path, dict[str, Any])
         low, high, exponents = (np.array(found[name]) for name in ("low", "high", "exponents"))
-        folds = [
-            Sums(low, high, exponents, symmetric(upper, 1 + len(low))) for upper in found["folds"]
-        ]
+        every = (symmetric(upper, 1 + len(low)) for upper in found["folds"])
+        folds = [Sums(low, high, exponents, products) for products in every]
         return Learned(convert(found["table"], Schema), folds, found["r2"])

@@ -75,11 +75,9 @@ def encode(found: Relation, training: Rows, config: Load) -> Encoding:
         inputs.append(replace(each, fill=fills[each.name][1] or 0.0 if fills else None))
     _check_names(inputs, found, left_out, config)
     if gaps and config.missing == "fail":
-        raise InputError(
-            f"{found.dataset}: {gap_rows:,} of {found.n_rows:,} rows have a gap,"
-            f" {list_gaps(gaps)}; load.missing: drop leaves these rows out, and mean puts the mean"
-            " of the training rows in, or the most frequent text"
-        )
+        what = f"{gap_rows:,} of {found.n_rows:,} rows have a gap, {list_gaps(gaps)}"
+        how = "drop leaves these rows out, and mean puts the training mean in, or the baseline"
+        raise InputError(f"{found.dataset}: {what}; load.missing: {how}")
     schema = Schema(found.dataset, found.target, config.missing, levels, tuple(inputs), found.na)
     return Encoding(schema.of(range(len(inputs))), left_out, gaps, gap_rows, kept, dropped)
 
@@ -121,10 +119,9 @@ def _check_names(
         why = f": {reasons}" if left_out else ""
         raise InputError(f"{found.dataset}: no column but {found.target} can be an input{why}")
     if len(inputs) > MOST:
-        raise InputError(
-            f"{found.dataset}: its columns would become {count_features(inputs)}, and at"
-            f" most {MOST:,} are allowed: list columns in load.features, or lower load.levels"
-        )
+        many = f"{count_features(inputs)}, and at most {MOST:,} are allowed"
+        advice = "list columns in load.features, or lower load.levels"
+        raise InputError(f"{found.dataset}: its columns would become {many}: {advice}")
     names = [found.target, *(each.name for each in inputs)]
     for name in (name for name in names if names.count(name) > 1):
         raise InputError(f"{found.dataset}: two inputs would be called {name}: rename a column")
@@ -137,12 +134,10 @@ def check(parts: Sequence[Part], inputs: Sequence[Input], found: Relation, confi
     """
     (n_train, *_), (n_test, *_) = parts
     if (config.test_size and n_test < 2) or n_train <= len(inputs):
-        chance = "; with a key this is chance, which another load.seed changes"
-        raise InputError(
-            f"{found.dataset}: load.test_size {config.test_size} leaves {n_train:,} rows for"
-            f" training and {n_test:,} for the test; at least {len(inputs) + 1:,} and 2 are needed"
-            f" for {count_features(inputs)}" + (chance if config.keys else "")
-        )
+        leaves = f"leaves {n_train:,} rows for training and {n_test:,} for the test"
+        needs = f"at least {len(inputs) + 1:,} and 2 are needed for {count_features(inputs)}"
+        needs += "; with a key this is chance, which another load.seed changes" * bool(config.keys)
+        raise InputError(f"{found.dataset}: load.test_size {config.test_size} {leaves}; {needs}")
     for (n_rows, low, high), which in zip(parts, ("training", "test"), strict=True):
         if n_rows and low == high:
             same = f"{label(found.target)} is {low} in all {which} rows"

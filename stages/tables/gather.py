@@ -124,10 +124,8 @@ def find(pattern: str) -> list[Path]:
     """Return the files that match, in the order of their names, but for those of DVC."""
     if FOLDER not in Path(os.path.normpath(pattern)).parents:
         copy = f": copy it to {FOLDER.as_posix()}" if Path(pattern).is_file() else ""
-        raise InputError(
-            f"load.dataset must be {', '.join(list_names())} or files below"
-            f" {FOLDER.as_posix()}, which may have wildcards, got {pattern!r}{copy}"
-        )
+        what = f"{', '.join(list_names())} or files below {FOLDER.as_posix()}"
+        raise InputError(f"load.dataset must be {what}, with wildcards, got {pattern!r}{copy}")
     # not that of Path, which finds files that begin with a dot, and raises for some patterns
     found = [pattern] if Path(pattern).exists() else glob(pattern, recursive=True)  # noqa: PTH207
     files = sorted(path for path in map(Path, found) if path.is_file() and path.suffix != ".dvc")
@@ -149,14 +147,11 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
     needed = (column for term in config.derived for _, column, _ in parse_term(term)[1])
     features = [*features, *dict.fromkeys(each for each in needed if each not in features)]
     if len(features) > MOST:
-        raise InputError(
-            f"{first.name}: {len(features):,} columns to predict from, at most {MOST:,} are"
-            " allowed: list some in load.features"
-        )
+        what = f"{len(features):,} columns to predict from, at most {MOST:,} are allowed"
+        raise InputError(f"{first.name}: {what}: list some in load.features")
     if other := {*config.categories} - {*features}:
-        raise InputError(
-            f"load.categories must list features, got {join(sorted(other))}; found {join(features)}"
-        )
+        got = f"got {join(sorted(other))}; found {join(features)}"
+        raise InputError(f"load.categories must list features, {got}")
     if "prediction" in (target, *keys):
         what = "predict adds a column called prediction"
         raise InputError(f"{first.name}: {what}: rename that of load.target or load.key")
@@ -169,10 +164,9 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
         raise InputError(f"{first.name}: {odd[0]!r} cannot be the name of a column")
     counts = Counter(map(str.lower, chosen))  # as SQL sees no case
     if twins := [name for name in chosen if counts[name.lower()] > 1]:
-        raise InputError(
-            f"{first.name}: load.features or load.derived, load.key, load.target and load.order"
-            f" must be different columns, in more than case, got {join(twins)}"
-        )
+        what = "load.features or load.derived, load.key, load.target and load.order"
+        must = "must be different columns, in more than case"
+        raise InputError(f"{first.name}: {what} {must}, got {join(twins)}")
     return features, target
 
 
@@ -206,6 +200,5 @@ def check_repeated(keys: Sequence[str], rows: Rows, on: Engine) -> None:
     repeated = on.rows(f"{query} GROUP BY {by} HAVING count(*) > 1 ORDER BY {by} LIMIT 1")
     for *values, n_rows, more in repeated:
         many = f"{n_rows:,} rows have {source.name_key(keys, values)}"
-        raise InputError(
-            f"{on.name}: load.key must be unique, {many} ({plural(more, 'such key')} in all)"
-        )
+        total = f"{plural(more, 'such key')} in all"
+        raise InputError(f"{on.name}: load.key must be unique, {many} ({total})")

@@ -51,9 +51,9 @@ class Relation:
         return self.on.dialect.column(name)
 
 
-def read_parquet(*paths: Path, options: str = "") -> str:
+def read_parquet(*paths: Path) -> str:
     """Return the rows of files in SQL of DuckDB, as a table called t."""
-    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}]{options}) AS t"
+    return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}]) AS t"
 
 
 def aggregate(

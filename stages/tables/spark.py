@@ -56,10 +56,8 @@ def connect(dataset: str) -> Spark:
     """Return the server that SPARK_REMOTE names, for the file `dataset`."""
     remote = os.environ.get("SPARK_REMOTE")
     if not remote:
-        raise InputError(
-            f"{dataset}: its rows are on a Spark Connect server: set SPARK_REMOTE to its address,"
-            " such as sc://localhost:15002"
-        )
+        advice = "set SPARK_REMOTE to its address, such as sc://localhost:15002"
+        raise InputError(f"{dataset}: its rows are on a Spark Connect server: {advice}")
     with cli.requiring("spark"):
         import pyspark  # noqa: F401
     warnings.filterwarnings("ignore", module="pyspark")  # of a pandas that is new, and of retries
