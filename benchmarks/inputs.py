@@ -29,7 +29,7 @@ from stages.regression import sums
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
 from stages.tables import table
-from stages.tables.dataset import list_names
+from stages.tables.gather import list_names
 from tests.cars import cars
 from tests.cars import write as write_cars
 

@@ -34,7 +34,7 @@ FONT = "Liberation Sans, Arial, sans-serif"
 LOOK = {"aria": False, "background": "white", "font": FONT}
 
 
-def draw_plots(target: str, unit: str | None) -> dict[str, tuple[str, str]]:
+def draw_plots(target: str, unit: str) -> dict[str, tuple[str, str]]:
     """Return each plot that DVC shows, by its name in `dvc.yaml`, as its title and SVG."""
 
     def prepare(node: dict[str, Any]) -> dict[str, Any]:
@@ -49,7 +49,8 @@ def draw_plots(target: str, unit: str | None) -> dict[str, tuple[str, str]]:
     command = [sys.executable, "-m", "dvc", "plots", "show", "--json"]
     done = subprocess.run(command, capture_output=True, encoding="utf-8", errors="replace")  # noqa: S603
     found = json.loads(done.stdout or "{}", object_hook=prepare).get("data", {})
-    plots = {name: shown[0]["content"] for name, shown in found.items() if shown}
+    parts = ((name, it) for name, them in found.items() for it in them[:1])
+    plots = {name: it["content"] for name, it in parts if "content" in it}  # no picture of a file
     if not plots.keys() >= {*PLOTS, *PICTURES}:  # which DVC does not fail for
         raise InputError(f"DVC shows no plots, whose data `dvc repro` makes: {done.stderr.strip()}")
     titles = [plot.pop("title")["text"] for plot in plots.values()]
@@ -66,7 +67,8 @@ def make_page(
     weights: Sequence[Sequence[float]],
     rows: Sequence[Mapping[str, float | str | None]],
     plots: Mapping[str, str],
-    unit: str | None,
+    doubts: Iterable[str],
+    unit: str,
 ) -> str:
     """Return the page of a predictor; its inputs start at the first of `rows`, with `actual`.
 
@@ -77,8 +79,7 @@ def make_page(
     *_, (part, r2, _, _, mae) = list_scores(scores["quantized"])
     data = {"predictor": model, "weights": weights, "intercept": scores["intercept"]["float"]}
     data |= {"rows": rows, "std": train["std"], "half_widths": scores.get("half_widths")}
-    lists = {"cost": list_costs(scores), "facts": list_facts(scores)}
-    lists["doubts"] = inference.list_doubts(coefficients, scores["rows"]["train"])
+    lists = {"doubts": doubts, "cost": list_costs(scores), "facts": list_facts(scores)}
     rated = ([f"{k}, {p}", *r] for k in ("float", "quantized") for p, *r in list_scores(scores[k]))
     figures = (
         f'<figure tabindex="0">\n<figcaption>{escape(title)}</figcaption>\n{svg}</figure>\n'
@@ -87,7 +88,7 @@ def make_page(
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     texts = {
         "target": model.target,
-        "unit": unit or "",
+        "unit": unit,
         "measured": f", in {unit}," if unit else "",
         "bits": model.bits,
         "columns": f"{plural(len(kinds), 'column')} of {model.dataset}",
@@ -138,7 +139,7 @@ def write_rows(rows: Iterable[Iterable[str]]) -> str:
 def main() -> str:
     model, scores = document.load(files.PREDICTOR), document.load_scores()
     told = params.read().report.unit
-    unit = told.get(model.dataset) if isinstance(told, dict) else told
+    unit = (told.get(model.dataset) if isinstance(told, dict) else told) or ""
     path = files.PLOTS / "weights.csv"
     with files.reading(path):
         found = [row for row in files.load_csv(path) if row["model"] == "float"]
@@ -150,8 +151,9 @@ def main() -> str:
     coefficients, drawn = files.load_csv(files.COEFFICIENTS), draw_plots(model.target, unit)
     plots = dict(drawn[name] for name in PLOTS)
     with files.reading(files.SCORES.parent):
-        text = make_page(model, scores, coefficients, weights, rows, plots, unit)
-        made = {files.PAGE: text, files.CARD: make_card(model, scores, coefficients, unit)}
+        doubts = [*inference.list_doubts(coefficients, scores["rows"]["train"])]
+        text = make_page(model, scores, coefficients, weights, rows, plots, doubts, unit)
+        made = {files.PAGE: text, files.CARD: make_card(model, scores, coefficients, doubts, unit)}
     every = "".join(f"<h2>{escape(title)}</h2>\n{svg}" for title, svg in drawn.values())
     every = f'<!doctype html>\n<meta charset="utf-8">\n{every}'
     pictures = {Path(f"reports/pictures/{Path(it).stem}.svg"): drawn[it][1] for it in PICTURES}

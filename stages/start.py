@@ -1,8 +1,8 @@
 """Make the project yours: write the section load of params.yaml for a table of your own.
 
 FILE is CSV, Parquet or a SELECT below data/raw. All columns that can be inputs become features,
-without those that name the row. What is left out is listed with the reason. gate.min_r2 becomes
-null, as it belongs to another table.
+without those that name the row. What is left out is listed with the reason. The least R² of gate
+and report.unit become null, as they belong to another table.
 """
 
 import csv

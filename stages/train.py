@@ -1,7 +1,5 @@
 """Fit the linear regression on standardised features, from the exact sums of the training rows."""
 
-import numpy as np
-
 from stages.columns.inputs import Schema
 from stages.project import cli, files, params
 from stages.project.cli import InputError
@@ -43,15 +41,14 @@ def main() -> str:
     schema, found = train.schema.of(kept), inference.estimate(solution)
     pipeline = fit(solution)
     r2 = inference.cross_validate(folds, config.tolerance)
-    learned = Learned(schema, [fold.of_features(kept) for fold in folds], r2)
-    sums.save(learned, SUMS)
+    sums.save(Learned(schema, [fold.of_features(kept) for fold in folds], r2), SUMS)
     files.save_joblib(pipeline, MODEL)
     files.save_csv(inference.COLUMNS, inference.list_rows(schema.features, found), COEFFICIENTS)
     known, vif, inverse = solution.sums, found["vif"][1:], solution.inverse
     for each in inference.list_doubts(files.load_csv(COEFFICIENTS), known.n_rows):
         cli.say(f"train: {each}")
-    if vif.max() > inference.INFLATED:  # the largest is its feature's share of itself
-        shares = np.abs((inverse[vif.argmax()] * inverse).cumsum(axis=1)[:, -1])
+    if vif.max() > inference.INFLATED:  # without which other would it be least?
+        shares = (inverse[vif.argmax()] * inverse).cumsum(axis=1)[:, -1] ** 2 / vif
         *_, other, worst = (label(schema.features[j]) for j in shares.argsort())
         cli.say(f"train: {worst} goes most with {other}")
     return f"R² {scores.r2(known, fold(pipeline, known)):.6f} on {known.n_rows:,} rows"

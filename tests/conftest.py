@@ -35,8 +35,8 @@ from stages.regression.fit import fit, fold, solve
 from stages.regression.linear import LinearModel
 from stages.regression.sums import Sums
 from stages.tables import gather, spark, table
-from stages.tables.dataset import DataSet
 from stages.tables.datasets import diabetes
+from stages.tables.relation import DataSet
 from stages.tables.table import Table
 
 settings.register_profile(

@@ -46,3 +46,10 @@ def limit_to(limit: str, dataset: str) -> None:
     write_parameters(dataset=dataset)
     change(Path(), "min_r2: null", f"min_r2: {limit}")
     files.save_json({"test_r2": 0.45, "float_r2": 0.45}, files.METRICS)
+
+
+def test_the_least_r2_in_the_folds_may_be_one_for_each_too(own_folder: Path) -> None:
+    limit_to("null", "diabetes")
+    change(own_folder, "min_cv_r2: null", "min_cv_r2: {diabetes: 0.9}")
+    with pytest.raises(SystemExit, match=r"gate.min_cv_r2 wants at least 0.9$"):
+        gate.main()

@@ -14,8 +14,8 @@ from stages import load
 from stages.project.cli import InputError
 from stages.project.files import TEST, TRAIN
 from stages.tables import gather, table
-from stages.tables.dataset import DataSet
 from stages.tables.datasets import diabetes
+from stages.tables.relation import DataSet
 from tests.conftest import rows_of, run_stages, write_csv
 
 pytestmark = pytest.mark.usefixtures("own_folder")

@@ -198,8 +198,8 @@ def test_train_names_features_that_others_nearly_make_up(
     write_csv(np.column_stack(columns).tolist(), ["x", "sum", "z", "u", "y"])
     run_stages(load, train, target="y")
     near, unsure, pair = capsys.readouterr().err.splitlines()
-    assert near == "train: x, sum, z: nearly combinations of others, of a VIF over 1,000"
-    assert unsure == "train: 3 of 4 weights may be 0, by 95 % intervals: x, sum, z"
+    assert near == "train: x, sum, z: others nearly make them up, by a VIF over 1,000"
+    assert unsure == "train: the 95 % interval has 0 in it for 3 of 4 weights: x, sum, z"
     assert pair == "train: sum goes most with x"
 
 
@@ -217,7 +217,7 @@ def test_train_warns_of_leaks_and_of_few_rows(capsys: pytest.CaptureFixture[str]
     write_csv(np.column_stack([x, z, w, y]).tolist(), ["celsius", "z", "w", "y"])
     run_stages(load, train, target="y")
     leak, few, unsure = capsys.readouterr().err.splitlines()
-    assert unsure == "train: 1 of 3 weights may be 0, by 95 % intervals: w"
+    assert unsure == "train: the 95 % interval has 0 in it for 1 of 3 weights: w"
     assert leak.startswith("train: celsius alone explains more than 99.9 % of y")
     assert few.startswith("train: 28 rows are few for 3 features")
 

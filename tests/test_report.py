@@ -20,6 +20,7 @@ from stages.predictor.document import Predictor
 from stages.project import files
 from stages.project.cli import InputError
 from stages.project.files import CARD, COEFFICIENTS, PAGE, PLOTS, PREDICTIONS, PREDICTOR, SCORES
+from stages.regression import inference
 from tests.browser import Browser, browser
 from tests.conftest import CAR, EXAMPLE, coefficients_of, feature, succeed
 
@@ -67,13 +68,13 @@ def page_of(
     *,
     optimal: bool = True,
     bare: bool = False,
-    unit: str | None = HOSTILE,
+    unit: str = HOSTILE,
 ) -> str:
     """Return the page of a model; the weights of its float model are those of the codes + 0.1.
 
     A bare one has no test rows, and as many training rows as coefficients. Sliders go from 0 to 1.
     """
-    scores = {
+    scores: dict[str, Any] = {
         "float": BOTH,
         "quantized": BOTH,
         "quantization": QUANTIZATION | {"optimal": optimal},
@@ -91,7 +92,8 @@ def page_of(
     samples = [sample or dict.fromkeys(kinds, cell) for cell in ("0.5", "-1.5")]
     rows = [{name: report.parse_cell(row[name], kinds[name]) for name in kinds} for row in samples]
     coefficients = coefficients_of(model, known=not bare)
-    return report.make_page(model, scores, coefficients, weights, rows, plots or {}, unit)
+    doubts = inference.list_doubts(coefficients, scores["rows"]["train"])
+    return report.make_page(model, scores, coefficients, weights, rows, plots or {}, doubts, unit)
 
 
 def parse(text: str) -> Element:
@@ -138,7 +140,7 @@ def test_it_says_what_the_scores_say() -> None:
         "grow by 0.125 %",
         "by 0.25 at most on the test rows",
         "by 0.5 at most in the training range",
-        "90 % lie within ±1.5 ",
+        "90 % within ±1.5",
         "R² 0.457 ± 0.030 in 2 folds",
         "MAE 2.25 ",
         "start from the mean row, for which the model predicts 3, and add up to the prediction",
@@ -155,12 +157,6 @@ def test_it_says_what_the_scores_say() -> None:
     assert ["(intercept)", "3.35", "", "0.05", "67", "0.01", "3.25", "3.45", ""] in rows
     assert ["a", "0.6", "1.2", "0.05", "12", "0.01", "0.5", "0.7", "1.5"] in rows
     assert "not proven the best" in page_of(EXAMPLE, optimal=False)
-
-
-def test_without_a_unit_it_names_none() -> None:
-    said = text_of(parse(page_of(EXAMPLE, unit=None)))
-    assert "predicts y from 2 columns of toy" in said
-    assert "None" not in said.partition("{")[0]
 
 
 def test_it_says_nothing_of_what_there_were_no_rows_for() -> None:
@@ -193,7 +189,7 @@ def test_its_script_has_all_digits_and_starts_at_the_sample() -> None:
 
 
 def test_without_a_unit_nothing_is_printed() -> None:
-    root = parse(page_of(EXAMPLE, unit=None))
+    root = parse(page_of(EXAMPLE, unit=""))
     assert "A linear regression predicts y from 2 columns of toy. On" in text_of(root)
     [output] = root.iter("output")
     assert text_of(output) == "–"
@@ -204,7 +200,7 @@ def test_without_a_unit_nothing_is_printed() -> None:
 def test_doubts_are_those_of_train_and_no_list_is_empty() -> None:
     a = replace(EXAMPLE.features[0], code=1, exponent=20)  # 0.1 ± 0.1, but less than a millionth
     doubts, *_ = parse(page_of(replace(EXAMPLE, features=(a,)))).iter("ul")
-    assert text_of(doubts) == "1 of 1 weights may be 0, by 95 % intervals: a"
+    assert text_of(doubts) == "the 95 % interval has 0 in it for 1 of 1 weight: a"
     assert [len(each) for each in parse(page_of(EXAMPLE)).iter("ul")] == [1, 3, 4]
 
 
@@ -229,7 +225,9 @@ def test_what_is_committed_is_what_report_makes_now(
     assert min(points) > 2 * 8
     assert "workspace" not in text_of(root)  # as DVC calls what is here, in legends
     every = parse((tmp_path / "index.html").read_text(encoding="utf-8"))
-    assert sorted(texts_of(every, "h2")) == sorted(re.findall("title: (.*)\n", pipeline))
+    titles = {*re.findall("title: (.*)\n", pipeline)}
+    # where features have unlike fields, DVC does not draw predictor.json
+    assert titles - {*texts_of(every, "h2")} <= {title for title in titles if "Codes" in title}
 
 
 def test_coefficients_of_another_table_are_named(
@@ -257,7 +255,7 @@ def test_files_that_are_damaged_are_named(
     shutil.copy("params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     header, first, *_ = path.read_text(encoding="utf-8").splitlines()
-    path.write_text(f"{header}\n{first.replace('0', 'x')}\n", encoding="utf-8")
+    path.write_text(f"{header}\n{re.sub(r'[0-9]', 'x', first)}\n", encoding="utf-8")
     with pytest.raises(InputError, match=f"^{re.escape(path.as_posix())} is damaged"):
         report.main()
 
@@ -266,10 +264,10 @@ def test_files_that_are_damaged_are_named(
 def test_what_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(InputError, match="no plots, whose data `dvc repro` makes"):
-        report.draw_plots("price", None)
+        report.draw_plots("price", "")
     monkeypatch.setitem(sys.modules, "vl_convert", None)
     with pytest.raises(InputError, match=r"pip install -r requirements/page.txt"):
-        report.draw_plots("price", None)
+        report.draw_plots("price", "")
 
 
 # in a browser

@@ -338,7 +338,7 @@ def by_page(case: Case, folder: Path, fixture: Fixture) -> Iterable[Any]:
     scores = json.loads(SCORES.read_bytes()) | {"intercept": {"float": 0.1}}
     first = dict.fromkeys((*case.columns, "actual"))
     rated, weights = coefficients_of(case.model), [(w, 0.0, 0.0, 1.0) for w in coef]
-    page = report.make_page(case.model, scores, rated, weights, [first], {}, None)
+    page = report.make_page(case.model, scores, rated, weights, [first], {}, [], "")
     path.write_text(page, encoding="utf-8")
     tab.open(path)
     rows = [

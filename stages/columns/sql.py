@@ -63,18 +63,16 @@ class Dialect:
 
 
 EPOCH = "'1970-01-01'::timestamp_ntz"  # of Snowflake
-DIALECTS = {
-    each.name: each
-    for each in (
-        Dialect("bigquery", "UNIX_MICROS(TIMESTAMP({}))"),
-        Dialect("clickhouse", "toUnixTimestamp64Micro(toDateTime64({}, 6, 'UTC'))"),
-        Dialect("duckdb", "epoch_us({})"),
-        Dialect("postgres", "(extract(epoch FROM {}) * 1000000)::float8", "::float8"),
-        Dialect("snowflake", f"DATEDIFF(microsecond, {EPOCH}, {{}})::float8", "::float8"),
-        Dialect("spark", "unix_micros(CAST({} AS TIMESTAMP))", moment="TIMESTAMP"),
-        Dialect("sqlite", "round((julianday({}) - 2440587.5) * 86400000) * 1000"),
-    )
-}
+KNOWN = (
+    Dialect("bigquery", "UNIX_MICROS(TIMESTAMP({}))"),
+    Dialect("clickhouse", "toUnixTimestamp64Micro(toDateTime64({}, 6, 'UTC'))"),
+    Dialect("duckdb", "epoch_us({})"),
+    Dialect("postgres", "(extract(epoch FROM {}) * 1000000)::float8", "::float8"),
+    Dialect("snowflake", f"DATEDIFF(microsecond, {EPOCH}, {{}})::float8", "::float8"),
+    Dialect("spark", "unix_micros(CAST({} AS TIMESTAMP))", moment="TIMESTAMP"),
+    Dialect("sqlite", "round((julianday({}) - 2440587.5) * 86400000) * 1000"),
+)
+DIALECTS = {each.name: each for each in KNOWN}
 DUCKDB = DIALECTS["duckdb"]
 
 

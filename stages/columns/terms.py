@@ -2,6 +2,7 @@
 
 import re
 
+from stages.columns.sql import identifier
 from stages.project.cli import InputError
 from stages.project.text import show
 
@@ -30,6 +31,4 @@ def write_factor(name: str, level: str | None = None) -> str:
     """Return a column, or a level of it, as a term has it."""
     names = [name] if level is None else [name, level]
     is_odd = re.compile(r'^[\s"]|\s$|\s[*/=]\s')
-    quoted = ('"' + each.replace('"', '""') + '"' for each in names)
-    pairs = zip(names, quoted, strict=True)
-    return " = ".join(other if is_odd.search(each) else each for each, other in pairs)
+    return " = ".join(identifier(each) if is_odd.search(each) else each for each in names)

@@ -6,20 +6,21 @@ from pathlib import Path
 from typing import Any
 
 from stages.predictor.document import FOLDS, GAPS, PROOF, UNITS, Predictor
-from stages.predictor.expression import expression
 from stages.project.cli import plural
 from stages.project.text import join, label
 
 
-def make_card(model: Predictor, scores: Any, coefficients: Sequence[Any], unit: str | None) -> str:
+def make_card(
+    model: Predictor, scores: Any, coefficients: Sequence[Any], doubts: Iterable[str], unit: str
+) -> str:
     """Return the model card of scores.json and the rows of coefficients.csv."""
     split, rated = [*scores["quantized"].items()][-1]
     listed = zip(list_weights(model, coefficients), coefficients, strict=True)
-    weights = (
+    weights = [
         [name, *floats, row["low"] and f"{row['low']} to {row['high']}", weight, fraction, code]
         for (name, _, _, code, fraction, weight, *floats), row in listed
-    )
-    names = [f.name if f.name.isidentifier() else f"[{f.name}]" for f in model.features]
+    ]
+    first, *terms = (f"{fraction} * {name}" for name, *_, fraction, _ in weights)
     template = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
     return template.format(
         model=model,
@@ -33,12 +34,12 @@ def make_card(model: Predictor, scores: Any, coefficients: Sequence[Any], unit: 
         size=scores["quantization"]["payload_bits"] // 8,
         tested=f"{scores['rows']['test']:,}" if scores["rows"]["test"] else "no",
         rows=write_rows(list_scores(scores["quantized"])),
-        facts="\n- ".join([*list_facts(scores), *list_costs(scores)]),
+        facts="\n- ".join([*map(escape, doubts), *list_facts(scores), *list_costs(scores)]),
         inputs=write_rows(list_columns(model, scores.get("gaps", {}))),
         gaps=GAPS[model.missing],
         last=2**model.bits - 1,
         weights=write_rows(weights),
-        formula=expression(model, names, "\n  "),
+        formula="\n  + ".join([first.partition(" * ")[0], *terms]),
     )
 
 
@@ -56,7 +57,7 @@ def list_columns(model: Predictor, gaps: Mapping[str, int]) -> Iterator[list[str
     present = [f for f in model.features if not f.missing]
     seen = {f.column: f"{f.show(f.min)} to {f.show(f.max)}" for f in present}
     for name, (first, *others) in model.levels.items():
-        seen[name] = f"{label(first)} (baseline, also for texts not seen) · {join(others, ' · ')}"
+        seen[name] = f"{label(first)} (baseline) · {join(others, ' · ')}"
     for name, kind in model.schema.kinds.items():
         yield [name, kind + UNITS.get(kind, ""), seen.get(name, ""), f"{gaps.get(name, 0):,}"]
 
@@ -77,8 +78,8 @@ def list_facts(scores: Mapping[str, Any]) -> Iterator[str]:
     if folds := scores.get("cv_r2"):
         yield f"{FOLDS.format(folds, len(folds['folds']))} of the training rows"
     if reach := scores.get("half_widths"):
-        parts = (f"{100 * float(share):g} % lie within ±{half:g}" for share, half in reach.items())
-        yield f"of new rows like the test rows, {', '.join(parts)} of their prediction"
+        parts = (f"{100 * float(share):g} % within ±{half:,}" for share, half in reach.items())
+        yield f"new rows like the test rows lie near their prediction: {', '.join(parts)}"
     if mean := scores.get("baseline"):
         yield f"the training mean alone has MAE {mean['mae']} and RMSE {mean['rmse']} on test rows"
 
@@ -89,8 +90,8 @@ def list_costs(scores: Mapping[str, Any]) -> Iterator[str]:
     if "baseline" in scores:
         drop = found["r2_drop"]
         yield f"quantization makes test R² {'rise' if drop < 0 else 'fall'} by {abs(drop):.6f}"
-        yield f"{differ} {found['prediction_difference']['max']:g} at most on the test rows"
-    yield f"{differ} {found['prediction_difference']['bound']:g} at most in the training range"
+        yield f"{differ} {found['prediction_difference']['max']:,} at most on the test rows"
+    yield f"{differ} {found['prediction_difference']['bound']:,} at most in the training range"
     yield f"quantization makes the training MSE grow by {found['mse_growth_percent']:g} %"
 
 

@@ -28,6 +28,7 @@ GAPS = {  # by what is done about them
 }
 UNITS = {"boolean": ", 1 where true and 0 where false", "date": ", days since 1970 in UTC"}
 FOLDS = "R² {0[mean]:.3f} ± {0[std]:.3f} in {1} folds"
+Ranges = Iterable[tuple[float, float]]  # of features in the training rows
 Exponent = Annotated[int, Meta(ge=-1000, le=1000)]  # powers of two are doubles
 
 
@@ -88,12 +89,7 @@ class Predictor(
 
     @classmethod
     def of(
-        cls,
-        schema: Schema,
-        bits: int,
-        ranges: Iterable[tuple[float, float]],
-        coef: Iterable[float],
-        intercept: float,
+        cls, schema: Schema, bits: int, ranges: Ranges, coef: Iterable[float], intercept: float
     ) -> Self:
         """Make the predictor of weights that are odd numbers of `bits` bits times powers of two."""
         weights = map(odd, coef)

@@ -21,12 +21,8 @@ ABOUT = f"/v2/models/{MODEL}"
 OUTPUT = "prediction"
 JSON = "application/json"
 DATATYPES = {"number": "FP64", "boolean": "BOOL", "date": "BYTES", "text": "BYTES"}
-TYPES: dict[str, Any] = {
-    "number": float,
-    "boolean": bool,
-    "date": Annotated[str, Meta(pattern=f"^(?:{MOMENT.pattern})$")],
-    "text": str,
-}
+DATE = Annotated[str, Meta(pattern=f"^(?:{MOMENT.pattern})$")]
+TYPES: dict[str, Any] = {"number": float, "boolean": bool, "date": DATE, "text": str}
 
 MANY = 1000  # rows of a request
 BARE_NAN = re.compile(rb'(?s)("(?:[^"\\]|\\.)*+"?)|NaN')  # or a text, which may have NaN in it

@@ -70,8 +70,7 @@ class Problem:
     @property
     def middle(self) -> int:
         """The first exponent of the window around that of the weight with the largest effect."""
-        largest = np.argmax(np.abs(self.weights) * self.sigma)
-        return int(self.exponents[largest]) - self.width // 2
+        return int(self.exponents[np.argmax(np.abs(self.weights) * self.sigma)]) - self.width // 2
 
     def radii(self, loss: float) -> Floats:
         """Return how far a better model's weights can be from these, with rounding errors."""
@@ -137,8 +136,7 @@ def plausible(problem: Problem, loss: float) -> tuple[Integers, bool]:
     first = np.arange(begin, max(begin, last) + 1)
     most = max(1, BUDGET // 4 // (len(sizes) * (problem.bits + 2)))
     if len(first) > most:
-        far = np.abs(first - problem.middle)
-        return first[np.argsort(far, kind="stable")[:most]], False
+        return first[np.argsort(np.abs(first - problem.middle), kind="stable")[:most]], False
     return first, bool(least > 0)
 
 

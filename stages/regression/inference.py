@@ -65,10 +65,11 @@ def list_doubts(coefficients: Sequence[Mapping[str, str]], n: int) -> Iterator[s
     if n < FEW * len(found):
         yield f"{n:,} rows are few for {plural(len(found), 'feature')}: expect a lower R² on others"
     if inflated := [row["feature"] for row in found if float(row["vif"]) > INFLATED]:
-        yield f"{join(inflated)}: nearly combinations of others, of a VIF over {INFLATED:,}"
+        yield f"{join(inflated)}: others nearly make them up, by a VIF over {INFLATED:,}"
     known = (row for row in found if row["low"])
     if unsure := [row["feature"] for row in known if float(row["low"]) <= 0 <= float(row["high"])]:
-        yield f"{len(unsure)} of {len(found)} weights may be 0, by 95 % intervals: {join(unsure)}"
+        some = f"{len(unsure)} of {plural(len(found), 'weight')}"
+        yield f"the 95 % interval has 0 in it for {some}: {join(unsure)}"
 
 
 def cross_validate(folds: Sequence[Sums], tolerance: float) -> list[float]:

@@ -87,24 +87,16 @@ def r2(sums: Sums, model: LinearModel) -> float:
 
 
 def mse(sums: Sums, model: LinearModel) -> Fraction:
-    _, square = sums.moments(model.intercept, [*model.coef, -1.0])
-    return square
+    return sums.moments(model.intercept, [*model.coef, -1.0])[1]
 
 
 def score(sums: Sums, model: LinearModel, seen: Seen) -> dict[str, float]:
     """Score a model on the rows of `sums`, in which `tally` has seen `seen`, to 6 decimals."""
     squared = mse(sums, model)
     mean, square = sums.moments(model.intercept, [*model.coef, 0.0])
-    return _round(
-        r2=r2(sums, model),
-        mse=squared,
-        rmse=root(squared),
-        mae=seen["mae"],
-        mean=mean,  # of the predictions, as are the next three
-        std=root(square - mean**2),
-        min=seen["min"],
-        max=seen["max"],
-    )
+    rated = _round(r2=r2(sums, model), mse=squared, rmse=root(squared), mae=seen["mae"])
+    # of the predictions
+    return rated | _round(mean=mean, std=root(square - mean**2), min=seen["min"], max=seen["max"])
 
 
 def mse_growth_percent(sums: Sums, before: LinearModel, after: LinearModel) -> float:
@@ -149,7 +141,8 @@ def compare(models: Models, train: Known, test: Known | None) -> dict[str, Any]:
         sums, (*_, apart, around) = test
         drop = scores["float"]["test"]["r2"] - scores["quantized"]["test"]["r2"]
         found["r2_drop"] = round(drop, DECIMALS)
-        found["prediction_difference"] |= _round(**apart)
+        most = {"max": round_up(apart["max"])}
+        found["prediction_difference"] |= _round(mean=apart["mean"]) | most
         mean = LinearModel(np.zeros_like(model.coef), float(learned.means[-1]))
         scores["baseline"] = _round(rmse=root(mse(sums, mean)), mae=around["mae"])
     return scores | {"fit": assess(learned, model), "quantization": found}
@@ -167,5 +160,5 @@ def _round(**values: float | Fraction) -> dict[str, float]:
     return {name: round(float(value), DECIMALS) for name, value in values.items()}
 
 
-def round_up(value: float) -> float:
+def round_up(value: float | Fraction) -> float:
     return float(math.ceil(Fraction(value) * 10**DECIMALS) / 10**DECIMALS)

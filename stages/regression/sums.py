@@ -34,6 +34,8 @@ from stages.tables.relation import Rows
 from stages.tables.spark import MOST
 from stages.tables.table import Table
 
+Numbers = Mapping[int, str]  # in SQL, of columns
+Counts = Sequence[int]  # of digits
 Product = tuple[int, ...]  # of the numbers at one or two places
 Integers = NDArray[np.object_]  # Python's, of any size, or fractions of them
 Exponents = NDArray[np.int64]
@@ -104,15 +106,11 @@ class Sums:
         shifts = np.array([0, *(self.exponents - exponents).tolist()], dtype=object)
         return np.asarray(self.products << np.add.outer(shifts, shifts))
 
-    def of_columns(self, columns: Sequence[int]) -> "Sums":
-        """Keep the columns at these positions."""
-        j = np.array(columns)
-        products = self.products[np.ix_([0, *j + 1], [0, *j + 1])]
-        return Sums(self.low[j], self.high[j], self.exponents[j], products)
-
     def of_features(self, features: Sequence[int]) -> "Sums":
         """Keep the features at these positions, and the target."""
-        return self.of_columns([*features, len(self.low) - 1])
+        j = np.array([*features, len(self.low) - 1])
+        products = self.products[np.ix_([0, *j + 1], [0, *j + 1])]
+        return Sums(self.low[j], self.high[j], self.exponents[j], products)
 
     @property
     def n_digits(self) -> Exponents:
@@ -167,8 +165,7 @@ class Sums:
 
     def intercept(self, coef: Floats) -> float:
         """Return argmin_b Σ (b + x · coef - y)², the mean of y - x · coef, correctly rounded."""
-        mean, _ = self.moments(0.0, [*-coef, 1.0])
-        return float(mean)
+        return float(self.moments(0.0, [*-coef, 1.0])[0])
 
 
 def fractions(values: Iterable[float]) -> Integers:
@@ -278,9 +275,9 @@ def ask_sums(table: Table, sizes: Exponents, fold: str) -> tuple[Exponents, dict
 
 
 def add_up(
-    numbers: Mapping[int, str],
+    numbers: Numbers,
     products: Sequence[Product],
-    n_digits: Sequence[int],
+    n_digits: Counts,
     width: int,
     table: Table,
     fold: str = "0",
@@ -304,9 +301,7 @@ def add_up(
     return found
 
 
-def split_digits(
-    numbers: Mapping[int, str], n_digits: Sequence[int], width: int, table: Table, fold: str
-) -> Rows:
+def split_digits(numbers: Numbers, n_digits: Counts, width: int, table: Table, fold: str) -> Rows:
     """Return rows that have digits of numbers as d0_j, d1_j, … and what these leave as r1_j, …."""
     rows = table.rows.select([f"{fold} AS fold", *(f"{x} AS r0_{j}" for j, x in numbers.items())])
     for a in range(max(n_digits[j] for j in numbers)):
@@ -383,6 +378,5 @@ def load(path: Path) -> Learned:
     with files.reading(path):
         found = files.load_json(path, dict[str, Any])
         low, high, exponents = (np.array(found[name]) for name in ("low", "high", "exponents"))
-        every = (symmetric(upper, 1 + len(low)) for upper in found["folds"])
-        folds = [Sums(low, high, exponents, products) for products in every]
+        folds = [Sums(low, high, exponents, symmetric(x, 1 + len(low))) for x in found["folds"]]
         return Learned(convert(found["table"], Schema), folds, found["r2"])

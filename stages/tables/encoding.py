@@ -211,10 +211,8 @@ def _find_fills(
             values[name] = Input(name, kind).sql(found.column, found.on.dialect)
     n_rows, counts, low, high = measure([*values.values()], training, found.on)
     exponents = (53 - np.frexp(np.maximum(-low, high))[1]).tolist()
-    whole = [
-        f"sum(CAST(floor({x} * {double(2.0**exponent)} + 0.5e0) AS DECIMAL(38, 0)))"
-        for x, exponent in zip(values.values(), exponents, strict=True)
-    ]
+    scaled = (f"{x} * {double(2.0**e)}" for x, e in zip(values.values(), exponents, strict=True))
+    whole = [f"sum(CAST(floor({x} + 0.5e0) AS DECIMAL(38, 0)))" for x in scaled]
     _, totals = aggregate(whole, training, found.on)
     fills: dict[str, tuple[float, float | None]] = {}
     numbers = zip(values, totals, counts, exponents, low.tolist(), high.tolist(), strict=True)

@@ -26,9 +26,8 @@ from stages.project.cli import InputError, plural
 from stages.project.params import Load
 from stages.project.text import join, label
 from stages.tables import spark
-from stages.tables.dataset import DataSet, list_names
 from stages.tables.kinds import tell_columns
-from stages.tables.relation import Engine, Relation, Rows, aggregate
+from stages.tables.relation import DataSet, Engine, Relation, Rows, aggregate
 from stages.tables.split import PLACE, draw
 
 FOLDER = Path("data/raw")  # named in dvc.yaml, so that DVC sees what changes here
@@ -120,6 +119,11 @@ def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine,
     return config, here, [dataclasses.replace(part, kind="sql")]
 
 
+def list_names() -> list[str]:
+    """Return the data sets that have a name: each is a module, whose `load` returns it."""
+    return sorted(path.stem for path in Path(__file__).with_name("datasets").glob("*.py"))
+
+
 def find(pattern: str) -> list[Path]:
     """Return the files that match, in the order of their names, but for those of DVC."""
     if FOLDER not in Path(os.path.normpath(pattern)).parents:
@@ -155,9 +159,8 @@ def choose(parts: Sequence[Source], config: Load) -> tuple[Sequence[str], str]:
     if "prediction" in (target, *keys):
         what = "predict adds a column called prediction"
         raise InputError(f"{first.name}: {what}: rename that of load.target or load.key")
-    chosen = [*features, *keys, target]
-    if config.order and config.order not in features:
-        chosen.append(config.order)
+    orders = [name for name in [config.order] if name and name not in features]
+    chosen = [*features, *keys, target, *orders]
     for part in parts:
         source.check(part, dict.fromkeys(chosen))
     if odd := [name for name in chosen if not name.isprintable()]:

@@ -14,6 +14,7 @@ from stages.project.cli import InputError
 from stages.tables.spark import Spark
 
 Engine = DuckDB | Spark
+DataSet = Mapping[str, NDArray[np.float64]]  # columns; the last is predicted from the others
 
 
 @dataclass(frozen=True)
@@ -56,11 +57,9 @@ def read_parquet(*paths: Path) -> str:
     return f"read_parquet([{', '.join(literal(str(path)) for path in paths)}]) AS t"
 
 
-def aggregate(
-    values: Sequence[str], rows: Rows, on: Engine, n_rows: int | None = None
-) -> tuple[int, list[Any]]:
+def aggregate(values: Sequence[str], rows: Rows, on: Engine) -> tuple[int, list[Any]]:
     """Return the number of rows, which queries must agree on, and these aggregates of them."""
-    [(_, count, found)] = aggregate_by("", values, rows, on, n_rows)
+    [(_, count, found)] = aggregate_by("", values, rows, on)
     return count, found
 
 

@@ -92,10 +92,7 @@ def cut(found: Relation, config: Load, n_training: int) -> Split:
     rows = found.on.rows(f"SELECT * FROM ({found.rows.select([place, *named])}) AS t {first}")
     firsts = {start: before(row) for start, *row in rows}
     is_training = firsts.get(n_training, "TRUE")
-    stretches = (
-        f"WHEN {firsts[start]} THEN {-(-stretch * LOTS // STRETCHES)}"
-        for stretch, start in enumerate(starts[:-1])
-    )
-    lot = f"CASE {' '.join(stretches)} ELSE {LOTS - LOTS // STRETCHES} END"
+    lots = (f"WHEN {firsts[n]} THEN {-(-j * LOTS // STRETCHES)}" for j, n in enumerate(starts[:-1]))
+    lot = f"CASE {' '.join(lots)} ELSE {LOTS - LOTS // STRETCHES} END"
     training, test = (found.rows.only(f"{no}({is_training})") for no in ("", "NOT "))
     return Split(training, test, ", ".join(columns), lot)

@@ -63,8 +63,7 @@ class Table(Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True)
 
     def ask(self, values: Sequence[str], rows: Rows | None = None) -> list[Any]:
         """Return aggregates over all rows, or over `rows` that SQL makes of them."""
-        [(_, _, found)] = self.ask_by("", values, rows)
-        return found
+        return self.ask_by("", values, rows)[0][2]
 
     def ask_by(
         self, group: str, values: Sequence[str], rows: Rows | None = None
@@ -114,14 +113,12 @@ def list_values(schema: Schema, on: Engine) -> list[str]:
 
 def name_columns(schema: Schema) -> list[str]:
     """Return names for Parquet, unlike each other to SQL, which sees no case."""
-    taken: set[str] = set()
-    names = []
+    names: dict[str, str] = {}
     for name in schema.columns:
-        while name.lower() in taken:
+        while name.lower() in names:
             name += "'"
-        taken.add(name.lower())
-        names.append(identifier(name))
-    return names
+        names[name.lower()] = identifier(name)
+    return [*names.values()]
 
 
 def write(
@@ -131,8 +128,7 @@ def write(
     folder.mkdir(exist_ok=True)
     here = isinstance(on, DuckDB)
     names = name_columns(schema) if here else [f"c{j}" for j in range(len(schema.columns))]
-    values = zip(list_values(schema, on), names, strict=True)
-    columns = [f"{x} AS {name}" for x, name in values]
+    columns = [f"{x} AS {name}" for x, name in zip(list_values(schema, on), names, strict=True)]
     select = rows.select([*columns, f"CAST({lot} AS INTEGER) AS {LOT if here else 'lot'}"])
     if here:
         on.copy(select, len(names) + 1, folder / ROWS)

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from stages.tables.dataset import DataSet
 from stages.tables.datasets import california_housing
+from stages.tables.relation import DataSet
 from tests.conftest import Trained, make_clone, trained_on
 
 

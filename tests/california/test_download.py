@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from stages.project.cli import InputError
-from stages.tables.dataset import DataSet
 from stages.tables.datasets import california_housing
 from stages.tables.datasets.california_housing import CACHE
+from stages.tables.relation import DataSet
 
 
 @pytest.fixture(scope="session")

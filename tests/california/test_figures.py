@@ -14,7 +14,7 @@ from stages.predictor.payload import pack
 from stages.quantizer.solve import SHARE, quantize
 from stages.regression import scores
 from stages.regression.fit import fit, solve
-from stages.tables.dataset import DataSet
+from stages.tables.relation import DataSet
 from tests.conftest import Rows, Trained, run_stages, schema_of, trained_on
 
 TRAIN = {"r2": "0.6126", "mse": "0.5179", "mae": "0.5286"}

@@ -114,8 +114,8 @@ def test_doubts_are_told_of_few_rows_and_by_vif_and_intervals() -> None:
         empty | {"feature": "b", "low": "-2e-200", "high": "-1e-200", "vif": "1000"},
         empty | {"feature": "c", "vif": "1000.1"},
     ]
-    near = "c: nearly combinations of others, of a VIF over 1,000"
-    unsure = "1 of 3 weights may be 0, by 95 % intervals: a"
+    near = "c: others nearly make them up, by a VIF over 1,000"
+    unsure = "the 95 % interval has 0 in it for 1 of 3 weights: a"
     assert [*list_doubts(rows, 30)] == [near, unsure]
     few = "29 rows are few for 3 features: expect a lower R² on others"
     assert [*list_doubts(rows, 29)] == [few, near, unsure]

@@ -231,7 +231,7 @@ def test_moments_of_a_combination_are_exact(table: np.ndarray, factors: list[flo
 
 def test_columns_can_be_left_out() -> None:
     table = np.random.default_rng(2).normal(size=(20, 4))
-    kept = sums_of(table).of_columns([0, 2, 3])
+    kept = sums_of(table).of_features([0, 2])
     assert (kept.products == sums_of(table[:, [0, 2, 3]]).products).all()
     assert (kept.high == table[:, [0, 2, 3]].max(axis=0)).all()
 

@@ -9,7 +9,7 @@ import numpy as np
 from sklearn.datasets import fetch_california_housing
 
 from stages.project.cli import InputError
-from stages.tables.dataset import DataSet
+from stages.tables.relation import DataSet
 
 CACHE = "cal_housing_py3.pkz"
 ARCHIVE_URL = "https://ndownloader.figshare.com/files/5976036"

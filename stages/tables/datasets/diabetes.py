@@ -2,7 +2,7 @@
 
 from sklearn.datasets import load_diabetes
 
-from stages.tables.dataset import DataSet
+from stages.tables.relation import DataSet
 
 
 def load() -> DataSet:
