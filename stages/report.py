@@ -31,6 +31,10 @@ PICTURES = ("reports/plots/predictions.csv", "reports/coefficients.csv")  # of t
 WEIGHTS = ("weight", "mean", "p1", "p99")
 # vl-convert brings the first font; where the page is seen without it, the second is as wide
 FONT = "Liberation Sans, Arial, sans-serif"
+ALL = """<!doctype html>
+<html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{}</title><style>figure {{ display: inline-block; font: 1rem sans-serif }}</style>
+{}"""
 LOOK = {"aria": False, "background": "white", "font": FONT}
 
 
@@ -81,10 +85,6 @@ def make_page(
     data |= {"rows": rows, "std": train["std"], "half_widths": scores.get("half_widths")}
     lists = {"doubts": doubts, "cost": list_costs(scores), "facts": list_facts(scores)}
     rated = ([f"{k}, {p}", *r] for k in ("float", "quantized") for p, *r in list_scores(scores[k]))
-    figures = (
-        f'<figure tabindex="0">\n<figcaption>{escape(title)}</figcaption>\n{svg}</figure>\n'
-        for title, svg in plots.items()
-    )
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
     texts = {
         "target": model.target,
@@ -106,7 +106,7 @@ def make_page(
     }
     escaped = {key: escape(str(value)) for key, value in texts.items()}
     escaped |= {name: "</li>\n<li>".join(map(escape, them)) for name, them in lists.items()}
-    escaped |= {"scores": write_rows(rated), "plots": "".join(figures)}
+    escaped |= {"scores": write_rows(rated), "plots": write_figures(plots.items())}
     escaped["coefficients"] = write_rows(map(dict.values, coefficients))
     escaped["weights"] = write_rows(list_weights(model, coefficients))
     # nothing but "<" could end the script that holds it
@@ -136,6 +136,13 @@ def write_rows(rows: Iterable[Iterable[str]]) -> str:
     )
 
 
+def write_figures(plots: Iterable[tuple[str, str]]) -> str:
+    return "".join(
+        f'<figure tabindex="0">\n<figcaption>{escape(title)}</figcaption>\n{svg}</figure>\n'
+        for title, svg in plots
+    )
+
+
 def main() -> str:
     model, scores = document.load(files.PREDICTOR), document.load_scores()
     told = params.read().report.unit
@@ -154,8 +161,7 @@ def main() -> str:
         doubts = [*inference.list_doubts(coefficients, scores["rows"]["train"])]
         text = make_page(model, scores, coefficients, weights, rows, plots, doubts, unit)
         made = {files.PAGE: text, files.CARD: make_card(model, scores, coefficients, doubts, unit)}
-    every = "".join(f"<h2>{escape(title)}</h2>\n{svg}" for title, svg in drawn.values())
-    every = f'<!doctype html>\n<meta charset="utf-8">\n{every}'
+    every = ALL.format(escape(model.target), write_figures(drawn.values()))
     pictures = {Path(f"reports/pictures/{Path(it).stem}.svg"): drawn[it][1] for it in PICTURES}
     # the last has the path that DVC uses
     for path, text in {**made, **pictures, Path("dvc_plots/index.html"): every}.items():

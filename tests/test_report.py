@@ -227,7 +227,9 @@ def test_what_is_committed_is_what_report_makes_now(
     every = parse((tmp_path / "index.html").read_text(encoding="utf-8"))
     titles = {*re.findall("title: (.*)\n", pipeline)}
     # where features have unlike fields, DVC does not draw predictor.json
-    assert titles - {*texts_of(every, "h2")} <= {title for title in titles if "Codes" in title}
+    assert titles - {*texts_of(every, "figcaption")} <= {
+        title for title in titles if "Codes" in title
+    }
 
 
 def test_coefficients_of_another_table_are_named(
@@ -332,7 +334,7 @@ def test_what_is_unusual_is_said(tab: Browser, tmp_path: Path) -> None:
         ("seen", "2030-01-01", "outside the training range, 1970-01-11 to 1970-02-10"),
         ("sold", "", "missing: counts as 2019-04-14"),
         ("fuel", "another", "not in the training rows: counts as the baseline, petrol"),
-        ("fuel", "missing", "missing: counts as petrol"),
+        ("fuel", "missing", "missing: counts as petrol, and as missing"),
         ("new", "missing", "missing: counts as 0.25"),
         ("<!--<script>", "present", ""),
     ):
