@@ -144,8 +144,10 @@ def main() -> None:
     args = parse()
     model = document.load(ROOT / PREDICTOR)
     has_table = args.file is not None or args.output or is_piped()
-    if args.interval is not None and (args.sql is not None or args.card or args.c or not has_table):
-        raise InputError("--interval needs a table to predict, a FILE or a pipe, and no other task")
+    is_other = args.sql is not None or args.card or args.c
+    if (args.interval is not None or args.output) and (is_other or not has_table):
+        what = "need a table to predict, a FILE or a pipe, and no other task"
+        raise InputError(f"--interval and --output {what}")
     if args.sql is not None:
         print(expression.select(model, args.sql, args.dialect))
     elif args.card:

@@ -101,7 +101,7 @@ def make_page(
         "gaps": GAPS[model.missing],
         "last": 2**model.bits - 1,
         "payload": payload.hex(" "),
-        "digest": scores["predictor"],
+        "digest": scores["digest"],
         "policy": make_policy(template),
     }
     escaped = {key: escape(str(value)) for key, value in texts.items()}
@@ -118,6 +118,15 @@ def parse_cell(cell: str, kind: str) -> float | str | None:
     """Return a cell of predictions.csv as the page's script has it."""
     value = json.loads(cell or "null") if kind in ("number", "boolean") else cell or None
     return parse(value, kind)
+
+
+def load_features(path: Path, names: Sequence[str]) -> list[dict[str, str]]:
+    """Read the rows of a file, which must be of these features."""
+    with files.reading(path):
+        rows = files.load_csv(path)
+        if [row["feature"] for row in rows] != names:
+            raise ValueError("its features are not those of the model")
+    return rows
 
 
 def make_policy(template: str) -> str:
@@ -145,17 +154,22 @@ def write_figures(plots: Iterable[tuple[str, str]]) -> str:
 
 def main() -> str:
     model, scores = document.load(files.PREDICTOR), document.load_scores()
+    scores["digest"] = document.digest(files.PREDICTOR, files.SCORES)
+    names = [each.name for each in model.features]
     told = params.read().report.unit
     unit = (told.get(model.dataset) if isinstance(told, dict) else told) or ""
     path = files.PLOTS / "weights.csv"
     with files.reading(path):
-        found = [row for row in files.load_csv(path) if row["model"] == "float"]
+        found = load_features(path, [*names, *names])[: len(names)]  # of the float model
         weights = [[float(row[name]) for name in WEIGHTS] for row in found]
     path = files.PREDICTIONS
     with files.reading(path):
         kinds, cells = {**model.schema.kinds, "actual": "number"}, files.load_csv(path)
         rows = [{name: parse_cell(row[name], kinds[name]) for name in kinds} for row in cells]
-    coefficients, drawn = files.load_csv(files.COEFFICIENTS), draw_plots(model.target, unit)
+        if not rows:
+            raise ValueError("it has no rows")
+    coefficients = load_features(files.COEFFICIENTS, ["(intercept)", *names])
+    drawn = draw_plots(model.target, unit)
     plots = dict(drawn[name] for name in PLOTS)
     with files.reading(files.SCORES.parent):
         doubts = [*inference.list_doubts(coefficients, scores["rows"]["train"])]

@@ -156,7 +156,8 @@ def start(file: str, target: str, unit: str | None = None, **given: Any) -> None
         print(f"  --key {quote(key)} keeps rows on their side of the split when the table grows")
     print("  gate.min_r2 is null: set it when you know which R² the model reaches")
     check(ends, inputs, found, config)
-    print(f"next: git add {quote(file)}, or `dvc add` it; dvc repro && python -m stages.report")
+    keep = f"git add {quote(file)}, or `dvc add` it; " if "/" in file else ""  # no data set's name
+    print(f"next: {keep}dvc repro && python -m stages.report")
 
 
 def read_names(text: str) -> list[str]:

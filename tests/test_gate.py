@@ -3,11 +3,12 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from stages import gate
 from stages.project import files
 from stages.project.cli import InputError
-from tests.conftest import change, write_parameters
+from tests.conftest import EXAMPLE, change, write_parameters
 
 
 @pytest.mark.parametrize(
@@ -46,6 +47,7 @@ def limit_to(limit: str, dataset: str) -> None:
     write_parameters(dataset=dataset)
     change(Path(), "min_r2: null", f"min_r2: {limit}")
     files.save_json({"test_r2": 0.45, "float_r2": 0.45}, files.METRICS)
+    files.save_json(replace(EXAMPLE, dataset=dataset), files.PREDICTOR)
 
 
 def test_the_least_r2_in_the_folds_may_be_one_for_each_too(own_folder: Path) -> None:
@@ -53,3 +55,16 @@ def test_the_least_r2_in_the_folds_may_be_one_for_each_too(own_folder: Path) -> 
     change(own_folder, "min_cv_r2: null", "min_cv_r2: {diabetes: 0.9}")
     with pytest.raises(SystemExit, match=r"gate.min_cv_r2 wants at least 0.9$"):
         gate.main()
+
+
+def test_metrics_must_be_of_the_data_set(own_folder: Path) -> None:
+    limit_to("null", "diabetes")
+    write_parameters(dataset="data/raw/t.csv")
+    with pytest.raises(InputError, match=r"^the metrics are of diabetes, load.dataset is data/raw"):
+        gate.main()
+
+
+def test_without_test_rows_no_drop_is_told(own_folder: Path) -> None:
+    limit_to("null", "diabetes")
+    files.save_json({}, files.METRICS)
+    assert gate.main() == "passed: there are no test rows"

@@ -79,7 +79,7 @@ def page_of(
         "quantized": BOTH,
         "quantization": QUANTIZATION | {"optimal": optimal},
         "intercept": {"float": 0.1, "quantized": model.intercept.value},
-        "predictor": "a hash",
+        "digest": "a hash",
         "rows": {"train": len(model.features) + 1 if bare else 1000, "test": 0 if bare else 200},
     }
     if bare:
@@ -145,7 +145,7 @@ def test_it_says_what_the_scores_say() -> None:
         "MAE 2.25 ",
         "start from the mean row, for which the model predicts 3, and add up to the prediction",
         "Gaps are empty fields: a row that has one is refused",
-        "with the SHA-256 a hash",
+        "together have the SHA-256 a hash",
     ):
         assert words in text_of(root)
     rows = [[text_of(cell) for cell in row] for row in root.iter("tr")]
@@ -216,7 +216,7 @@ def test_what_is_committed_is_what_report_makes_now(
     text = PAGE.read_text(encoding="utf-8")
     root = parse(text)
     names = [node.get("content") for node in root.iter("meta") if node.get("name") == "predictor"]
-    assert names == [sha256(PREDICTOR.read_bytes()).hexdigest()]
+    assert names == [sha256(PREDICTOR.read_bytes() + SCORES.read_bytes()).hexdigest()]
     pipeline = Path("dvc.yaml").read_text(encoding="utf-8")
     drawn = texts_of(root, "figcaption")
     assert len(drawn) == len(report.PLOTS)
@@ -244,7 +244,7 @@ def test_coefficients_of_another_table_are_named(
     with pytest.raises(InputError, match=f"^{re.escape(COEFFICIENTS.as_posix())} does not exist"):
         report.main()
     COEFFICIENTS.write_text("feature,coefficient,std_error\na,1,1\n", encoding="utf-8")
-    with pytest.raises(InputError, match=r"^reports is damaged, `dvc repro` makes it: "):
+    with pytest.raises(InputError, match=r"its features are not those of the model$"):
         report.main()
 
 

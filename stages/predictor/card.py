@@ -1,5 +1,6 @@
 """The model card, Markdown for people and Hugging Face, and what it shares with the page."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +27,8 @@ def make_card(
         model=model,
         scores=scores,
         split=split,
+        name=json.dumps(model.target, ensure_ascii=False),  # which is YAML too
+        dataset=json.dumps(model.dataset, ensure_ascii=False),
         rated=rated,
         target=escape(model.target),
         measured=escape(f", in {unit}," if unit else ""),
@@ -92,7 +95,8 @@ def list_costs(scores: Mapping[str, Any]) -> Iterator[str]:
         yield f"quantization makes test R² {'rise' if drop < 0 else 'fall'} by {abs(drop):.6f}"
         yield f"{differ} {found['prediction_difference']['max']:,} at most on the test rows"
     yield f"{differ} {found['prediction_difference']['bound']:,} at most in the training range"
-    yield f"quantization makes the training MSE grow by {found['mse_growth_percent']:g} %"
+    if scores["float"]["train"]["mse"]:  # else a fit is perfect, and nothing to compare with
+        yield f"quantization makes the training MSE grow by {found['mse_growth_percent']:g} %"
 
 
 def list_scores(parts: Mapping[str, Mapping[str, float]]) -> Iterator[list[str]]:

@@ -129,15 +129,16 @@ def load(path: Path) -> Predictor:
     return files.load_json(path, Predictor)
 
 
-def digest(path: Path) -> str:
-    """Return the SHA-256 of the file at `path`, by which scores and a page name their predictor."""
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+def digest(*paths: Path) -> str:
+    """Return the SHA-256 of files, by which scores and reports name what they are of."""
+    return hashlib.sha256(b"".join(path.read_bytes() for path in paths)).hexdigest()
 
 
 def read_report(path: Path, root: Path) -> bytes:
     """Read the page or the card of the predictor; an `InputError` says that there is none."""
-    text = (root / path).read_bytes() if (root / path).is_file() else b""
-    if digest(root / PREDICTOR).encode() in text:
+    report, *made = (root / each for each in (path, PREDICTOR, SCORES))
+    text = report.read_bytes() if report.is_file() and made[1].is_file() else b""
+    if text and digest(*made).encode() in text:
         return text
     raise InputError(f"no {path.as_posix()} is of this model: `python -m stages.report` makes it")
 

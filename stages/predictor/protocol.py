@@ -81,14 +81,17 @@ def infer(body: bytearray, score: Score, kinds: Mapping[str, str]) -> Any:
     request = decode(body, InferRequest)
     first, *others = request.inputs
     is_whole = not (others or first.name in kinds or {"date", "text"} & {*kinds.values()})
+    is_whole = is_whole and len(first.shape) == 2
     n, columns = first.shape[0], dict[str, list[Any]]()
     for tensor in request.inputs:
+        if tensor.name in columns:
+            raise InputError(f"{label(tensor.name)}: there are two tensors of this name")
         names, data = [*kinds] if is_whole else [tensor.name], tensor.data
         m, is_nested = len(names), all(isinstance(each, list) for each in data)
         rows: Any = data if is_nested else [data[i : i + m] for i in range(0, len(data), m)]
         if [*tensor.shape, 1][:2] != [n, m] or [*map(len, rows)] != [m] * n:
-            shape = f"[{n}, {m}] for" if is_whole else f"[{n}] or [{n}, 1] for each of"
-            what = f"shape must be {shape} {join([*kinds])}, with so many values"
+            shape = f"[rows, {m}] for" if is_whole else "[rows] or [rows, 1] for each of"
+            what = f"shape must be {shape} {join([*kinds])}, and data of this shape"
             raise InputError(f"{label(tensor.name)}: {what}, got {show(tensor.shape)}")
         for name, column in zip(names, zip(*rows, strict=True), strict=False):
             is_bool = kinds.get(name) == "boolean"

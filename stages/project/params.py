@@ -72,6 +72,11 @@ class Gate(Struct, frozen=True, forbid_unknown_fields=True):
 class Report(Struct, frozen=True, forbid_unknown_fields=True):
     unit: Text | dict[str, Text] | None  # one, or one for each data set
 
+    def __post_init__(self) -> None:
+        for text in self.unit.values() if isinstance(self.unit, dict) else [self.unit or "?"]:
+            if not text.strip() or not text.isprintable():
+                raise ValueError(f"{show(text)} does not print")
+
 
 class Params(Struct, frozen=True, forbid_unknown_fields=True):
     load: Load

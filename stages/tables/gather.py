@@ -121,7 +121,7 @@ def open_parts(config: Load, here: DuckDB, scratch: Path) -> tuple[Load, Engine,
 
 def list_names() -> list[str]:
     """Return the data sets that have a name: each is a module, whose `load` returns it."""
-    return sorted(path.stem for path in Path(__file__).with_name("datasets").glob("*.py"))
+    return sorted(path.stem for path in Path(__file__).with_name("datasets").glob("[a-z]*.py"))
 
 
 def find(pattern: str) -> list[Path]:

@@ -89,6 +89,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     digest = document.digest(root / "models/predictor.json")
     scores = {**SCORES, "predictor": digest}
     (root / "reports/scores.json").write_text(json.dumps(scores))
+    digest = document.digest(root / "models/predictor.json", root / "reports/scores.json")
     (root / "reports/README.md").write_text(f"# é of {digest}\n", encoding="utf-8")
     (root / "stages").symlink_to(REPOSITORY / "stages")
     return root

@@ -167,7 +167,7 @@ def test_an_interval_that_cannot_be_had(run: Run) -> None:
     for level in ("0.7", "1", "", "90%", "nan"):
         refused(run("table", "--interval", level), f"--interval is {level!r}", "0.5", "0.95")
     for options in ([], ["--sql", "t"], ["--card"], ["--c"]):
-        refused(run("--interval", "0.9", *options), "--interval needs a table")
+        refused(run("--interval", "0.9", *options), "--interval and --output need a table")
 
 
 @pytest.mark.parametrize("end", [b"", bytes(4), bytes(8)])

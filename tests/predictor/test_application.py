@@ -150,17 +150,21 @@ def tensors(index: int, **change: Any) -> Any:
         ({"inputs": {}}, "the body: Expected `array`, got `object` - at `$.inputs`"),
         ({"inputs": []}, "the body: Expected `array` of length >= 1"),
         ({"inputs": TENSORS[1:]}, "row 1: column fuel is missing"),
+        ({"inputs": [*TENSORS, TENSORS[3]]}, "km: there are two tensors of this name"),
         ({"inputs": TENSORS, "id": 7}, "the body: Expected `str | null`, got `int` - at `$.id`"),
-        (tensors(3, data=[2]), "km: shape must be [2] or [2, 1] for each of fuel, new,"),
-        (tensors(3, shape=[1, 2]), "km: shape must be [2] or [2, 1] for each of fuel, new,"),
-        (tensors(3, data=[2], shape=[1]), "km: shape must be [2] or [2, 1]"),
-        (tensors(3, data=[[2, 2]]), "km: shape must be [2] or [2, 1]"),
+        (tensors(3, data=[2]), "km: shape must be [rows] or [rows, 1] for each of fuel, new,"),
+        (tensors(3, shape=[1, 2]), "km: shape must be [rows] or [rows, 1] for each of fuel, new,"),
+        (tensors(3, data=[2], shape=[1]), "km: shape must be [rows] or [rows, 1]"),
+        (tensors(3, data=[[2, 2]]), "km: shape must be [rows] or [rows, 1]"),
         (tensors(3, data=[[[2], 2]]), "the body: Expected `bool | float | str | null`"),
         (tensors(3, shape=[]), "the body: Expected `array` of length >= 1"),
         (tensors(3, shape=[2, 1, 1]), "the body: Expected `array` of length <= 2"),
         (tensors(3, shape=[1001]), "the body: Expected `int` <= 1000"),
         (tensors(3, shape=[-1]), "the body: Expected `int` >= 0"),
-        ({"inputs": [ONE]}, "input-0: shape must be [2] or [2, 1] for each of fuel, new, seen, km"),
+        (
+            {"inputs": [ONE]},
+            "input-0: shape must be [rows] or [rows, 1] for each of fuel, new, seen, km",
+        ),
         (tensors(3, data=[2, "2"]), "row 2: km is '2', must be a finite number"),
         (tensors(1, data=[[True], False]), "row 1: new is [True], must be true or false"),
         (tensors(1, data=[2, True]), "row 1: new is 2.0, must be true or false"),
@@ -197,16 +201,19 @@ def test_one_tensor_has_all_columns_in_their_order(rows: list[Any], form: str) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"shape": [3, 2]}, 'input-0: shape must be [3, 3] for a, b "é", yes, with so many values'),
-        ({"shape": [3]}, "input-0: shape must be [3, 3] for"),
-        ({"data": [[1, 2, 1], [1, 2]]}, "input-0: shape must be [2, 3] for"),
-        ({"data": [[1, 2], [1, 1], [2, 1]]}, "input-0: shape must be [2, 3] for"),
-        ({"data": [1] * 5}, "input-0: shape must be [2, 3] for"),
-        ({"data": []}, "input-0: shape must be [2, 3] for"),
+        (
+            {"shape": [3, 2]},
+            'input-0: shape must be [rows, 3] for a, b "é", yes, and data of this shape',
+        ),
+        ({"shape": [3]}, "input-0: shape must be [rows] or [rows, 1] for"),
+        ({"data": [[1, 2, 1], [1, 2]]}, "input-0: shape must be [rows, 3] for"),
+        ({"data": [[1, 2], [1, 1], [2, 1]]}, "input-0: shape must be [rows, 3] for"),
+        ({"data": [1] * 5}, "input-0: shape must be [rows, 3] for"),
+        ({"data": []}, "input-0: shape must be [rows, 3] for"),
         ({"data": [1, 2, 1, 1, 2, 2]}, "row 2: yes is 2.0, must be true or false"),
         ({"data": [True, 2, 1, 1, 2, 1]}, "row 1: a is True, must be a finite number"),
         ({"data": [None, 2, 1, 1, 2, 1]}, "row 1: a is empty, must be a finite number"),
-        ({"name": "a"}, "a: shape must be [2] or [2, 1] for each of a, b"),
+        ({"name": "a"}, "a: shape must be [rows] or [rows, 1] for each of a, b"),
     ],
 )
 def test_a_bad_tensor_of_all_columns_is_told_in_one_line(change: Any, message: str) -> None:
@@ -217,11 +224,14 @@ def test_a_bad_tensor_of_all_columns_is_told_in_one_line(change: Any, message: s
     assert answer["error"].startswith(message)
 
 
-def test_the_only_column_may_have_any_name() -> None:
+def test_the_only_column_may_be_a_matrix_of_any_name() -> None:
     app = Application(replace(EXAMPLE, features=EXAMPLE.features[:1]))
-    for name, shape in (("a", [1]), ("a", [1, 1]), ("input-0", [1, 1]), ("input-0", [1])):
-        one = {"name": name, "shape": shape, "datatype": "FP64", "data": [2]}
-        assert post({"inputs": [one]}, INFER, app)[1]["outputs"][0]["data"] == [13 / 4 + 1]
+    one = {"name": "input-0", "shape": [1], "datatype": "FP64", "data": [2]}
+    for change in ({"name": "a"}, {"name": "a", "shape": [1, 1]}, {"shape": [1, 1]}):
+        answer = post({"inputs": [one | change]}, INFER, app)
+        assert answer[1]["outputs"][0]["data"] == [13 / 4 + 1]
+    # else a column that is misspelt would be taken for it
+    assert post({"inputs": [one]}, INFER, app)[1] == {"error": "row 1: column a is missing"}
 
 
 def test_nan_is_a_gap_where_it_is_no_text() -> None:

@@ -13,6 +13,7 @@ from tests.conftest import CAR, EXAMPLE, coefficients_of, feature
 
 PART = {"r2": 0.5, "mse": 4.0, "rmse": 2.0, "mae": 1.25}
 SCORES: dict[str, Any] = {
+    "float": {"train": PART},
     "quantized": {"train": PART, "test": PART | {"r2": 0.421875}},
     "quantization": {
         "mse_growth_percent": 0.125,
@@ -26,7 +27,7 @@ SCORES: dict[str, Any] = {
     "baseline": {"mae": 2.25, "rmse": 3.5},
     "rows": {"train": 16512, "test": 4128},
     "gaps": {"km": 1234, "price": 1},
-    "predictor": "a hash",
+    "digest": "a hash",
 }
 BARE = SCORES | {  # without test rows, and with as many training rows as coefficients
     "quantized": {"train": PART},

@@ -225,9 +225,9 @@ def test_a_payload_holds_weights_and_intercept_and_no_byte_more(model: Predictor
 
 
 @pytest.mark.parametrize("path", [files.PAGE, files.CARD])
-def test_a_report_must_be_of_the_predictor(path: Path, tmp_path: Path) -> None:
-    for each in (path, files.PREDICTOR):
-        (tmp_path / each).parent.mkdir()
+def test_a_report_must_be_of_the_predictor_and_its_scores(path: Path, tmp_path: Path) -> None:
+    for each in (path, files.PREDICTOR, files.SCORES):
+        (tmp_path / each).parent.mkdir(exist_ok=True)
         (tmp_path / each).write_text("", encoding="utf-8")
     message = f"no {path.as_posix()} is of this model: `python -m stages.report` makes it"
     for text in (None, "of sha256:0000"):
@@ -240,3 +240,9 @@ def test_a_report_must_be_of_the_predictor(path: Path, tmp_path: Path) -> None:
     empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"  # SHA-256 of nothing
     (tmp_path / path).write_text(f"of {empty}.", encoding="utf-8")
     assert document.read_report(path, tmp_path) == f"of {empty}.".encode()
+    (tmp_path / files.SCORES).write_text("others", encoding="utf-8")
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        document.read_report(path, tmp_path)
+    (tmp_path / files.SCORES).unlink()
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        document.read_report(path, tmp_path)

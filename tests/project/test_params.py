@@ -55,6 +55,8 @@ def test_the_project_s_own_file_is_valid() -> None:
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
+        ("unit: null", 'unit: "\\x01"', r"report: '\x01' does not print"),
+        ("unit: null", "unit: {a: ' '}", "report: ' ' does not print"),
         ("bits: 1", "bits: 0", "quantize.bits: Expected `int` >= 1, got 0"),
         ("bits: 1", "bits: 17", "quantize.bits: Expected `int` <= 16, got 17"),
         ("bits: 1", "bits: 8.5", "quantize.bits: Expected `int`, got 8.5"),
