@@ -335,7 +335,7 @@ PREDICT_IN_PAGE = """
 def by_page(case: Case, folder: Path, fixture: Fixture) -> Iterable[Any]:
     """Return what the codes predict, and hold what the float model beside them predicts."""
     tab, path, coef = fixture("tab"), folder / "model.html", [w + 0.1 for w in case.model.coef]
-    scores = json.loads(SCORES.read_bytes()) | {"intercept": {"float": 0.1}}
+    scores = json.loads(SCORES.read_bytes()) | {"intercept": {"float": 0.1}, "digest": ""}
     first = dict.fromkeys((*case.columns, "actual"))
     rated, weights = coefficients_of(case.model), [(w, 0.0, 0.0, 1.0) for w in coef]
     page = report.make_page(case.model, scores, rated, weights, [first], {}, [], "")
