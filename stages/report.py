@@ -18,12 +18,11 @@ from typing import Any
 import msgspec
 
 from stages.columns.inputs import parse
-from stages.predictor import document
-from stages.predictor.card import list_costs, list_facts, list_scores, list_weights, make_card
-from stages.predictor.document import GAPS, PROOF, Predictor
+from stages.predictor import card, document
+from stages.predictor.document import Predictor
 from stages.predictor.payload import pack
 from stages.project import cli, files, params
-from stages.project.cli import InputError, plural
+from stages.project.cli import InputError
 from stages.regression import inference
 
 PLOTS = ("reports/plots/predictions.csv", "Residuals")  # of dvc.yaml, on the page
@@ -78,37 +77,28 @@ def make_page(
 
     `coefficients` has coefficients.csv, `weights` each feature's `WEIGHTS` of weights.csv.
     """
-    kinds, payload, found = model.schema.kinds, pack(model), scores["quantization"]
     train = scores["quantized"]["train"]
-    *_, (part, r2, _, _, mae) = list_scores(scores["quantized"])
+    *_, (part, r2, _, _, mae) = card.list_scores(scores["quantized"])
     data = {"predictor": model, "weights": weights, "intercept": scores["intercept"]["float"]}
     data |= {"rows": rows, "std": train["std"], "half_widths": scores.get("half_widths")}
-    lists = {"doubts": doubts, "cost": list_costs(scores), "facts": list_facts(scores)}
-    rated = ([f"{k}, {p}", *r] for k in ("float", "quantized") for p, *r in list_scores(scores[k]))
+    lists = {"doubts": doubts, "cost": card.list_costs(scores), "facts": card.list_facts(scores)}
+    scored = ((k, card.list_scores(scores[k])) for k in ("float", "quantized"))
+    rated = ([f"{k}, {p}", *r] for k, parts in scored for p, *r in parts)
     template = Path(__file__).with_suffix(".html").read_text(encoding="utf-8")
-    texts = {
-        "target": model.target,
+    texts = card.describe(model, scores, unit) | {
         "unit": unit,
-        "measured": f", in {unit}," if unit else "",
-        "bits": model.bits,
-        "columns": f"{plural(len(kinds), 'column')} of {model.dataset}",
-        "proof": PROOF[found["optimal"]],
-        "size": len(payload),
         "part": part,
         "r2": f"{float(r2):.3f}",
         "mae": f"{float(mae):,.6g}",
         "means": f"{train['mean']:,.6g}",  # of the predictions: the model is linear
-        "gaps": GAPS[model.missing],
-        "last": 2**model.bits - 1,
-        "payload": payload.hex(" "),
-        "digest": scores["digest"],
+        "payload": pack(model).hex(" "),
         "policy": make_policy(template),
     }
     escaped = {key: escape(str(value)) for key, value in texts.items()}
     escaped |= {name: "</li>\n<li>".join(map(escape, them)) for name, them in lists.items()}
     escaped |= {"scores": write_rows(rated), "plots": write_figures(plots.items())}
     escaped["coefficients"] = write_rows(map(dict.values, coefficients))
-    escaped["weights"] = write_rows(list_weights(model, coefficients))
+    escaped["weights"] = write_rows(card.list_weights(model, coefficients))
     # nothing but "<" could end the script that holds it
     escaped["model"] = msgspec.json.encode(data).decode().replace("<", "\\u003c")
     return Template(template).substitute(escaped)
@@ -156,8 +146,8 @@ def main() -> str:
     model, scores = document.load(files.PREDICTOR), document.load_scores()
     scores["digest"] = document.digest(files.PREDICTOR, files.SCORES)
     names = [each.name for each in model.features]
-    told = params.read().report.unit
-    unit = (told.get(model.dataset) if isinstance(told, dict) else told) or ""
+    named = params.read().report.unit
+    unit = (named.get(model.dataset) if isinstance(named, dict) else named) or ""
     path = files.PLOTS / "weights.csv"
     with files.reading(path):
         found = load_features(path, [*names, *names])[: len(names)]  # of the float model
@@ -174,7 +164,8 @@ def main() -> str:
     with files.reading(files.SCORES.parent):
         doubts = [*inference.list_doubts(coefficients, scores["rows"]["train"])]
         text = make_page(model, scores, coefficients, weights, rows, plots, doubts, unit)
-        made = {files.PAGE: text, files.CARD: make_card(model, scores, coefficients, doubts, unit)}
+        told = card.make_card(model, scores, coefficients, doubts, unit)
+        made = {files.PAGE: text, files.CARD: told}
     every = ALL.format(escape(model.target), write_figures(drawn.values()))
     pictures = {Path(f"reports/pictures/{Path(it).stem}.svg"): drawn[it][1] for it in PICTURES}
     # the last has the path that DVC uses

@@ -43,9 +43,11 @@ def main() -> str:
     r2 = inference.cross_validate(folds, config.tolerance)
     sums.save(Learned(schema, [fold.of_features(kept) for fold in folds], r2), SUMS)
     files.save_joblib(pipeline, MODEL)
-    files.save_csv(inference.COLUMNS, inference.list_rows(schema.features, found), COEFFICIENTS)
+    rows = [*inference.list_rows(schema.features, found)]
+    files.save_csv(inference.COLUMNS, rows, COEFFICIENTS)
+    told = [dict(zip(inference.COLUMNS, row, strict=True)) for row in rows]
     known, vif, inverse = solution.sums, found["vif"][1:], solution.inverse
-    for each in inference.list_doubts(files.load_csv(COEFFICIENTS), known.n_rows):
+    for each in inference.list_doubts(told, known.n_rows):
         cli.say(f"train: {each}")
     if vif.max() > inference.INFLATED:  # without which other would it be least?
         shares = (inverse[vif.argmax()] * inverse).cumsum(axis=1)[:, -1] ** 2 / vif

@@ -11,6 +11,13 @@ from stages.project.cli import InputError
 from tests.conftest import EXAMPLE, change, write_parameters
 
 
+def limit_to(limit: str, dataset: str) -> None:
+    write_parameters(dataset=dataset)
+    change(Path(), "min_r2: null", f"min_r2: {limit}")
+    files.save_json({"test_r2": 0.45, "float_r2": 0.45}, files.METRICS)
+    files.save_json(replace(EXAMPLE, dataset=dataset), files.PREDICTOR)
+
+
 @pytest.mark.parametrize(
     ("dataset", "limit", "passed"),
     [
@@ -41,13 +48,6 @@ def test_a_data_set_without_a_limit_is_one_line(own_folder: Path) -> None:
     assert str(raised.value) == (
         "gate.min_r2 must be a number or null, or name diabetes; it names other, another"
     )
-
-
-def limit_to(limit: str, dataset: str) -> None:
-    write_parameters(dataset=dataset)
-    change(Path(), "min_r2: null", f"min_r2: {limit}")
-    files.save_json({"test_r2": 0.45, "float_r2": 0.45}, files.METRICS)
-    files.save_json(replace(EXAMPLE, dataset=dataset), files.PREDICTOR)
 
 
 def test_the_least_r2_in_the_folds_may_be_one_for_each_too(own_folder: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from stages.predictor.document import FOLDS, GAPS, PROOF, UNITS, Predictor
+from stages.predictor.payload import pack
 from stages.project.cli import plural
 from stages.project.text import join, label
 
@@ -21,29 +22,38 @@ def make_card(
         [name, *floats, row["low"] and f"{row['low']} to {row['high']}", weight, fraction, code]
         for (name, _, _, code, fraction, weight, *floats), row in listed
     ]
-    first, *terms = (f"{fraction} * {name}" for name, *_, fraction, _ in weights)
+    (*_, constant, _), *others = weights
+    terms = [f"{fraction} * {name}" for name, *_, fraction, _ in others]
     template = Path(__file__).with_suffix(".md").read_text(encoding="utf-8")
     return template.format(
-        model=model,
+        **{name: escape(str(text)) for name, text in describe(model, scores, unit).items()},
         scores=scores,
         split=split,
         name=json.dumps(model.target, ensure_ascii=False),  # which is YAML too
         dataset=json.dumps(model.dataset, ensure_ascii=False),
         rated=rated,
-        target=escape(model.target),
-        measured=escape(f", in {unit}," if unit else ""),
-        columns=f"{plural(len(model.schema.kinds), 'column')} of {escape(model.dataset)}",
-        proof=PROOF[scores["quantization"]["optimal"]],
-        size=scores["quantization"]["payload_bits"] // 8,
         tested=f"{scores['rows']['test']:,}" if scores["rows"]["test"] else "no",
         rows=write_rows(list_scores(scores["quantized"])),
         facts="\n- ".join([*map(escape, doubts), *list_facts(scores), *list_costs(scores)]),
         inputs=write_rows(list_columns(model, scores.get("gaps", {}))),
-        gaps=GAPS[model.missing],
-        last=2**model.bits - 1,
         weights=write_rows(weights),
-        formula="\n  + ".join([first.partition(" * ")[0], *terms]),
+        formula="\n  + ".join([constant, *terms]),
     )
+
+
+def describe(model: Predictor, scores: Mapping[str, Any], unit: str) -> dict[str, object]:
+    """Return what card and page say of a predictor in the same words."""
+    return {
+        "target": model.target,
+        "measured": f", in {unit}," if unit else "",
+        "bits": model.bits,
+        "columns": f"{plural(len(model.schema.kinds), 'column')} of {model.dataset}",
+        "proof": PROOF[scores["quantization"]["optimal"]],
+        "size": len(pack(model)),
+        "gaps": GAPS[model.missing],
+        "last": 2**model.bits - 1,
+        "digest": scores["digest"],
+    }
 
 
 def escape(text: str) -> str:
